@@ -1,0 +1,56 @@
+// From NumPy arrays to the kernels' views: every size and type is checked here, before the GIL is released, so that no
+// call of the module, however wrong, reads or writes outside an array.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "pixfold/views.hpp"
+
+namespace pixfold::bindings {
+
+namespace py = pybind11;
+
+// `op: argument must be expected, got what came`, as a ValueError.
+[[noreturn]] void refuse(const char* op, const char* argument, const std::string& expected, const std::string& got);
+
+std::string describe(const py::array& array);
+
+// The element type of an array; bfloat16 travels as uint16 bits with `bfloat16` set.
+DType dtype_of(const char* op, const char* argument, const py::array& array, bool bfloat16 = false);
+
+// A C-contiguous array of T with exactly `size` elements.
+template <class T>
+const T* vector_of(const char* op, const char* argument, const py::array& array, std::int64_t size) {
+    if (!py::isinstance<py::array_t<T>>(array) || (array.flags() & py::array::c_style) == 0 || array.size() != size) {
+        refuse(op, argument,
+               "a C-contiguous " + std::string(py::str(py::dtype::of<T>())) + " array of " + std::to_string(size) +
+                   " elements",
+               describe(array));
+    }
+    return static_cast<const T*>(array.data());
+}
+
+template <class T>
+T* output_of(const char* op, const char* argument, py::array& array, std::int64_t size) {
+    vector_of<T>(op, argument, array, size);
+    if (!array.writeable()) {
+        refuse(op, argument, "a writeable array", "a read-only one");
+    }
+    return static_cast<T*>(array.mutable_data());
+}
+
+DenseView dense_view(const char* op, const py::array& x, bool bfloat16);
+
+// Checks that row_start starts at 0, never falls and ends within the arrays, and that the indices of each row
+// increase and stay below n_features.
+CsrView csr_view(const char* op, const py::array& values, const py::array& indices, const py::array& row_start,
+                 std::int64_t n_features, bool bfloat16);
+
+// Checks that features and pixels are in range and that the pixels do not fall.
+SlotView slot_view(const char* op, const py::array& feature, const py::array& pixel, std::int64_t n_features,
+                   std::int64_t n_pixels);
+
+}  // namespace pixfold::bindings

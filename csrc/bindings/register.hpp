@@ -1,0 +1,15 @@
+// One registration function per op.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace pixfold::bindings {
+
+void register_build(pybind11::module_& module);
+void register_fold(pybind11::module_& module);
+void register_unfold(pybind11::module_& module);
+void register_column_stats(pybind11::module_& module);
+void register_aggregate(pybind11::module_& module);
+void register_rank(pybind11::module_& module);
+
+}  // namespace pixfold::bindings

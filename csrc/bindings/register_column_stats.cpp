@@ -1,0 +1,93 @@
+#include <vector>
+
+#include "arrays.hpp"
+#include "pixfold/dispatch.hpp"
+#include "pixfold/threads.hpp"
+#include "register.hpp"
+
+namespace pixfold::bindings {
+namespace {
+
+constexpr const char* op = "column_stats";
+
+const double* optional_of(const char* name, const py::object& array, std::int64_t n) {
+    return array.is_none() ? nullptr : vector_of<double>(op, name, py::cast<py::array>(array), n);
+}
+
+// Allocates the output, runs the kernel without the GIL and returns
+// (count, missing, zeros, min, max, mean, m2, n_negative, n_infinite).
+template <class Run>
+py::tuple stats_of(std::int64_t n_features, Run&& run) {
+    py::array_t<std::int64_t> count(n_features), missing(n_features), zeros(n_features);
+    py::array_t<double> min(n_features), max(n_features), mean(n_features), m2(n_features);
+    const StatsOutput out{count.mutable_data(), missing.mutable_data(), zeros.mutable_data(), min.mutable_data(),
+                          max.mutable_data(),   mean.mutable_data(),    m2.mutable_data()};
+    StatsCounts counts;
+    {
+        py::gil_scoped_release release;
+        counts = run(out);
+    }
+    return py::make_tuple(count, missing, zeros, min, max, mean, m2, counts.negative, counts.infinite);
+}
+
+py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_below_zero, const py::object& offset,
+                      const py::object& row_scale, int threads) {
+    const DenseView view = dense_view(op, x, bfloat16);
+    const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
+                                   optional_of("row_scale", row_scale, view.n_samples)};
+    const int used = threads_for(threads, view.n_samples * view.n_features * 4);
+    return stats_of(view.n_features, [&](const StatsOutput& out) {
+        return kernels().column_stats_dense(view, arguments, out, used);
+    });
+}
+
+py::tuple stats_csr(const py::array& values, bool bfloat16, const py::array& indices, const py::array& row_start,
+                    std::int64_t n_features, bool log, bool clip_below_zero, const py::object& offset,
+                    const py::object& row_scale, int threads) {
+    const CsrView view = csr_view(op, values, indices, row_start, n_features, bfloat16);
+    const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, n_features),
+                                   optional_of("row_scale", row_scale, view.n_samples)};
+    const int used = threads_for(threads, values.size() * 8);
+    return stats_of(n_features, [&](const StatsOutput& out) {
+        return kernels().column_stats_csr(view, arguments, out, used);
+    });
+}
+
+py::array_t<double> row_sums_dense(const py::array& x, bool bfloat16, int threads) {
+    const DenseView view = dense_view("row_sums", x, bfloat16);
+    py::array_t<double> sums(view.n_samples);
+    double* out = sums.mutable_data();
+    const int used = threads_for(threads, view.n_samples * view.n_features * 4);
+    py::gil_scoped_release release;
+    kernels().row_sums_dense(view, out, used);
+    return sums;
+}
+
+py::array_t<double> row_sums_csr(const py::array& values, bool bfloat16, const py::array& indices,
+                                 const py::array& row_start, std::int64_t n_features, int threads) {
+    const CsrView view = csr_view("row_sums", values, indices, row_start, n_features, bfloat16);
+    py::array_t<double> sums(view.n_samples);
+    double* out = sums.mutable_data();
+    const int used = threads_for(threads, values.size() * 4);
+    py::gil_scoped_release release;
+    kernels().row_sums_csr(view, out, used);
+    return sums;
+}
+
+}  // namespace
+
+void register_column_stats(py::module_& module) {
+    module.def("column_stats_dense", &stats_dense, py::arg("x"), py::arg("bfloat16"), py::arg("log"),
+               py::arg("clip_below_zero"), py::arg("offset"), py::arg("row_scale"), py::arg("threads"),
+               "(count, missing, zeros, min, max, mean, m2, n_negative, n_infinite) of dense samples.");
+    module.def("column_stats_csr", &stats_csr, py::arg("values"), py::arg("bfloat16"), py::arg("indices"),
+               py::arg("row_start"), py::arg("n_features"), py::arg("log"), py::arg("clip_below_zero"),
+               py::arg("offset"), py::arg("row_scale"), py::arg("threads"), "The same of compressed sparse rows.");
+    module.def("row_sums_dense", &row_sums_dense, py::arg("x"), py::arg("bfloat16"), py::arg("threads"),
+               "Sum of each sample, NaN left out.");
+    module.def("row_sums_csr", &row_sums_csr, py::arg("values"), py::arg("bfloat16"), py::arg("indices"),
+               py::arg("row_start"), py::arg("n_features"), py::arg("threads"),
+               "Sum of each compressed sparse row, NaN left out.");
+}
+
+}  // namespace pixfold::bindings

@@ -1,0 +1,89 @@
+#include <utility>
+
+#include "parameters.hpp"
+#include "pixfold/dispatch.hpp"
+#include "pixfold/threads.hpp"
+#include "register.hpp"
+
+namespace pixfold::bindings {
+namespace {
+
+constexpr const char* op = "fold";
+
+FoldOutput images_of(py::array& out, bool bfloat16, std::int64_t n_samples, std::int64_t n_pixels) {
+    const DType dtype = dtype_of(op, "out", out, bfloat16);
+    const std::int64_t size = n_samples * n_pixels;
+    switch (dtype) {
+        case DType::f32: return {output_of<float>(op, "out", out, size), dtype};
+        case DType::f16:
+        case DType::bf16:
+            if (out.size() != size || (out.flags() & py::array::c_style) == 0 || !out.writeable()) {
+                refuse(op, "out", "C-contiguous and writeable with " + std::to_string(size) + " elements",
+                       describe(out));
+            }
+            return {out.mutable_data(), dtype};
+        default: refuse(op, "out", "float32, float16 or bfloat16", describe(out));
+    }
+}
+
+std::pair<std::int64_t, std::int64_t> fold_dense(const py::array& x, bool x_bfloat16, const py::array& slot_feature,
+                                                 const py::array& slot_pixel, std::int64_t n_pixels,
+                                                 const PythonParameters* parameters, const py::object& row_scale,
+                                                 py::array out, bool out_bfloat16, int threads) {
+    const DenseView view = dense_view(op, x, x_bfloat16);
+    const SlotView slots = slot_view(op, slot_feature, slot_pixel, view.n_features, n_pixels);
+    const NormalizeParameters p =
+        parameters_of(op, parameters, row_scale, computes_in_double(view.dtype), slots.n_slots, view.n_samples);
+    const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, n_pixels);
+    const int used = threads_for(threads, view.n_samples * n_pixels * 4);
+    py::gil_scoped_release release;
+    const FoldCounts counts = kernels().fold_dense(view, slots, p, images, used);
+    return {counts.missing, counts.negative};
+}
+
+std::pair<std::int64_t, std::int64_t> fold_csr(const py::array& values, bool bfloat16, const py::array& indices,
+                                               const py::array& row_start, const py::array& slot_of_feature,
+                                               const py::array& slot_feature, const py::array& slot_pixel,
+                                               std::int64_t n_pixels, const PythonParameters* parameters,
+                                               const py::object& row_scale, py::array out, bool out_bfloat16,
+                                               int threads) {
+    const std::int64_t n_features = slot_of_feature.size();
+    const CsrView view = csr_view(op, values, indices, row_start, n_features, bfloat16);
+    const SlotView slots = slot_view(op, slot_feature, slot_pixel, n_features, n_pixels);
+    const std::int64_t* slot_of = vector_of<std::int64_t>(op, "slot_of_feature", slot_of_feature, n_features);
+    for (std::int64_t j = 0; j < n_features; ++j) {
+        if (slot_of[j] < -1 || slot_of[j] >= slots.n_slots) {
+            refuse(op, "slot_of_feature", "in [-1, " + std::to_string(slots.n_slots) + ")", std::to_string(slot_of[j]));
+        }
+    }
+    const NormalizeParameters p =
+        parameters_of(op, parameters, row_scale, computes_in_double(view.dtype), slots.n_slots, view.n_samples);
+    const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, n_pixels);
+    const int used = threads_for(threads, view.n_samples * n_pixels * 4);
+    py::gil_scoped_release release;
+    const FoldCounts counts = kernels().fold_csr(view, slots, slot_of, p, images, used);
+    return {counts.missing, counts.negative};
+}
+
+}  // namespace
+
+void register_fold(py::module_& module) {
+    py::class_<PythonParameters>(module, "Parameters", "A normaliser's formula with its arrays in slot order.")
+        .def(py::init<bool, bool, py::object, py::object, py::object, py::object, double, double>(), py::arg("log"),
+             py::arg("clip_below_zero"), py::arg("offset"), py::arg("shift"), py::arg("scale"), py::arg("fill"),
+             py::arg("lo"), py::arg("hi"));
+    module.def(
+        "computes_in_double",
+        [](const py::array& x, bool bfloat16) { return computes_in_double(dtype_of(op, "X", x, bfloat16)); },
+        py::arg("x"), py::arg("bfloat16"), "Whether the kernels compute in double for this element type.");
+    module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("x_bfloat16"), py::arg("slot_feature"),
+               py::arg("slot_pixel"), py::arg("n_pixels"), py::arg("parameters").none(true), py::arg("row_scale"),
+               py::arg("out"), py::arg("out_bfloat16"), py::arg("threads"),
+               "Fold dense samples into out; returns (missing, negative).");
+    module.def("fold_csr", &fold_csr, py::arg("values"), py::arg("bfloat16"), py::arg("indices"), py::arg("row_start"),
+               py::arg("slot_of_feature"), py::arg("slot_feature"), py::arg("slot_pixel"), py::arg("n_pixels"),
+               py::arg("parameters").none(true), py::arg("row_scale"), py::arg("out"), py::arg("out_bfloat16"),
+               py::arg("threads"), "Fold compressed sparse rows into out; returns (missing, negative).");
+}
+
+}  // namespace pixfold::bindings

@@ -1,0 +1,20 @@
+// Declarations of the kernels of one instruction set, for its table.
+#pragma once
+
+#include "pixfold/dispatch.hpp"
+#include "pixfold/isa.hpp"
+
+namespace pixfold::PIXFOLD_ISA {
+
+FoldCounts fold_dense(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput, int threads);
+FoldCounts fold_csr(const CsrView&, const SlotView&, const std::int64_t* slot_of_feature, const NormalizeParameters&,
+                    FoldOutput, int threads);
+void unfold(const UnfoldArguments&, int threads);
+StatsCounts column_stats_dense(const DenseView&, const StatsArguments&, const StatsOutput&, int threads);
+StatsCounts column_stats_csr(const CsrView&, const StatsArguments&, const StatsOutput&, int threads);
+void row_sums_dense(const DenseView&, double* out, int threads);
+void row_sums_csr(const CsrView&, double* out, int threads);
+void aggregate(const AggregateArguments&, int threads);
+bool all_finite(const void* data, DType dtype, std::int64_t n, int threads);
+
+}  // namespace pixfold::PIXFOLD_ISA

@@ -1,0 +1,173 @@
+// Element maths of the kernels: loads, stores, conversions and log1p. Compiled once per instruction set; without
+// branches, so that loops over them become vector code, and without contraction, so that every set gives the same bits.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "pixfold/isa.hpp"
+#include "pixfold/views.hpp"
+
+namespace pixfold::PIXFOLD_ISA {
+
+struct Half {
+    std::uint16_t bits;
+};
+struct BFloat {
+    std::uint16_t bits;
+};
+
+inline float to_float(Half h) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16;
+    const std::uint32_t magnitude = h.bits & 0x7fffu;
+    // Normal numbers: move exponent and mantissa up and re-bias by a multiplication, which also gets subnormals right.
+    const float scaled = std::bit_cast<float>(magnitude << 13) * std::bit_cast<float>(0x77800000u);  // 2^112
+    const bool special = magnitude >= 0x7c00u;
+    const std::uint32_t bits = special ? 0x7f800000u | (magnitude & 0x3ffu) << 13 : std::bit_cast<std::uint32_t>(scaled);
+    return std::bit_cast<float>(bits | sign);
+}
+
+inline float to_float(BFloat b) { return std::bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16); }
+
+// Round to nearest, ties to even.
+inline Half to_half(float x) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t sign = (bits >> 16) & 0x8000u;
+    const std::uint32_t magnitude = bits & 0x7fffffffu;
+    // Below 2^-14 the result is a multiple of 2^-24: adding 0.5 leaves exactly those bits in the mantissa.
+    const std::uint32_t small =
+        std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
+    const std::uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+    const std::uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    std::uint32_t half = magnitude < 0x38800000u ? small : normal;
+    half = magnitude >= 0x477ff000u ? special : half;  // 65520 and more round to infinity
+    return Half{static_cast<std::uint16_t>(half | sign)};
+}
+
+inline BFloat to_bfloat(float x) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const std::uint32_t nan = (bits >> 16) | 0x40u;
+    return BFloat{static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
+}
+
+template <class Compute, class T>
+inline Compute widen(T x) {
+    return static_cast<Compute>(x);
+}
+template <class Compute>
+inline Compute widen(Half x) {
+    return static_cast<Compute>(to_float(x));
+}
+template <class Compute>
+inline Compute widen(BFloat x) {
+    return static_cast<Compute>(to_float(x));
+}
+
+// Rounding a double to float and then to 16 bits rounds twice; rounding to odd in between makes it one rounding.
+inline float narrow_to_odd(double x) {
+    const float f = static_cast<float>(x);
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(f);
+    const bool inexact = static_cast<double>(f) != x && x == x && (bits & 1u) == 0u && (bits & 0x7fffffffu) != 0u;
+    const bool away = inexact && ((f > x) == (f > 0.0f));
+    // An even result is replaced by its odd neighbour on the side of x.
+    const std::uint32_t odd = away ? bits - 1u : bits + 1u;
+    return std::bit_cast<float>(inexact && (bits & 0x7f800000u) != 0x7f800000u ? odd : bits);
+}
+
+inline void store(float* out, float x) { *out = x; }
+inline void store(float* out, double x) { *out = static_cast<float>(x); }
+inline void store(double* out, double x) { *out = x; }
+inline void store(Half* out, float x) { *out = to_half(x); }
+inline void store(Half* out, double x) { *out = to_half(narrow_to_odd(x)); }
+inline void store(BFloat* out, float x) { *out = to_bfloat(x); }
+inline void store(BFloat* out, double x) { *out = to_bfloat(narrow_to_odd(x)); }
+
+// log(1 + x) in float, at most 2 ulp from the true value for every x >= 0 (tests/cpp/test_log1p.cpp), exact at 0,
+// right for subnormals, infinity and NaN; NaN below -1.
+//
+// u = 1 + x is split into 2^k * m with m in [sqrt(1/2), sqrt(2)). With f = m - 1 and s = f / (2 + f),
+// log(m) = 2 atanh(s) = 2s + 2s^3/3 + 2s^5/5 + ..., and |s| < 0.172 makes the s^11 term smaller than 2^-27 of the
+// sum. `lost` is what rounding 1 + x dropped; to first order it adds lost / u.
+inline float log1p(float x) {
+    constexpr std::uint32_t one = 0x3f800000u;
+    constexpr std::uint32_t root_half = 0x3f3504f3u;
+    const float u = 1.0f + x;
+    const float lost = (x >= 1.0f ? 1.0f - (u - x) : x - (u - 1.0f)) / u;
+    const std::uint32_t shifted = std::bit_cast<std::uint32_t>(u) + (one - root_half);
+    const float k = static_cast<float>(static_cast<std::int32_t>(shifted >> 23) - 127);
+    const float f = std::bit_cast<float>((shifted & 0x007fffffu) + root_half) - 1.0f;
+    const float s = f / (2.0f + f);
+    const float z = s * s;
+    const float tail = z * (0x1.555556p-1f + z * (0x1.99999ap-2f + z * (0x1.24924ap-2f + z * 0x1.c71c72p-3f)));
+    const float half_square = 0.5f * f * f;
+    // ln 2 in two parts: the first has few enough bits for k * ln2_high to be exact.
+    constexpr float ln2_high = 0x1.62e3p-1f;
+    constexpr float ln2_low = 0x1.2fefa2p-17f;
+    const float y = s * (half_square + tail) + (k * ln2_low + lost) - half_square + f + k * ln2_high;
+    const float tiny_or_special = x > 1.0f ? x : (x == -1.0f ? -HUGE_VALF : x);
+    const bool regular = u > 0.0f && u < HUGE_VALF && x != 0.0f;
+    return regular ? y : (x < -1.0f ? std::bit_cast<float>(0x7fc00000u) : tiny_or_special);
+}
+
+inline double log1p(double x) { return std::log1p(x); }
+
+// Calls f with a null pointer of the element type that dtype stands for.
+template <class F>
+inline void with_type(DType dtype, F&& f) {
+    switch (dtype) {
+        case DType::f32: return f(static_cast<const float*>(nullptr));
+        case DType::f64: return f(static_cast<const double*>(nullptr));
+        case DType::f16: return f(static_cast<const Half*>(nullptr));
+        case DType::bf16: return f(static_cast<const BFloat*>(nullptr));
+        case DType::b8:
+        case DType::u8: return f(static_cast<const std::uint8_t*>(nullptr));
+        case DType::i8: return f(static_cast<const std::int8_t*>(nullptr));
+        case DType::i16: return f(static_cast<const std::int16_t*>(nullptr));
+        case DType::u16: return f(static_cast<const std::uint16_t*>(nullptr));
+        case DType::i32: return f(static_cast<const std::int32_t*>(nullptr));
+        case DType::u32: return f(static_cast<const std::uint32_t*>(nullptr));
+        case DType::i64: return f(static_cast<const std::int64_t*>(nullptr));
+        case DType::u64: return f(static_cast<const std::uint64_t*>(nullptr));
+    }
+}
+
+template <class T>
+struct ComputeOf {
+    using type = float;
+};
+template <>
+struct ComputeOf<double> {
+    using type = double;
+};
+template <>
+struct ComputeOf<std::int32_t> {
+    using type = double;
+};
+template <>
+struct ComputeOf<std::uint32_t> {
+    using type = double;
+};
+template <>
+struct ComputeOf<std::int64_t> {
+    using type = double;
+};
+template <>
+struct ComputeOf<std::uint64_t> {
+    using type = double;
+};
+template <class T>
+using Compute = typename ComputeOf<T>::type;
+
+// One element of a strided row; memcpy because a byte stride promises no alignment.
+template <class T>
+inline T load(const char* row, std::int64_t stride, std::int64_t j) {
+    T value;
+    std::memcpy(&value, row + j * stride, sizeof(T));
+    return value;
+}
+
+}  // namespace pixfold::PIXFOLD_ISA

@@ -1,0 +1,24 @@
+// unfold: bring every pixel back to its feature, the inverse of fold's placement.
+//
+//     out[i, j] = images[i, pixel_of_feature[j]];  0 for a feature without a pixel
+// Features that share a pixel all get its value, so fold(unfold(images)) == images. Output has the images' element
+// type, row-major (n_samples, n_features). Images: row-major (n_samples, n_pixels).
+#pragma once
+
+#include <cstdint>
+
+namespace pixfold {
+
+struct UnfoldArguments {
+    const void* images;
+    void* out;
+    std::int64_t element_size;  // bytes: 1, 2, 4 or 8
+    std::int64_t n_samples;
+    std::int64_t n_features;
+    std::int64_t n_pixels;
+    const std::int64_t* pixel_of_feature;
+};
+
+using Unfold = void (*)(const UnfoldArguments&, int threads);
+
+}  // namespace pixfold

@@ -1,0 +1,64 @@
+"""pixfold: very wide data as pseudo-images, CNNs on them, attributions back on named features.
+
+Names are imported on first use: ``import pixfold`` loads NumPy and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pixfold.build import build_config as build_config
+    from pixfold.errors import InputError as InputError
+    from pixfold.errors import PixfoldError as PixfoldError
+    from pixfold.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
+    from pixfold.estimator import DeepMapperClassifier as DeepMapperClassifier
+    from pixfold.layout import Layout as Layout
+    from pixfold.loader import FoldLoader as FoldLoader
+    from pixfold.normalize import Normalizer as Normalizer
+    from pixfold.ops import AttributionAccumulator as AttributionAccumulator
+    from pixfold.ops import column_stats as column_stats
+    from pixfold.ops import fold as fold
+    from pixfold.ops import rank as rank
+    from pixfold.ops import top_k as top_k
+    from pixfold.ops import unfold as unfold
+    from pixfold.persistence import load as load
+    from pixfold.sources import open_source as open_source
+
+_HOMES = {
+    "AttributionAccumulator": "pixfold.ops",
+    "DeepMapperAutoencoder": "pixfold.estimator",
+    "DeepMapperClassifier": "pixfold.estimator",
+    "FoldLoader": "pixfold.loader",
+    "InputError": "pixfold.errors",
+    "Layout": "pixfold.layout",
+    "Normalizer": "pixfold.normalize",
+    "PixfoldError": "pixfold.errors",
+    "build_config": "pixfold.build",
+    "column_stats": "pixfold.ops",
+    "fold": "pixfold.ops",
+    "load": "pixfold.persistence",
+    "open_source": "pixfold.sources",
+    "rank": "pixfold.ops",
+    "top_k": "pixfold.ops",
+    "unfold": "pixfold.ops",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from pixfold._core import __version__
+
+        return __version__
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pixfold' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

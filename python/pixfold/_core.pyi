@@ -1,0 +1,84 @@
+from typing import Any
+
+__version__: str
+openmp: bool
+compiler: str
+
+class Parameters:
+    def __init__(
+        self,
+        log: bool,
+        clip_below_zero: bool,
+        offset: Any,
+        shift: Any,
+        scale: Any,
+        fill: Any,
+        lo: float,
+        hi: float,
+    ) -> None: ...
+
+def isa() -> str: ...
+def isas() -> list[str]: ...
+def set_isa(name: str) -> None: ...
+def default_threads() -> int: ...
+def computes_in_double(x: Any, bfloat16: bool) -> bool: ...
+def fold_dense(
+    x: Any,
+    x_bfloat16: bool,
+    slot_feature: Any,
+    slot_pixel: Any,
+    n_pixels: int,
+    parameters: Parameters | None,
+    row_scale: Any,
+    out: Any,
+    out_bfloat16: bool,
+    threads: int,
+) -> tuple[int, int]: ...
+def fold_csr(
+    values: Any,
+    bfloat16: bool,
+    indices: Any,
+    row_start: Any,
+    slot_of_feature: Any,
+    slot_feature: Any,
+    slot_pixel: Any,
+    n_pixels: int,
+    parameters: Parameters | None,
+    row_scale: Any,
+    out: Any,
+    out_bfloat16: bool,
+    threads: int,
+) -> tuple[int, int]: ...
+def unfold(images: Any, pixel_of_feature: Any, out: Any, threads: int) -> None: ...
+def column_stats_dense(
+    x: Any, bfloat16: bool, log: bool, clip_below_zero: bool, offset: Any, row_scale: Any, threads: int
+) -> tuple[Any, ...]: ...
+def column_stats_csr(
+    values: Any,
+    bfloat16: bool,
+    indices: Any,
+    row_start: Any,
+    n_features: int,
+    log: bool,
+    clip_below_zero: bool,
+    offset: Any,
+    row_scale: Any,
+    threads: int,
+) -> tuple[Any, ...]: ...
+def row_sums_dense(x: Any, bfloat16: bool, threads: int) -> Any: ...
+def row_sums_csr(
+    values: Any, bfloat16: bool, indices: Any, row_start: Any, n_features: int, threads: int
+) -> Any: ...
+def aggregate(
+    attributions: Any,
+    bfloat16: bool,
+    labels: Any,
+    keep: Any,
+    count: Any,
+    mean: Any,
+    m2: Any,
+    mean_abs: Any,
+    threads: int,
+) -> None: ...
+def sort_descending(importance: Any) -> Any: ...
+def rank(importance: Any) -> Any: ...

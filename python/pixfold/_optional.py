@@ -1,0 +1,34 @@
+"""Import optional dependencies where they are used, with one clear error when they are absent."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from pixfold.errors import MissingDependencyError
+
+
+def require(module: str, extra: str, purpose: str) -> Any:
+    """Import and return an optional module.
+
+    Parameters
+    ----------
+    module : str
+        Dotted module name, for example ``"anndata"``.
+    extra : str
+        The pixfold extra that installs it.
+    purpose : str
+        What needs it, as the first words of the message ("reading .h5ad files").
+
+    Raises
+    ------
+    MissingDependencyError
+        When the module cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        top = module.partition(".")[0]
+        raise MissingDependencyError(
+            f'{purpose} needs {top}, which is not installed: pip install "pixfold[{extra}]"'
+        ) from error

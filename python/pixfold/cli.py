@@ -1,0 +1,403 @@
+"""The command line: run a job, make a needle-in-a-haystack file, say what is installed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixfold.errors import InputError, PixfoldError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pixfold.progress import Progress
+    from pixfold.report import Results
+
+app = typer.Typer(
+    name="pixfold",
+    help="Find the features that tell samples apart in very wide data: samples become pseudo-images with one "
+    "pixel per feature, CNNs learn them, and attributions go back to the features.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+
+_PACKAGES = (
+    *("numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum", "lightning-fabric"),
+    *("safetensors", "anndata", "h5py", "matplotlib", "jinja2"),
+)
+_SHOWN = 10
+
+
+class Negative(StrEnum):
+    """What to do with negative values when the normaliser takes a logarithm."""
+
+    auto = "auto"
+    error = "error"
+    shift = "shift"
+
+
+class Missing(StrEnum):
+    """What to do with missing values."""
+
+    error = "error"
+    zero = "zero"
+    mean = "mean"
+
+
+class Arrangement(StrEnum):
+    """Where features are put in the image."""
+
+    natural = "natural"
+    shuffled = "shuffled"
+
+
+class _Told:
+    """A progress that also remembers which lines were shown, so that no message is shown twice."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+        self._lines: set[str] = set()
+
+    def task(self, description: str, total: float) -> Any:
+        return self._inner.task(description, total)
+
+    def log(self, message: str) -> None:
+        self._lines.add(message.removeprefix("warning: "))
+        self._inner.log(message)
+
+    def warn(self, message: str) -> None:
+        if message not in self._lines:
+            self._lines.add(message)
+            _say(f"warning: {message}")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import pixfold
+
+        typer.echo(f"pixfold {pixfold.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Output folder; made when it does not exist.")],
+    label: Annotated[
+        str | None,
+        typer.Option(help="Column that holds the classes. Without it the job is self-supervised."),
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help="auto looks at the data; or none, log1p, minmax, log1p-minmax, norm2, cp10k-log1p, zscore, "
+            "log1p-zscore, genotype."
+        ),
+    ] = "auto",
+    negative: Annotated[
+        Negative,
+        typer.Option(help="Negative values before a logarithm: auto shifts each feature and says so."),
+    ] = Negative.auto,
+    missing: Annotated[
+        Missing, typer.Option(help="Missing values: an error, 0, or the mean of the feature.")
+    ] = Missing.error,
+    arrangement: Annotated[
+        Arrangement,
+        typer.Option(help="Features in the order of the data, or in a new seeded order in every run."),
+    ] = Arrangement.natural,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Network: resnet18 (default with --label), resnet18-plain, patchnet (fast), or a classifier "
+            "of torchvision."
+        ),
+    ] = None,
+    runs: Annotated[
+        int,
+        typer.Option(min=1, help="Runs at most, each with a new split; fewer when the ranking converges."),
+    ] = 5,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs per run at most; chosen from the data without it.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per training step.")] = None,
+    method: Annotated[
+        str, typer.Option(help="Attribution: saliency, integrated_gradients or input_x_gradient.")
+    ] = "saliency",
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Test accuracy below which a run is not used. Only with --label."
+        ),
+    ] = None,
+    latent_dim: Annotated[
+        int | None, typer.Option(min=1, help="Size of the latent space. Only without --label.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")
+    ] = False,
+) -> None:
+    """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
+    if label is None and min_accuracy is not None:
+        raise typer.BadParameter(
+            "needs --label: without classes there is no accuracy", param_hint="--min-accuracy"
+        )
+    if label is not None and latent_dim is not None:
+        raise typer.BadParameter(
+            "is for self-supervised jobs, which have no --label", param_hint="--latent-dim"
+        )
+    given: dict[str, Any] = {
+        "n_runs": runs,
+        "normalize": normalize,
+        "negative": negative.value,
+        "missing": missing.value,
+        "arrangement": arrangement.value,
+        "method": method,
+        "device": device,
+        "precision": precision,
+        "random_state": seed,
+        # What was not asked for keeps the default of the estimator.
+        **{
+            name: value
+            for name, value in (
+                ("backbone", backbone),
+                ("epochs", epochs),
+                ("batch_size", batch_size),
+                ("min_accuracy", min_accuracy),
+                ("latent_dim", latent_dim),
+                ("threads", threads),
+            )
+            if value is not None
+        },
+    }
+    with _one_line_errors(), _folder_made_for(out):
+        from pixfold.progress import SilentProgress, terminal_progress
+        from pixfold.report import check_writable, write_results
+
+        check_writable(out)
+        told = _Told(SilentProgress() if quiet else terminal_progress())
+        with _warnings_as_lines(told):
+            from pixfold.sources import open_source
+
+            source = open_source(data, label=label, layer=layer)
+            estimator = _estimator(supervised=label is not None, progress=told, **given)
+            estimator.fit_source(source, command=shlex.join(["pixfold", *sys.argv[1:]]))
+            results: Results = estimator.results_
+            for message in results.messages:
+                told.warn(message)
+            write_results(results, out, save_model=estimator.save)
+    _summarise(results, out)
+
+
+@app.command()
+def nihs(
+    out: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The file to write.")],
+    samples: Annotated[int, typer.Option(min=2, help="How many samples.")] = 10_000,
+    features: Annotated[int, typer.Option(min=1, help="How many features.")] = 18_225,
+    needles: Annotated[int, typer.Option(min=0, help="How many features differ between the classes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file.")] = 0,
+) -> None:
+    """Write a needle-in-a-haystack data set: uniform noise, two classes, a few features that differ."""
+    with _one_line_errors():
+        from pixfold.synthetic import write_nihs
+
+        path = write_nihs(out, samples, features, needles=needles, seed=seed)
+        typer.echo(
+            f"{path}: {samples:,} samples x {features:,} features, {needles} needles; "
+            "classes in the column 'label'"
+        )
+
+
+@app.command()
+def info() -> None:
+    """Show versions, what this build of pixfold holds, and the devices there are."""
+    with _one_line_errors():
+        import platform
+
+        from rich.table import Table
+
+        from pixfold.build import build_config
+
+        config = build_config()
+        cuda = "not built"
+        if config["cuda"]:
+            cuda = f"built with {config['cuda_version']} for {', '.join(map(str, config['cuda_archs']))}"
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        rows = {
+            "pixfold": config["version"],
+            "python": platform.python_version(),
+            **{name: _installed(name) for name in _PACKAGES},
+            "instruction set": f"{config['isa']} (of {', '.join(config['isas'])})",
+            "OpenMP": "yes" if config["openmp"] else "no",
+            "threads": config["threads"],
+            "CUDA extension": cuda,
+            "devices": _devices(),
+        }
+        for name, value in rows.items():
+            table.add_row(name, str(value))
+        _console().print(table, markup=False)
+
+
+def main() -> None:
+    """Entry point of the ``pixfold`` command."""
+    app()
+
+
+def _estimator(*, supervised: bool, **arguments: Any) -> Any:
+    from pixfold.estimator import DeepMapperAutoencoder, DeepMapperClassifier
+
+    return DeepMapperClassifier(**arguments) if supervised else DeepMapperAutoencoder(**arguments)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what users can cause into one line and an exit code; anything else is our mistake and shows."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("interrupted: nothing written")
+        raise typer.Exit(130) from None
+    except PixfoldError as error:
+        _say(f"error: {error}")
+        raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+    except MemoryError as error:
+        _say(f"error: out of memory{f': {error}' if str(error) else ''}")
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _folder_made_for(out: Path) -> Iterator[None]:
+    """Remove the empty folders that were made for a job that did not finish."""
+    path = Path(os.path.abspath(out))
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            try:
+                folder.rmdir()
+            except OSError:  # never made, or something is in it
+                break
+        raise
+
+
+@contextmanager
+def _warnings_as_lines(told: _Told) -> Iterator[None]:
+    """Show pixfold's warnings as lines; other packages warn their programmers, not the user."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        told.warn(" ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=UserWarning, module=r"pixfold(\.|$)")
+        warnings.showwarning = show
+        yield
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Without a terminal, lines must not be wrapped at 80 columns: they are read by grep and by scripts.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def _summarise(results: Results, out: Path) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console, metrics = _console(), results.metrics
+    top = results.findings[results.findings["rank"].notna()].iloc[:_SHOWN]
+    if len(top):
+        table = Table(box=box.SIMPLE_HEAD, title=f"Top {len(top)} of {len(results.findings):,} features")
+        table.add_column("rank", justify="right")
+        table.add_column("feature", overflow="fold")
+        for name in ("importance", "± sd", "in top k", "mean rank"):
+            table.add_column(name, justify="right")
+        for _, row in top.iterrows():
+            table.add_row(
+                f"{row['rank']:g}",
+                Text(str(row["feature"])),
+                f"{row['importance']:.3g}",
+                "" if row["importance_std"] != row["importance_std"] else f"{row['importance_std']:.2g}",
+                f"{row['selection_frequency']:.0%}",
+                f"{row['mean_rank']:.1f}",
+            )
+        console.print(table)
+    else:
+        console.print("No feature has a rank.")
+    for key, name in (("test_accuracy", "test accuracy"), ("explained_variance", "explained variance")):
+        if metrics.get(key) is not None:
+            spread, chance = metrics.get(f"{key}_std"), metrics.get("chance_accuracy")
+            line = f"{name}: {metrics[key]:.3f}"
+            if spread is not None and spread == spread:  # not NaN
+                line += f" ± {spread:.3f}"
+            if key == "test_accuracy" and chance is not None:
+                line += f"  (chance {chance:.3f})"
+            console.print(line)
+    if "n_runs" in metrics:
+        console.print(f"accepted runs: {metrics['n_accepted']} of {metrics['n_runs']}")
+    # Text as it is: no wrapping, no markup, so that the path can be copied.
+    console.print(Text(f"output folder: {out}"), soft_wrap=True)
+    if metrics.get("n_accepted") == 0:
+        _say("warning: no run was accepted, so no feature has a rank; metrics.json says why for each run")
+
+
+def _installed(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> str:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        return "cpu (torch is not installed)"
+    import torch
+
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return ", ".join(devices)

@@ -1,0 +1,23 @@
+"""Errors that pixfold raises on purpose; the command line prints them without a traceback."""
+
+from __future__ import annotations
+
+
+class PixfoldError(Exception):
+    """Base of every error that pixfold raises on purpose."""
+
+
+class InputError(PixfoldError, ValueError):
+    """The data or an argument is not usable; the message names it, what was expected and what came."""
+
+
+class OutputError(PixfoldError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class MissingDependencyError(PixfoldError, ImportError):
+    """An optional package is needed and not installed; the message holds the line that installs it."""
+
+
+class BackendError(PixfoldError, RuntimeError):
+    """The array lives where this build of pixfold has no kernels."""

@@ -1,0 +1,333 @@
+"""Layout: which pixel each feature stands at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pixfold._files import load_arrays, save_arrays
+from pixfold.errors import InputError
+
+Int64Array = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Layout:
+    """An immutable map from features to the pixels of a (channels, height, width) image.
+
+    Build one with :meth:`natural`, :meth:`shuffled`, :meth:`from_index` or :meth:`from_coordinates`.
+
+    Parameters
+    ----------
+    pixel_of_feature : array of int64, shape (n_features,)
+        Flat pixel index, ``channel * height * width + row * width + column``, of each feature; -1 for a
+        feature that is dropped and has no pixel. Several features may share a pixel: it shows their mean.
+    shape : tuple of int
+        ``(channels, height, width)``.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(channels, height, width)``.
+    pixel_of_feature : int64 array, shape (n_features,)
+        Read-only.
+    feature_of_pixel : int64 array, shape (channels * height * width,)
+        The feature of each pixel, -1 for padding; where several features share a pixel, the first of them.
+
+    Raises
+    ------
+    InputError
+        When an index is out of range or the shape is not three positive sizes.
+    """
+
+    def __init__(self, pixel_of_feature: ArrayLike, shape: Sequence[int]) -> None:
+        self.shape = _three_sizes(shape)
+        pixels = _integers(pixel_of_feature, "pixel_of_feature")
+        outside = np.flatnonzero((pixels < -1) | (pixels >= self.n_pixels))
+        if outside.size:
+            j = int(outside[0])
+            raise InputError(
+                f"Layout: pixel_of_feature must be -1 or in [0, {self.n_pixels}) for shape {self.shape}, "
+                f"got {pixels[j]} for feature {j}"
+            )
+        pixels.setflags(write=False)
+        self.pixel_of_feature: Int64Array = pixels
+
+    @classmethod
+    def natural(
+        cls,
+        n_features: int,
+        shape: Sequence[int] | None = None,
+        channels: int = 1,
+        keep: ArrayLike | None = None,
+    ) -> Self:
+        """Features in their own order, row by row, then padding.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features, at least 1.
+        shape : tuple of int, optional
+            ``(height, width)`` or ``(channels, height, width)``. Default: the smallest square that, with
+            `channels`, has room for every feature (18,225 features -> 135 x 135).
+        channels : int
+            Number of channels when `shape` does not say; channel 0 is filled first.
+        keep : bool array, shape (n_features,), optional
+            Features that get a pixel; the others are dropped and take no room.
+
+        Returns
+        -------
+        Layout
+        """
+        features = _kept(n_features, keep)
+        return cls._place(n_features, features, _shape_for(features.size, shape, channels))
+
+    @classmethod
+    def shuffled(
+        cls,
+        n_features: int,
+        seed: int = 0,
+        shape: Sequence[int] | None = None,
+        channels: int = 1,
+        keep: ArrayLike | None = None,
+    ) -> Self:
+        """Features in an arrangement: a random permutation drawn from `seed` (NumPy's PCG64).
+
+        Parameters
+        ----------
+        n_features, shape, channels, keep
+            As in :meth:`natural`.
+        seed : int
+            The same seed and number of features give the same arrangement.
+
+        Returns
+        -------
+        Layout
+        """
+        features = _kept(n_features, keep)
+        shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(features)
+        return cls._place(n_features, shuffled, _shape_for(features.size, shape, channels))
+
+    @classmethod
+    def from_index(cls, index: ArrayLike, shape: Sequence[int] | None = None, channels: int = 1) -> Self:
+        """Each feature at a pixel of the caller's choice, one feature per pixel.
+
+        Parameters
+        ----------
+        index : int array, shape (n_features,)
+            Flat pixel index of each feature, -1 to drop it.
+        shape, channels
+            As in :meth:`natural`; the default shape has room for the largest index.
+
+        Returns
+        -------
+        Layout
+
+        Raises
+        ------
+        InputError
+            When two features claim one pixel or an index is out of range.
+        """
+        pixels = _integers(index, "index")
+        placed = np.sort(pixels[pixels >= 0])
+        twice = placed[1:][placed[1:] == placed[:-1]]
+        if twice.size:
+            claimed = np.flatnonzero(pixels == twice[0])
+            raise InputError(
+                f"Layout.from_index: index must name each pixel once, got pixel {twice[0]} for features "
+                f"{claimed[0]} and {claimed[1]} (from_coordinates allows several features on a pixel)"
+            )
+        room = int(placed[-1]) + 1 if placed.size else 1
+        return cls(pixels, _shape_for(room, shape, channels))
+
+    @classmethod
+    def from_coordinates(cls, rows: ArrayLike, columns: ArrayLike, shape: Sequence[int]) -> Self:
+        """Each feature at a row and column; features that meet on a pixel show their mean there.
+
+        Parameters
+        ----------
+        rows, columns : int array, shape (n_features,)
+            Position of each feature in the first channel.
+        shape : tuple of int
+            ``(height, width)`` or ``(channels, height, width)``.
+
+        Returns
+        -------
+        Layout
+
+        Raises
+        ------
+        InputError
+            When the arrays differ in length or a coordinate lies outside the image.
+        """
+        r, c = _integers(rows, "rows"), _integers(columns, "columns")
+        if r.size != c.size:
+            raise InputError(
+                f"Layout.from_coordinates: rows and columns must have equal lengths, got {r.size} and {c.size}"
+            )
+        full = _three_sizes(shape)
+        for name, values, size in (("rows", r, full[1]), ("columns", c, full[2])):
+            outside = np.flatnonzero((values < 0) | (values >= size))
+            if outside.size:
+                j = int(outside[0])
+                raise InputError(
+                    f"Layout.from_coordinates: {name} must be in [0, {size}), got {values[j]} for feature {j}"
+                )
+        return cls(r * full[2] + c, full)
+
+    @classmethod
+    def _place(cls, n_features: int, features: Int64Array, shape: tuple[int, int, int]) -> Self:
+        pixels = np.full(n_features, -1, dtype=np.int64)
+        pixels[features] = np.arange(features.size)
+        return cls(pixels, shape)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, dropped ones included."""
+        return int(self.pixel_of_feature.size)
+
+    @property
+    def n_pixels(self) -> int:
+        """channels * height * width."""
+        return math.prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.shape[2]
+
+    @cached_property
+    def slot_feature(self) -> Int64Array:
+        """Features that have a pixel, sorted by pixel (int64, as the kernels walk them)."""
+        order = np.argsort(self.pixel_of_feature, kind="stable").astype(np.int64, copy=False)
+        return _frozen(np.ascontiguousarray(order[int(np.sum(self.pixel_of_feature < 0)) :]))
+
+    @cached_property
+    def slot_pixel(self) -> Int64Array:
+        """The pixel of each entry of `slot_feature`, non-decreasing."""
+        return _frozen(self.pixel_of_feature[self.slot_feature])
+
+    @cached_property
+    def slot_of_feature(self) -> Int64Array:
+        """Where each feature stands in `slot_feature`, -1 for a dropped one."""
+        slots = np.full(self.n_features, -1, dtype=np.int64)
+        slots[self.slot_feature] = np.arange(self.slot_feature.size)
+        return _frozen(slots)
+
+    @cached_property
+    def feature_of_pixel(self) -> Int64Array:
+        """int64 array of n_pixels: the (first) feature of each pixel, -1 for padding."""
+        features = np.full(self.n_pixels, -1, dtype=np.int64)
+        # Written from the last to the first, so that the first feature of a pixel stays.
+        features[self.slot_pixel[::-1]] = self.slot_feature[::-1]
+        return _frozen(features)
+
+    @cached_property
+    def features_per_pixel(self) -> Int64Array:
+        """int64 array of n_pixels: how many features each pixel shows."""
+        return _frozen(np.bincount(self.slot_pixel, minlength=self.n_pixels).astype(np.int64))
+
+    @cached_property
+    def is_one_to_one(self) -> bool:
+        """Whether no two features share a pixel."""
+        return bool(np.all(np.diff(self.slot_pixel) > 0))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Arrays from which :meth:`from_state` builds the same layout."""
+        return {"pixel_of_feature": self.pixel_of_feature, "shape": np.array(self.shape, dtype=np.int64)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the layout that :meth:`state` described."""
+        return cls(state["pixel_of_feature"], tuple(int(size) for size in state["shape"]))
+
+    def save(self, path: str | Path) -> None:
+        """Write the layout to an .npz file (no pickle), whole or not at all."""
+        save_arrays(path, self.state())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a layout that :meth:`save` wrote."""
+        return cls.from_state(load_arrays(path, ("pixel_of_feature", "shape"), "Layout.load"))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Layout):
+            return NotImplemented
+        return self.shape == other.shape and np.array_equal(self.pixel_of_feature, other.pixel_of_feature)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.pixel_of_feature.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Layout(n_features={self.n_features}, shape={self.shape}, one_to_one={self.is_one_to_one})"
+
+
+def _frozen(array: Int64Array) -> Int64Array:
+    array.setflags(write=False)
+    return array
+
+
+def _integers(values: ArrayLike, name: str) -> Int64Array:
+    array = np.asarray(values)
+    if array.ndim != 1 or array.size == 0:
+        raise InputError(f"Layout: {name} must be one-dimensional and not empty, got shape {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise InputError(f"Layout: {name} must be integers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _three_sizes(shape: Sequence[int]) -> tuple[int, int, int]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sizes) == 2:
+        sizes = (1, *sizes)
+    if len(sizes) != 3 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sizes):
+        raise InputError(
+            f"Layout: shape must be (height, width) or (channels, height, width) of positive integers, got {shape!r}"
+        )
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
+
+
+def _kept(n_features: int, keep: ArrayLike | None) -> Int64Array:
+    if not isinstance(n_features, int | np.integer) or n_features < 1:
+        raise InputError(f"Layout: n_features must be a positive integer, got {n_features!r}")
+    if keep is None:
+        return np.arange(n_features, dtype=np.int64)
+    mask = np.asarray(keep)
+    if mask.dtype != np.bool_ or mask.shape != (n_features,):
+        raise InputError(
+            f"Layout: keep must be a bool array of shape ({n_features},), got {mask.dtype} of shape {mask.shape}"
+        )
+    if not mask.any():
+        raise InputError("Layout: keep must leave at least one feature, got none")
+    return np.flatnonzero(mask).astype(np.int64)
+
+
+def _shape_for(n: int, shape: Sequence[int] | None, channels: int) -> tuple[int, int, int]:
+    if not isinstance(channels, int | np.integer) or channels < 1:
+        raise InputError(f"Layout: channels must be a positive integer, got {channels!r}")
+    if shape is None:
+        per_channel = -(-n // int(channels))
+        side = math.isqrt(per_channel - 1) + 1
+        return int(channels), side, side
+    sizes = _three_sizes((channels, *shape) if len(tuple(shape)) == 2 else shape)
+    if math.prod(sizes) < n:
+        raise InputError(
+            f"Layout: shape {sizes} has {math.prod(sizes)} pixels, which must be at least the {n} needed"
+        )
+    return sizes

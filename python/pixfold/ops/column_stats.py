@@ -1,0 +1,176 @@
+"""column_stats: one pass over the samples gives, per feature, what every normaliser is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pixfold import _core
+from pixfold.errors import InputError
+from pixfold.ops._arrays import Csr, Dense, samples, threads_argument
+
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ColumnStats:
+    """Mergeable statistics of each feature over the samples seen.
+
+    Attributes
+    ----------
+    count, missing, zeros : int64 array, shape (n_features,)
+        Values that are there, NaN, and values equal to 0 before any transformation.
+    min, max, mean : float64 array, shape (n_features,)
+        Of the (transformed) values; NaN for a feature without any.
+    m2 : float64 array, shape (n_features,)
+        Sum of squared differences from the mean.
+    n_negative, n_infinite : int
+        Arguments of the logarithm (or values) below zero, and infinite values, over all features.
+    """
+
+    count: Int64Array
+    missing: Int64Array
+    zeros: Int64Array
+    min: Float64Array
+    max: Float64Array
+    mean: Float64Array
+    m2: Float64Array
+    n_negative: int = 0
+    n_infinite: int = 0
+
+    @property
+    def variance(self) -> Float64Array:
+        """Population variance, m2 / count; NaN for a feature without values."""
+        return np.divide(self.m2, self.count, out=np.full(self.m2.shape, np.nan), where=self.count > 0)
+
+    @property
+    def std(self) -> Float64Array:
+        """Population standard deviation."""
+        return np.sqrt(self.variance)
+
+    def merge(self, other: ColumnStats) -> ColumnStats:
+        """Statistics of both sets of samples (Chan, Golub and LeVeque, 1983).
+
+        Raises
+        ------
+        InputError
+            When the numbers of features differ.
+        """
+        if self.count.size != other.count.size:
+            raise InputError(
+                f"ColumnStats.merge: both must have {self.count.size} features, got {other.count.size}"
+            )
+        count = self.count + other.count
+        total = np.maximum(count, 1).astype(np.float64)
+        mine, theirs = self.count > 0, other.count > 0
+        both = mine & theirs
+        delta = np.where(both, other.mean - self.mean, 0.0)
+        mean = np.where(both, self.mean + delta * (other.count / total), np.where(mine, self.mean, other.mean))
+        m2 = self.m2 + other.m2 + delta * delta * self.count * (other.count / total)
+        return ColumnStats(
+            count,
+            self.missing + other.missing,
+            self.zeros + other.zeros,
+            np.fmin(self.min, other.min),
+            np.fmax(self.max, other.max),
+            mean,
+            m2,
+            self.n_negative + other.n_negative,
+            self.n_infinite + other.n_infinite,
+        )
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The fields as arrays."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, NDArray[Any]]) -> ColumnStats:
+        """Build the statistics that :meth:`state` described."""
+        return cls(
+            **{f.name: int(state[f.name]) if f.name.startswith("n_") else state[f.name] for f in fields(cls)}
+        )
+
+
+def column_stats(
+    X: Any,
+    *,
+    log: bool = False,
+    offset: ArrayLike | None = None,
+    row_scale: ArrayLike | None = None,
+    clip_below_zero: bool = False,
+    threads: int | None = None,
+) -> ColumnStats:
+    """Count, missing, zeros, min, max, mean and M2 of ``g((x + offset) * row_scale)`` per feature, in one pass.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+        As for :func:`fold`: dense of any number dtype, SciPy sparse, or torch CPU. NaN is missing.
+    log : bool
+        g is log1p when set, else the identity.
+    offset : array (n_features,), optional
+        Added to each feature first.
+    row_scale : array (n_samples,), optional
+        Multiplies each sample. With a sparse `X` it cannot be combined with `offset`.
+    clip_below_zero : bool
+        Raise negative arguments of g to 0.
+    threads : int, optional
+        Default: OMP_NUM_THREADS and the process's CPU affinity decide. The result's bits do not depend on it.
+
+    Returns
+    -------
+    ColumnStats
+
+    Raises
+    ------
+    InputError
+        For arrays of the wrong shape. It is a ValueError.
+    TypeError
+        For a dtype that is not a number.
+    """
+    x = samples("column_stats", X)
+    return stats_of(
+        x, log, _vector("offset", offset, x.shape[1]), _vector("row_scale", row_scale, x.shape[0]),
+        clip_below_zero, threads_argument("column_stats", threads),
+    )  # fmt: skip
+
+
+def stats_of(
+    x: Dense | Csr,
+    log: bool,
+    offset: Float64Array | None,
+    row_scale: Float64Array | None,
+    clip_below_zero: bool,
+    threads: int,
+) -> ColumnStats:
+    """Compute :func:`column_stats` of memory that was read already."""
+    how = (log, clip_below_zero, offset, row_scale, threads)
+    if isinstance(x, Csr):
+        if offset is not None and row_scale is not None and np.any(offset):
+            raise InputError(
+                "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
+            )
+        return ColumnStats(*_core.column_stats_csr(x.values, False, x.indices, x.row_start, x.shape[1], *how))
+    return ColumnStats(*_core.column_stats_dense(x.array, x.bfloat16, *how))
+
+
+def row_sums(x: Dense | Csr, threads: int = 0) -> Float64Array:
+    """Sum of each sample over its features, NaN left out (float64, shape (n_samples,))."""
+    if isinstance(x, Csr):
+        sums: Float64Array = _core.row_sums_csr(x.values, False, x.indices, x.row_start, x.shape[1], threads)
+    else:
+        sums = _core.row_sums_dense(x.array, x.bfloat16, threads)
+    return sums
+
+
+def _vector(name: str, values: ArrayLike | None, n: int) -> Float64Array | None:
+    if values is None:
+        return None
+    vector = np.ascontiguousarray(values, dtype=np.float64)
+    if vector.shape != (n,):
+        raise InputError(f"column_stats: {name} must have shape ({n},), got {vector.shape}")
+    return vector

@@ -1,0 +1,163 @@
+"""fold: normalise samples and place every feature at its pixel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixfold import _core
+from pixfold.errors import BackendError, InputError
+from pixfold.ops._arrays import Array, Csr, Dense, is_torch, samples, threads_argument, to_torch
+
+if TYPE_CHECKING:
+    from pixfold.layout import Layout
+    from pixfold.normalize import Normalizer
+
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def fold(
+    X: Any,
+    layout: Layout,
+    normalizer: Normalizer | None = None,
+    *,
+    dtype: Any = "float32",
+    out: Any = None,
+    threads: int | None = None,
+) -> Any:
+    """Turn samples into pseudo-images: normalise, then place every feature at its pixel, in one pass.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+        NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
+        or torch CPU tensor, dense or sparse CSR.
+    layout : Layout
+        Feature -> pixel map with ``layout.n_features == X.shape[1]``.
+    normalizer : Normalizer, optional
+        A fitted normaliser. Without one, values are moved and converted, missing values (NaN) included.
+    dtype : {"float32", "float16", "bfloat16"}
+        Element type of the images; torch dtypes are understood too. bfloat16 for NumPy input needs ml_dtypes.
+    out : array (n_samples, channels, height, width), optional
+        Images are written here: C-contiguous, of `dtype`, not overlapping `X`. On an error it is untouched.
+    threads : int, optional
+        Default: OMP_NUM_THREADS and the process's CPU affinity decide.
+
+    Returns
+    -------
+    images : array (n_samples, channels, height, width)
+        A torch tensor when `X` is one, else a NumPy array. Padding is 0; a pixel with several features shows their
+        mean. The bits do not depend on `threads` or on the processor's instruction set.
+
+    Raises
+    ------
+    InputError
+        A wrong shape, a missing value under ``missing="error"``, a negative value under a log normaliser without
+        ``negative="shift"``, an unusable `out`. It is a ValueError.
+    TypeError
+        A dtype that is not a number.
+    BackendError
+        `X` is on a device for which this build has no kernels.
+    """
+    x = samples("fold", X)
+    if x.shape[1] != layout.n_features:
+        raise InputError(
+            f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {x.shape})"
+        )
+    name = _dtype_name(dtype)
+    shape = (x.shape[0], *layout.shape)
+    images, result = _output(x, shape, name, out)
+    if out is not None and normalizer is not None:
+        normalizer.check(X)  # before anything is written to the caller's memory
+    parameters = None
+    row_scale = None
+    n_threads = threads_argument("fold", threads)
+    if normalizer is not None:
+        in_double = _core.computes_in_double(x.values if isinstance(x, Csr) else x.array, x.bfloat16)
+        parameters = normalizer.slot_parameters(layout, in_double=in_double)
+        row_scale = normalizer.row_scale(x, n_threads)
+    where = (layout.slot_feature, layout.slot_pixel, layout.n_pixels, parameters, row_scale)
+    if isinstance(x, Csr):
+        missing, negative = _core.fold_csr(
+            x.values, False, x.indices, x.row_start, layout.slot_of_feature, *where, images, name == "bfloat16", n_threads
+        )
+    else:
+        missing, negative = _core.fold_dense(x.array, x.bfloat16, *where, images, name == "bfloat16", n_threads)
+    if normalizer is not None and normalizer.refuses(missing, negative):
+        normalizer.check(X)
+    return result
+
+
+def _dtype_name(dtype: Any) -> str:
+    name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
+    if name not in _DTYPES:
+        raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+    return name
+
+
+def is_torch_dtype(dtype: object) -> bool:
+    """Whether `dtype` is a torch.dtype."""
+    return type(dtype).__module__ == "torch"
+
+
+def _numpy_name(dtype: Any) -> str:
+    if dtype == "bfloat16":
+        return "bfloat16"
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return repr(dtype)
+
+
+def _output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
+    """Memory for the kernel (uint16 bits for bfloat16) and the same memory as the caller will see it."""
+    if out is not None:
+        return _given_output(x, shape, name, out), out
+    if name != "bfloat16":
+        images: Array = np.empty(shape, dtype=name)
+        return images, to_torch(images) if x.torch else images
+    bits: Array = np.empty(shape, dtype=np.uint16)
+    if x.torch:
+        return bits, to_torch(bits, bfloat16=True)
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise BackendError(
+            "fold: NumPy has no bfloat16 of its own: pip install ml_dtypes, pass a torch tensor, or use float16"
+        ) from error
+    return bits, bits.view(ml_dtypes.bfloat16)
+
+
+def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> Array:
+    if is_torch(out):
+        found = str(out.dtype).removeprefix("torch.")
+        usable = out.device.type == "cpu" and out.is_contiguous() and not out.requires_grad
+        memory = to_numpy_bits(out) if usable else None
+    elif isinstance(out, np.ndarray):
+        found = out.dtype.name
+        usable = bool(out.flags.c_contiguous and out.flags.writeable and out.dtype.isnative)
+        memory = out.view(np.uint16) if usable and found == "bfloat16" else out
+    else:
+        raise TypeError(f"fold: out must be a NumPy array or a torch tensor, got {type(out).__name__}")
+    if found != name or tuple(out.shape) != shape or not usable or memory is None:
+        state = "" if usable else ", not C-contiguous writeable CPU memory in native byte order"
+        raise InputError(
+            f"fold: out must be a C-contiguous writeable {name} array of shape {shape}, "
+            f"got {found} of shape {tuple(out.shape)}{state}"
+        )
+    for part in (x.values, x.indices, x.row_start) if isinstance(x, Csr) else (x.array,):
+        if np.may_share_memory(memory, part):
+            raise InputError("fold: out must not overlap X in memory")
+    return memory
+
+
+def to_numpy_bits(tensor: Any) -> Array:
+    """A CPU tensor's memory as NumPy, bfloat16 as uint16 bits."""
+    import torch
+
+    if tensor.dtype == torch.bfloat16:
+        bits: Array = tensor.view(torch.int16).numpy().view(np.uint16)
+        return bits
+    values: Array = tensor.numpy()
+    return values

@@ -1,0 +1,53 @@
+"""unfold: bring every pixel back to its feature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixfold import _core
+from pixfold.errors import InputError
+from pixfold.ops._arrays import array, threads_argument, to_torch
+
+if TYPE_CHECKING:
+    from pixfold.layout import Layout
+
+
+def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
+    """Read each feature's pixel: the inverse of the placement that :func:`fold` does.
+
+    Parameters
+    ----------
+    images : array (n_samples, channels, height, width)
+        NumPy array or torch CPU tensor of any float or integer dtype.
+    layout : Layout
+        The layout that the images were folded with.
+    threads : int, optional
+        Default: OMP_NUM_THREADS and the process's CPU affinity decide.
+
+    Returns
+    -------
+    X : array (n_samples, n_features)
+        In the images' dtype and kind of array. ``unfold(fold(X)) == X`` for every layout with one feature per pixel;
+        features that share a pixel all get its value; a dropped feature gets 0. Values stay normalised:
+        ``Normalizer.inverse_transform`` undoes that where it can be undone.
+
+    Raises
+    ------
+    InputError
+        When the images do not have the layout's shape. It is a ValueError.
+    """
+    pixels = array("unfold", "images", images)
+    if pixels.array.ndim != 4 or pixels.array.shape[1:] != layout.shape:
+        raise InputError(
+            f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), "
+            f"got {pixels.array.shape}"
+        )
+    n = pixels.array.shape[0]
+    flat = np.ascontiguousarray(pixels.array).reshape(n, layout.n_pixels)
+    features = np.empty((n, layout.n_features), dtype=flat.dtype)
+    _core.unfold(flat, layout.pixel_of_feature, features, threads_argument("unfold", threads))
+    if pixels.torch:
+        return to_torch(features, pixels.bfloat16)
+    return features.view(images.dtype) if pixels.bfloat16 else features

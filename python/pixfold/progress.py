@@ -1,0 +1,126 @@
+"""Progress of long loops: bars on a terminal, log lines elsewhere, silence in a library."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from pixfold._optional import require
+
+
+class Task(Protocol):
+    """One long loop."""
+
+    def advance(self, steps: float = 1.0, **fields: object) -> None:
+        """Count ``steps`` more as done; ``fields`` are shown beside the bar (``loss=0.3``)."""
+
+
+class Progress(Protocol):
+    """Where long loops report to."""
+
+    def task(self, description: str, total: float) -> Any:
+        """Context manager that yields a :class:`Task`."""
+
+    def log(self, message: str) -> None:
+        """Show one line."""
+
+
+class _SilentTask:
+    def advance(self, steps: float = 1.0, **fields: object) -> None:
+        pass
+
+
+class SilentProgress:
+    """Says nothing: the default when pixfold is used as a library."""
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Task]:
+        yield _SilentTask()
+
+    def log(self, message: str) -> None:
+        pass
+
+
+def _shown(fields: dict[str, object]) -> str:
+    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+
+
+class LogProgress:
+    """Plain lines on standard error, at most one per task every ``interval`` seconds, and one at its end."""
+
+    def __init__(self, interval: float = 10.0) -> None:
+        self.interval = interval
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Task]:
+        task = _LogTask(description, total, self)
+        yield task
+        task.finish()
+
+    def log(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+class _LogTask:
+    def __init__(self, description: str, total: float, parent: LogProgress) -> None:
+        self.description, self.total, self.parent = description, total, parent
+        self.done, self.fields = 0.0, ""
+        self.start = self.last = time.monotonic()
+
+    def advance(self, steps: float = 1.0, **fields: object) -> None:
+        self.done += steps
+        if fields:
+            self.fields = _shown(fields)
+        now = time.monotonic()
+        if now - self.last >= self.parent.interval:
+            self.last = now
+            left = (now - self.start) * max(self.total - self.done, 0.0) / max(self.done, 1e-9)
+            self.parent.log(f"{self.description}: {self.done:g}/{self.total:g}, about {left:.0f} s left  {self.fields}")
+
+    def finish(self) -> None:
+        self.parent.log(f"{self.description}: done in {time.monotonic() - self.start:.1f} s  {self.fields}")
+
+
+class RichProgress:
+    """Rich progress bars with rate and time left, for a terminal."""
+
+    def __init__(self) -> None:
+        self._console = require("rich.console", "train", "a progress bar").Console(stderr=True)
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Task]:
+        rich = require("rich.progress", "train", "a progress bar")
+        columns = (
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(bar_width=28),
+            rich.TaskProgressColumn(show_speed=True),
+            rich.TimeElapsedColumn(),
+            rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[shown]}"),
+        )
+        with rich.Progress(*columns, console=self._console) as bar:
+            number = bar.add_task(description, total=total, shown="")
+            yield _RichTask(bar, number)
+            bar.update(number, completed=total)
+
+    def log(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False)
+
+
+class _RichTask:
+    def __init__(self, bar: Any, number: Any) -> None:
+        self.bar, self.number = bar, number
+
+    def advance(self, steps: float = 1.0, **fields: object) -> None:
+        if fields:
+            self.bar.update(self.number, advance=steps, shown=_shown(fields))
+        else:
+            self.bar.update(self.number, advance=steps)
+
+
+def terminal_progress() -> Progress:
+    """Bars when standard error is a terminal, log lines when it is not."""
+    return RichProgress() if sys.stderr.isatty() else LogProgress()

@@ -1,0 +1,158 @@
+"""The tables of the output folder, as pandas data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pixfold._optional import require
+from pixfold.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pixfold.consensus import ConsensusResult
+
+
+def findings_table(
+    consensus: ConsensusResult, feature_names: Sequence[str], class_names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Make one row per feature, best rank first.
+
+    Parameters
+    ----------
+    consensus : ConsensusResult
+        What the runs agree on.
+    feature_names : sequence of str, n_features long
+        In feature order.
+    class_names : sequence of str, optional
+        In code order; none (self-supervised) leaves the class columns out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``feature``, ``rank``, ``importance``, ``importance_std``, ``importance_median``,
+        ``selection_frequency``, ``mean_rank``, then per class ``mean_<class>`` (signed) and
+        ``mean_abs_<class>``. Sorted by rank, features without a rank last, equal ranks in feature order. The
+        index is the position of the feature in the data, so ``sort_index()`` gives feature order back.
+
+    Raises
+    ------
+    InputError
+        When the names do not fit the result.
+    """
+    pandas = require("pandas", "train", "the findings table")
+    n_features = len(consensus.importance)
+    if len(feature_names) != n_features:
+        raise InputError(f"findings_table: {n_features} features, but {len(feature_names)} feature_names")
+    classes = [str(name) for name in class_names or ()]
+    columns: dict[str, Any] = {
+        "feature": np.asarray([str(name) for name in feature_names], dtype=object),
+        "rank": consensus.rank,
+        "importance": consensus.importance,
+        "importance_std": consensus.importance_std,
+        "importance_median": consensus.importance_median,
+        "selection_frequency": consensus.selection_frequency,
+        "mean_rank": consensus.mean_rank,
+    }
+    if classes:
+        means, means_abs = consensus.class_mean, consensus.class_mean_abs
+        if consensus.n_runs == 0:
+            # No accepted run: the number of classes is not known there, the columns stay.
+            means = means_abs = np.full((len(classes), n_features), np.nan)
+        if len(means) != len(classes):
+            raise InputError(
+                f"findings_table: {len(means)} classes in the result, but {len(classes)} class_names"
+            )
+        for name, mean, mean_abs in zip(classes, means, means_abs, strict=True):
+            columns[_free(f"mean_{name}", columns)] = mean
+            columns[_free(f"mean_abs_{name}", columns)] = mean_abs
+    order = np.argsort(consensus.rank, kind="stable")  # NaN sorts last
+    table: pd.DataFrame = pandas.DataFrame(columns).iloc[order]
+    return table
+
+
+def history_table(epochs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make one row per epoch of every run: ``run`` and ``epoch`` first, then the other keys in order."""
+    pandas = require("pandas", "train", "the history table")
+    names = list(dict.fromkeys(key for row in epochs for key in row))
+    first = [name for name in ("run", "epoch") if name in names or not names]
+    table: pd.DataFrame = pandas.DataFrame(
+        [dict(row) for row in epochs], columns=first + [name for name in names if name not in first]
+    )
+    return table
+
+
+def predictions_table(
+    *,
+    run: ArrayLike,
+    samples: Sequence[str],
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    class_names: Sequence[str],
+) -> pd.DataFrame:
+    """Make one row per held-out sample of every run.
+
+    Parameters
+    ----------
+    run : int or int[n]
+        Number of the run; one for all rows, or one per row.
+    samples : sequence of str, n long
+        Sample names.
+    labels : int[n]
+        Codes of the true classes; -1 where there is none.
+    probabilities : float[n, n_classes]
+        Predicted probabilities; the largest is the predicted class.
+    class_names : sequence of str
+        In code order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``run``, ``sample``, ``label``, ``predicted``, ``correct``, ``probability_<class>`` per class.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit.
+    """
+    pandas = require("pandas", "train", "the predictions table")
+    names = np.asarray([str(name) for name in class_names], dtype=object)
+    codes, chances = np.asarray(labels, dtype=np.int64), np.asarray(probabilities)
+    expected = (len(samples), len(names))
+    if chances.shape != expected or codes.shape != expected[:1]:
+        raise InputError(
+            f"predictions_table: {expected[0]} samples and {expected[1]} classes, but labels {codes.shape} "
+            f"and probabilities {chances.shape}"
+        )
+    if codes.size and (codes.min() < -1 or codes.max() >= len(names)):
+        raise InputError(f"predictions_table: labels must be in -1 .. {len(names) - 1}")
+    predicted = chances.argmax(axis=1) if len(names) else np.zeros(0, dtype=np.int64)
+    known = codes >= 0
+    label = np.full(len(codes), None, dtype=object)
+    correct = np.full(len(codes), None, dtype=object)
+    label[known] = names[codes[known]]
+    correct[known] = (predicted == codes)[known]
+    columns: dict[str, Any] = {
+        "run": np.broadcast_to(np.asarray(run), codes.shape).copy(),
+        "sample": np.asarray([str(name) for name in samples], dtype=object),
+        "label": label,
+        "predicted": names[predicted],
+        "correct": correct.astype(bool) if known.all() else correct,
+    }
+    for name, column in zip(names, chances.T, strict=True):
+        columns[_free(f"probability_{name}", columns)] = column
+    table: pd.DataFrame = pandas.DataFrame(columns)
+    return table
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """Return ``name``, or with a number where a class name such as "abs_x" makes two columns collide."""
+    number, candidate = 2, name
+    while candidate in taken:
+        candidate = f"{name}_{number}"
+        number += 1
+    return candidate

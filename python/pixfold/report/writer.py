@@ -1,0 +1,195 @@
+"""The output folder: every file is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixfold.errors import OutputError
+from pixfold.report.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FIGURES = "figures"
+# Files that a later job of another kind into the same folder may not need: a stale one must not stay beside
+# new ones.
+_OPTIONAL_TABLES = ("predictions.csv", "latent.csv")
+
+
+def check_writable(out: str | Path) -> Path:
+    """Make the folder, parents included, and check that it can be written to; call it before the work begins.
+
+    Parameters
+    ----------
+    out : str or Path
+        The output folder.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        When ``out`` or one of its parents is a file, or the folder cannot be made or written to.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"output folder {folder}: is a file, a folder is needed")
+    with _said_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    figures = folder / _FIGURES
+    if figures.exists() and not figures.is_dir():
+        raise OutputError(f"output folder {folder}: {figures} is a file, a folder of that name is needed")
+    return folder
+
+
+def write_results(
+    results: Results, out: str | Path, *, save_model: Callable[[Path], object] | None = None
+) -> list[Path]:
+    """Write the output folder.
+
+    Everything is first written under a hidden temporary folder inside ``out``; only when the last file is
+    complete are they renamed into place. On an exception or Ctrl-C before that the temporary folder is
+    removed, and what the folder held stays as it was.
+
+    Parameters
+    ----------
+    results : Results
+        What to write.
+    out : str or Path
+        The output folder; made when it does not exist. Files in it with the names below are replaced; figures
+        and tables of an earlier job that this one does not have are removed; other files are left alone.
+    save_model : callable, optional
+        Called with a temporary folder; every file that it puts there is moved to ``out``.
+
+    Returns
+    -------
+    list of Path
+        What was written: ``findings.csv``, ``history.csv``, ``metrics.json``, ``config.json``,
+        ``predictions.csv`` (where there are predictions), ``latent.csv`` (where there is a latent space), the
+        model's files, ``figures/*.png`` and ``report.html``.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be written to.
+    """
+    from pixfold.report import figures, html
+
+    folder = check_writable(out)
+    with _said_of(folder), _staging(folder) as staging:
+        _write_csv(results.findings, staging / "findings.csv")
+        _write_csv(results.history, staging / "history.csv")
+        _write_json(results.metrics, staging / "metrics.json")
+        _write_json(results.config, staging / "config.json")
+        if results.predictions is not None:
+            _write_csv(results.predictions, staging / "predictions.csv")
+        if results.latent is not None:
+            _write_csv(results.latent.rename_axis(index="sample"), staging / "latent.csv", index=True)
+        if save_model is not None:
+            save_model(staging)
+        pictures = figures.render(results)
+        (staging / _FIGURES).mkdir(exist_ok=True)
+        for name, png in pictures.items():
+            (staging / _FIGURES / f"{name}.png").write_bytes(png)
+        (staging / "report.html").write_text(html.render(results, pictures), encoding="utf-8")
+        written = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
+        with _undisturbed():
+            for path in written:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staging / path, folder / path)
+            _remove_stale(folder, set(written))
+    return [folder / name for name in written]
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """Make a temporary folder on the same file system, for atomic renames; gone in every case at the end."""
+    staging = Path(tempfile.mkdtemp(prefix=".pixfold-", dir=folder))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C for the milliseconds of the renames, so that no folder mixes two jobs."""
+    before = signal.getsignal(signal.SIGINT)
+    # Python may set handlers in the main thread alone, and cannot put one back that was not set from Python.
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """Turn an error of the operating system into one that names the output folder."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise OutputError(
+            f"output folder {folder}: cannot be written to: {error.strerror or error}{where}"
+        ) from error
+
+
+def _remove_stale(folder: Path, written: set[Path]) -> None:
+    from pixfold.report.figures import NAMES
+
+    known = [Path(_FIGURES) / f"{name}.png" for name in NAMES] + [Path(name) for name in _OPTIONAL_TABLES]
+    for path in known:
+        if path not in written:
+            (folder / path).unlink(missing_ok=True)
+
+
+def _write_csv(table: pd.DataFrame, path: Path, *, index: bool = False) -> None:
+    # No float_format: the shortest digits that give the same number back.
+    table.to_csv(path, index=index, lineterminator="\n", encoding="utf-8")
+
+
+def _write_json(content: Mapping[str, Any], path: Path) -> None:
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """Convert to what JSON holds: NumPy types to Python's, NaN and infinity to null, the rest to text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=str)
+    if isinstance(value, list | tuple | range):
+        return [plain(item) for item in value]
+    return str(value)

@@ -1,0 +1,206 @@
+"""What a source is, and the small things that all sources share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+
+# A block that is made dense as float32 stays about this large, whatever the number of features.
+BLOCK_BYTES = 64 * 2**20
+
+# How many names a message lists before it says how many there are besides.
+_LISTED = 3
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A matrix of samples x features that is read in blocks of rows, with its names and labels.
+
+    A format is one class with these attributes; nothing else in pixfold knows formats. Opening a source reads
+    names, labels and what is needed to check them; values are read by :meth:`read` only, so a format may
+    leave them on disk. Readers may be called from several threads.
+
+    Attributes
+    ----------
+    name : str
+        The file, or "array", "DataFrame", "AnnData": how messages call it.
+    n_samples, n_features : int
+        Size of the matrix, both at least 1.
+    feature_names, sample_names : list of str
+        Feature names are unique; sample names are as they came.
+    labels : ndarray of shape (n_samples,), or None
+        Labels as they came: numbers, strings, objects. Missing ones are None, NaN, ``pandas.NA`` or "".
+    dtype : numpy.dtype
+        Of the values: an integer or floating type in native byte order.
+    is_sparse : bool
+        Whether :meth:`read` returns CSR.
+    block_size : int
+        Rows that are read well at once: about 64 MB as dense float32, and whole chunks of the file.
+    categories : dict of str to list of str
+        Features that were categorical and are now codes: the categories of codes 0, 1, 2, ...
+    messages : list of str
+        What the user should be told about how this source was read.
+    """
+
+    name: str
+    n_samples: int
+    n_features: int
+    feature_names: list[str]
+    sample_names: list[str]
+    labels: NDArray[Any] | None
+    dtype: np.dtype[Any]
+    is_sparse: bool
+    block_size: int
+    categories: dict[str, list[str]]
+    messages: list[str]
+
+    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+        """Read some samples.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of int64
+            Sample positions; the rows come back in this order. Sorted positions are the fast case.
+
+        Returns
+        -------
+        ndarray of shape (len(rows), n_features), or a SciPy CSR matrix or array of that shape
+            Values of type ``dtype``. The caller does not write to it: it may be a view.
+        """
+        ...
+
+
+def normalize_rows(rows: slice | NDArray[Any] | Sequence[int], n_samples: int) -> slice | NDArray[np.int64]:
+    """Bring rows to one of two forms: a slice with start, stop and step 1, or an index array.
+
+    Parameters
+    ----------
+    rows : slice, integer array or boolean mask of length ``n_samples``
+        Sample positions, 0-based, not negative.
+    n_samples : int
+        Number of samples there are.
+
+    Returns
+    -------
+    slice or ndarray of int64
+        Positions that follow each other become a slice.
+
+    Raises
+    ------
+    IndexError
+        When a position is outside ``0 .. n_samples - 1``, or the array holds no positions.
+    """
+    if isinstance(rows, slice):
+        start, stop, step = rows.indices(n_samples)
+        if step == 1:
+            return slice(start, max(start, stop))
+        return np.arange(start, stop, step, dtype=np.int64)
+    index = np.asarray(rows)
+    if index.dtype == np.bool_:
+        if index.shape != (n_samples,):
+            raise IndexError(f"rows: expected a mask of length {n_samples}, received shape {index.shape}")
+        index = np.flatnonzero(index)
+    if index.ndim != 1 or (index.dtype.kind not in "iu" and index.size):
+        raise IndexError(f"rows: expected 1-D integers, received {index.ndim}-D {index.dtype}")
+    index = index.astype(np.int64, copy=False)
+    if not index.size:
+        return slice(0, 0)
+    if index.min() < 0 or index.max() >= n_samples:
+        raise IndexError(
+            f"rows: expected positions 0 to {n_samples - 1}, received {index.min()} to {index.max()}"
+        )
+    if index.size == index[-1] - index[0] + 1 and bool(np.all(np.diff(index) == 1)):
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
+
+
+def block_rows(n_features: int, chunk: int = 1) -> int:
+    """Rows of a block of about 64 MB as dense float32, a multiple of ``chunk`` where that many fit."""
+    rows = max(1, BLOCK_BYTES // (4 * n_features))
+    return max(chunk, rows - rows % chunk)
+
+
+def check_size(name: str, n_samples: int, n_features: int) -> None:
+    """Raise InputError for a matrix without samples or without features."""
+    for count, what in ((n_samples, "samples"), (n_features, "features")):
+        if count < 1:
+            raise InputError(
+                f"{name}: expected at least one sample and one feature, received n_{what}={count} (no {what})"
+            )
+
+
+def check_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the native dtype that values of ``dtype`` are read as, or raise InputError."""
+    if dtype == np.bool_:
+        return np.dtype(np.uint8)
+    if dtype.kind in "iu":
+        return dtype.newbyteorder("=")
+    if dtype.kind == "f":
+        return dtype.newbyteorder("=") if dtype.itemsize <= 8 else np.dtype(np.float64)
+    kind = "complex values" if dtype.kind == "c" else f"values of type {dtype}"
+    raise InputError(f"{name}: expected real numbers, received {kind}")
+
+
+def as_array(name: str, data: Any) -> NDArray[Any]:
+    """Make an array of nested lists or of an object that offers one, or raise InputError."""
+    try:
+        return np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: expected rows of equal length ({str(error).partition('.')[0]})") from None
+
+
+def check_labels(name: str, labels: Any, n_samples: int) -> NDArray[Any]:
+    """Return labels as a 1-D array of one label per sample, or raise InputError."""
+    array = as_array(f"{name}: labels", labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise InputError(f"{name}: labels must be 1-D, one per sample, received shape {array.shape}")
+    if len(array) != n_samples:
+        raise InputError(f"{name}: expected {n_samples:,} labels, one per sample, received {len(array):,}")
+    return array
+
+
+def numbered(word: str, count: int) -> list[str]:
+    """Names of things that have none: ``feature_0``, ``feature_1``, ..., counted as NumPy does."""
+    return [f"{word}_{i}" for i in range(count)]
+
+
+def unique_names(names: Sequence[str], messages: list[str], what: str = "feature") -> list[str]:
+    """Keep features of one name apart: the second "x" becomes "x.1", and ``messages`` says so once."""
+    if len(set(names)) == len(names):
+        return list(names)
+    counts, seen, taken = Counter(names), Counter[str](), set(names)
+    result = []
+    for name in names:
+        new = name
+        if seen[name]:
+            while (new := f"{name}.{seen[name]}") in taken:
+                seen[name] += 1
+            taken.add(new)
+        seen[name] += 1
+        result.append(new)
+    repeated = [name for name, count in counts.items() if count > 1]
+    first = next(new for new, name in zip(result, names, strict=True) if new != name)
+    messages.append(
+        f"{counted(len(repeated), f'{what} name')} used more than once ({listed(repeated)}): "
+        f"the later ones are kept apart by a number, such as {first!r}"
+    )
+    return result
+
+
+def listed(names: Sequence[Any], limit: int = _LISTED) -> str:
+    """Names for a message: the first few, and how many there are besides."""
+    shown = ", ".join(repr(str(name)) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+
+
+def counted(count: int, word: str) -> str:
+    """Return a number with its word: 1 sample, 2 samples."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -1,0 +1,109 @@
+"""Layouts, samples and instruction sets that the tests of the ops share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+from pixfold import _core
+from pixfold.layout import Layout
+
+
+@pytest.fixture(params=_core.isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once with the kernels of each instruction set this machine has."""
+    before = _core.isa()
+    _core.set_isa(request.param)
+    yield request.param
+    _core.set_isa(before)
+
+
+def _layout(kind: str, n: int, seed: int = 0) -> Layout:
+    rng = np.random.default_rng(seed)
+    side = int(np.ceil(np.sqrt(n)))
+    if kind == "natural":
+        return Layout.natural(n)
+    if kind == "shuffled":
+        return Layout.shuffled(n, seed=seed)
+    if kind == "rectangular":
+        return Layout.natural(n, shape=(2, n // 2 + 3))
+    if kind == "channels":
+        return Layout.shuffled(n, seed=seed, channels=3)
+    if kind == "gaps":
+        # Twice the pixels that are needed, every feature anywhere among them.
+        index = rng.permutation(2 * side * side)[:n]
+        return Layout.from_index(index, shape=(2 * side, side))
+    if kind == "coordinates":
+        index = rng.permutation(side * side)[:n]
+        return Layout.from_coordinates(index // side, index % side, (side, side))
+    if kind == "many":
+        # About four features per pixel, so some pixels are shared, some single, some empty.
+        small = max(1, side // 2)
+        return Layout.from_coordinates(
+            rng.integers(0, small, n), rng.integers(0, small, n), (small + 1, small)
+        )
+    keep = rng.random(n) < 0.7
+    keep[rng.integers(n)] = True
+    if kind == "keep":
+        return Layout.natural(n, keep=keep)
+    if kind == "shuffled keep":
+        return Layout.shuffled(n, seed=seed, keep=keep)
+    raise KeyError(kind)
+
+
+def _samples(n: int, n_features: int, dtype: str = "float32", storage: str = "C", seed: int = 0) -> Any:
+    """Non-negative samples with zeros, up to 60 (8-bit integers hold them), in the storage asked for."""
+    rng = np.random.default_rng(seed)
+    values = np.minimum(rng.gamma(0.7, 8.0, (n, n_features)), 60.0)
+    values[rng.random((n, n_features)) < 0.3] = 0.0
+    if dtype == "bool":
+        values = values > 3.0
+    x = values.astype(dtype)
+    if storage == "C":
+        return x
+    if storage == "Fortran":
+        return np.asfortranarray(x)
+    if storage == "read-only":
+        x.setflags(write=False)
+        return x
+    if storage in ("csr32", "csr64"):
+        x[rng.random((n, n_features)) < 0.7] = 0
+        index = "int32" if storage == "csr32" else "int64"
+        matrix = scipy.sparse.csr_array(x)
+        return scipy.sparse.csr_array(
+            (matrix.data, matrix.indices.astype(index), matrix.indptr.astype(index)), shape=x.shape
+        )
+    if storage == "every second row":
+        wide = np.full((2 * n, n_features), 7, dtype=dtype)
+        wide[::2] = x
+        return wide[::2]
+    if storage == "every third column":
+        wide = np.full((n, 3 * n_features), 7, dtype=dtype)
+        wide[:, ::3] = x
+        return wide[:, ::3]
+    if storage == "rows reversed":
+        return np.ascontiguousarray(x[::-1])[::-1]
+    if storage == "columns reversed":
+        return np.ascontiguousarray(x[:, ::-1])[:, ::-1]
+    if storage == "padded rows":
+        wide = np.full((n, n_features + 5), 7, dtype=dtype)
+        wide[:, :n_features] = x
+        return wide[:, :n_features]
+    if storage == "broadcast":
+        return np.broadcast_to(x[:1], x.shape)
+    raise KeyError(storage)
+
+
+@pytest.fixture(scope="session")
+def make_layout() -> Callable[..., Layout]:
+    """Build a layout of n features by the name of its kind."""
+    return _layout
+
+
+@pytest.fixture(scope="session")
+def make_samples() -> Callable[..., Any]:
+    """Build seeded samples by dtype and storage."""
+    return _samples

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pixfold.consensus import Consensus, RunImportance
+from pixfold.errors import InputError
+from pixfold.report import findings_table, history_table, predictions_table
+
+
+def consensus_of(importance, means):
+    importance, means = np.array(importance), np.array(means)
+    consensus = Consensus(len(importance), k=2)
+    consensus.add(RunImportance(importance, means, np.abs(means), 3))
+    return consensus.result()
+
+
+def test_findings_in_rank_order_with_unranked_last():
+    result = consensus_of([0.0, 1.0, 6.0, 1.0, 0.0], [[0.0, 1.0, -8.0, 1.0, 0.0], [0.0, 2.0, 8.0, 0.0, 0.0]])
+    table = findings_table(result, list("abcde"), ["x", "y"])
+    assert list(table.columns) == [
+        *(
+            "feature",
+            "rank",
+            "importance",
+            "importance_std",
+            "importance_median",
+            "selection_frequency",
+            "mean_rank",
+        ),
+        *("mean_x", "mean_abs_x", "mean_y", "mean_abs_y"),
+    ]
+    assert table["feature"].tolist() == ["c", "b", "d", "a", "e"]
+    np.testing.assert_array_equal(table["rank"], [1, 2.5, 2.5, np.nan, np.nan])
+    assert table["importance"].tolist() == [0.75, 0.125, 0.125, 0.0, 0.0]
+    assert table.loc[2, ["mean_x", "mean_abs_x", "mean_y"]].tolist() == [-1.0, 1.0, 1.0]
+    assert table.sort_index()["feature"].tolist() == list("abcde")
+
+
+def test_findings_without_classes():
+    table = findings_table(consensus_of([1.0, 2.0], np.empty((0, 2))), ["a", "b"])
+    assert table["feature"].tolist() == ["b", "a"]
+    assert not any(name.startswith("mean_abs") for name in table)
+
+
+def test_findings_without_an_accepted_run_keep_every_feature_and_column():
+    table = findings_table(Consensus(3).result(), list("abc"), ["x"])
+    assert table["feature"].tolist() == list("abc")
+    assert table[["rank", "importance", "mean_x", "mean_abs_x"]].isna().all(axis=None)
+    assert (table["selection_frequency"] == 0).all()
+
+
+def test_class_names_that_collide_get_columns_of_their_own():
+    table = findings_table(consensus_of([1.0, 2.0], [[1.0, 2.0], [3.0, 4.0]]), ["a", "b"], ["x", "abs_x"])
+    assert table.columns.is_unique
+    assert table["mean_abs_x_2"].tolist() == [4 / 3, 1.0]
+
+
+def test_findings_refuse_names_that_do_not_fit():
+    result = consensus_of([1.0, 2.0], [[1.0, 2.0]])
+    with pytest.raises(InputError, match="2 features, but 1 feature_names"):
+        findings_table(result, ["a"], ["x"])
+    with pytest.raises(InputError, match="1 classes in the result, but 2 class_names"):
+        findings_table(result, ["a", "b"], ["x", "y"])
+
+
+def test_history_starts_with_run_and_epoch():
+    table = history_table([{"loss": 1.0, "epoch": 1, "run": 1}, {"epoch": 2, "run": 1, "accuracy": 0.5}])
+    assert list(table.columns) == ["run", "epoch", "loss", "accuracy"]
+    assert np.isnan(table.loc[1, "loss"])
+    assert list(history_table([]).columns) == ["run", "epoch"]
+
+
+def test_predictions():
+    table = predictions_table(
+        run=2,
+        samples=["s1", "s2", "s3"],
+        labels=[1, 0, -1],
+        probabilities=[[0.1, 0.9], [0.3, 0.7], [0.6, 0.4]],
+        class_names=["x", "y"],
+    )
+    assert list(table.columns) == [
+        *("run", "sample", "label", "predicted", "correct", "probability_x", "probability_y")
+    ]
+    assert table["run"].tolist() == [2, 2, 2]
+    assert table["label"].tolist() == ["y", "x", None]
+    assert table["predicted"].tolist() == ["y", "y", "x"]
+    assert table["correct"].tolist() == [True, False, None]
+    assert table["probability_y"].tolist() == [0.9, 0.7, 0.4]
+
+
+@pytest.mark.parametrize(("labels", "shape"), [([0, 1], (2, 3)), ([0], (2, 2)), ([0, 2], (2, 2))])
+def test_predictions_refuse(labels, shape):
+    with pytest.raises(InputError, match="predictions_table"):
+        predictions_table(
+            run=1, samples=["a", "b"], labels=labels, probabilities=np.zeros(shape), class_names=["x", "y"]
+        )

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pixfold.errors import OutputError
+from pixfold.report import check_writable, figures, write_results
+from pixfold.report.writer import plain
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def fake_figures(monkeypatch):
+    """Drawing is tested elsewhere and slow."""
+    monkeypatch.setattr(figures, "render", lambda results: {"top_features": b"\x89PNG" + bytes(30)})
+
+
+def save_model(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.json").write_text("{}")
+
+
+def test_everything_is_written(make_results, tmp_path):
+    out = tmp_path / "deep" / "out"
+    results = make_results()
+    written = write_results(results, out, save_model=save_model)
+    drawn = {f"figures/{name}.png" for name in figures.NAMES if name != "latent"}
+    assert names(out) == {
+        *("findings.csv", "history.csv", "metrics.json", "config.json", "predictions.csv", "report.html"),
+        *("model.safetensors", "model.json"),
+        *drawn,
+    }
+    assert {str(path.relative_to(out)) for path in written} == names(out)
+    assert not any(path.name.startswith(".") for path in out.iterdir())
+    back = pd.read_csv(out / "findings.csv", float_precision="round_trip")
+    assert back["feature"].tolist() == results.findings["feature"].tolist()
+    np.testing.assert_array_equal(back["importance"], results.findings["importance"])  # no digit is lost
+    assert json.loads((out / "metrics.json").read_text())["test_accuracy"] == results.metrics["test_accuracy"]
+    assert len(pd.read_csv(out / "predictions.csv")) == 80
+    assert len(pd.read_csv(out / "history.csv")) == 6
+
+
+def test_self_supervised_into_the_same_folder_leaves_nothing_stale(make_results, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    write_results(make_results(), tmp_path)
+    write_results(make_results(n_classes=0), tmp_path)
+    assert names(tmp_path) == {
+        *(
+            "findings.csv",
+            "history.csv",
+            "metrics.json",
+            "config.json",
+            "latent.csv",
+            "report.html",
+            "notes.txt",
+        ),
+        *(
+            f"figures/{name}.png"
+            for name in ("training_curves", "top_features", "attribution_image", "latent")
+        ),
+    }
+    latent = pd.read_csv(tmp_path / "latent.csv")
+    assert list(latent.columns) == ["sample", "a", "b", "c", "d"]
+    assert latent["sample"].tolist() == [f"s{i}" for i in range(20)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_interrupted_write_leaves_what_was_there(make_results, tmp_path, monkeypatch, error):
+    fake_figures(monkeypatch)
+    write_results(make_results(), tmp_path, save_model=save_model)
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+
+    def broken(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise error
+
+    with pytest.raises(error):
+        write_results(make_results(n_features=50), tmp_path, save_model=broken)
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+    assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+def test_full_disk_is_an_output_error(make_results, tmp_path, monkeypatch):
+    fake_figures(monkeypatch)
+
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device", str(folder / "model.safetensors"))
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_results(make_results(), tmp_path / "out", save_model=full)
+    assert names(tmp_path) == set()
+
+
+def test_out_is_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="is a file, a folder is needed"):
+        check_writable(path)
+    with pytest.raises(OutputError, match="cannot be written to"):
+        check_writable(path / "below")
+    assert path.read_text() == "mine"
+
+
+def test_figures_is_a_file(tmp_path):
+    (tmp_path / "figures").write_text("mine")
+    with pytest.raises(OutputError, match="figures is a file"):
+        check_writable(tmp_path)
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, os.strerror(13), str(tmp_path))
+
+    monkeypatch.setattr("pixfold.report.writer.tempfile.TemporaryFile", refuse)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_writable(tmp_path)
+
+
+def test_check_leaves_nothing_behind(tmp_path):
+    assert check_writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert names(tmp_path) == set()
+
+
+def test_json_holds_no_nan_and_no_numpy(make_results, tmp_path, monkeypatch):
+    fake_figures(monkeypatch)
+    results = make_results(n_runs=1)
+    assert np.isnan(results.metrics["test_accuracy_std"])
+    results.config["seeds"] = np.arange(3)
+    results.config[np.int64(4)] = {
+        "path": Path("x"),
+        "limit": np.float32(0.5),
+        "none": None,
+        "inf": float("inf"),
+    }
+    write_results(results, tmp_path)
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is not JSON")
+
+    assert (
+        json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)["test_accuracy_std"]
+        is None
+    )
+    config = json.loads((tmp_path / "config.json").read_text(), parse_constant=refuse)
+    assert config["seeds"] == [0, 1, 2]
+    assert config["4"] == {"path": "x", "limit": 0.5, "none": None, "inf": None}
+
+
+def test_plain_keeps_bool_and_sorts_sets():
+    assert plain({"a": np.True_, "b": {3, 1, 2}, "c": (1, None), "d": np.array(2.5)}) == {
+        "a": True,
+        "b": [1, 2, 3],
+        "c": [1, None],
+        "d": 2.5,
+    }
+
+
+def test_ctrl_c_cannot_split_the_renames(make_results, tmp_path, monkeypatch):
+    fake_figures(monkeypatch)
+    write_results(make_results(), tmp_path)
+    before, replace = signal.getsignal(signal.SIGINT), os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        replace(source, target)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("pixfold.report.writer.os.replace", interrupted)
+    write_results(make_results(n_features=50), tmp_path)
+    assert len(pd.read_csv(tmp_path / "findings.csv")) == 50
+    assert "of 50 features" in (tmp_path / "report.html").read_text()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread(make_results, tmp_path, monkeypatch):
+    fake_figures(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write_results, make_results(), tmp_path).result()
+    assert all(path.is_file() for path in written)

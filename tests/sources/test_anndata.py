@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from pixfold.errors import InputError, MissingDependencyError
+from pixfold.sources import open_source
+from pixfold.sources.anndata import quiet
+
+pd: Any = pytest.importorskip("pandas")
+h5py: Any = pytest.importorskip("h5py")
+pytest.importorskip("anndata")
+with quiet():
+    import anndata
+
+RNG = np.random.default_rng(0)
+X = (RNG.random((40, 12)) * (RNG.random((40, 12)) < 0.4)).astype(np.float32)
+
+
+def adata(X: Any = X) -> Any:
+    with quiet():
+        obs = pd.DataFrame(
+            {
+                "kind": pd.Categorical(["t", "b", None, "t"] * 10),
+                "group": np.arange(40) % 2,
+                "text": ["u", "v"] * 20,
+                "depth": RNG.random(40),
+            },
+            index=[f"cell{i}" for i in range(40)],
+        )
+        data = anndata.AnnData(X, obs=obs, var=pd.DataFrame(index=[f"gene{i}" for i in range(12)]))
+        data.layers["counts"] = np.arange(480).reshape(40, 12)
+        data.raw = data
+        data.layers["sparse"] = sparse.csr_matrix(2 * np.asarray(X.todense() if sparse.issparse(X) else X))
+    return data
+
+
+def on_disk(path: Path, data: Any, **options: Any) -> Path:
+    with quiet():
+        data.write_h5ad(path, **options)
+    return path
+
+
+FORMATS = {"dense": lambda x: x, "csr": sparse.csr_matrix, "csc": sparse.csc_matrix}
+
+
+def dense(block: Any) -> Any:
+    return block.toarray() if sparse.issparse(block) else block
+
+
+@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        slice(None),
+        slice(3, 9),
+        slice(5, 5),
+        np.array([0]),
+        np.array([0, 1, 2, 7, 8, 30, 39]),
+        np.array([9, 3, 3, 20]),
+        np.array([], dtype=np.int64),
+    ],
+    ids=str,
+)
+def test_reading_rows(tmp_path: Path, form: str, backed: bool, rows: Any) -> None:
+    data = adata(FORMATS[form](X))
+    source = open_source(on_disk(tmp_path / "x.h5ad", data) if backed else data)
+    block = source.read(rows)
+    assert source.is_sparse == sparse.issparse(block) == (form != "dense")
+    assert block.dtype == source.dtype == np.float32
+    np.testing.assert_array_equal(dense(block), X[rows])
+    assert source.feature_names[:2] == ["gene0", "gene1"]
+    assert source.sample_names[-1] == "cell39"
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("gap", [1, 2_000])
+def test_scattered_rows_of_chunked_and_contiguous_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, gap: int
+) -> None:
+    monkeypatch.setattr("pixfold.sources.anndata._GAP_BYTES", gap)
+    monkeypatch.setattr("pixfold.sources.anndata.BLOCK_BYTES", 12 * 4 * 6)  # spans of 6 rows
+    rows = np.array([0, 2, 3, 9, 10, 11, 14, 25, 26, 38])
+    for name, options in (("contiguous.h5ad", {}), ("chunked.h5ad", {"compression": "gzip"})):
+        source = open_source(on_disk(tmp_path / name, adata(FORMATS[form](X)), **options))
+        np.testing.assert_array_equal(dense(source.read(rows)), X[rows])
+
+
+@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
+def test_labels_and_layers(tmp_path: Path, backed: bool) -> None:
+    data: Any = adata()
+    if backed:
+        data = on_disk(tmp_path / "x.h5ad", data)
+    kind = open_source(data, label="kind").labels
+    assert kind is not None
+    assert kind[[0, 1, 3]].tolist() == ["t", "b", "t"]
+    assert pd.isna(kind[2])
+    group, text = open_source(data, label="group").labels, open_source(data, label="text").labels
+    assert group is not None
+    assert text is not None
+    assert (group.tolist()[:2], text.tolist()[:2]) == ([0, 1], ["u", "v"])
+    assert open_source(data).labels is None
+    beside = open_source(data, y=np.arange(40)).labels
+    assert beside is not None
+    assert beside[5] == 5
+    counts = open_source(data, layer="counts")
+    assert counts.dtype.kind == "i"
+    np.testing.assert_array_equal(counts.read(np.array([1, 4]))[:, 0], [12, 48])
+    np.testing.assert_array_equal(dense(open_source(data, layer="sparse").read(slice(0, 5))), 2 * X[:5])
+    np.testing.assert_array_equal(open_source(data, layer="raw").read(slice(0, 5)), X[:5])
+
+
+@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"label": "knd"},
+            r"label column 'knd'; did you mean 'kind'\? columns there are: 'kind', 'text', 'group', 'depth'",
+        ),
+        ({"layer": "count"}, "no layer 'count'; layers there are: 'counts', 'sparse', 'raw'"),
+        ({"y": [1, 2]}, "expected 40 labels, one per sample, received 2"),
+        ({"y": [1, 2], "label": "kind"}, "received both"),
+    ],
+)
+def test_bad_options(tmp_path: Path, backed: bool, options: dict[str, Any], message: str) -> None:
+    data: Any = adata()
+    with pytest.raises(InputError, match=message):
+        open_source(on_disk(tmp_path / "x.h5ad", data) if backed else data, **options)
+
+
+def test_backed_objects_stay_on_disk(tmp_path: Path) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata())
+    with quiet():
+        backed = anndata.read_h5ad(path, backed="r")
+        view = backed[:10]
+    source = open_source(backed, label="group")
+    np.testing.assert_array_equal(source.read(slice(2, 4)), X[2:4])
+    assert source.labels is not None
+    with pytest.raises(InputError, match=r"a view of a backed object is not read; give its \.to_memory"):
+        open_source(view)
+    backed.file.close()
+
+
+def test_opening_reads_no_values(tmp_path: Path) -> None:
+    path = tmp_path / "huge.h5ad"
+    on_disk(path, adata())
+    with h5py.File(path, "a") as file:
+        attributes = dict(file["X"].attrs)
+        del file["X"], file["var"]
+        # 40 x 10^9 float32: 160 GB that were never written
+        X = file.create_dataset("X", (40, 10**9), "f4", chunks=(1, 10**6))
+        X.attrs.update(attributes)
+        file["var"] = file["obs"]  # 40 names do not fit
+    with pytest.raises(InputError, match="var names 40, the matrix has 1,000,000,000"):
+        open_source(path)
+
+
+def test_source_survives_pickling_and_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk(tmp_path / "x.h5ad", adata(sparse.csc_matrix(X)))
+    monkeypatch.chdir(tmp_path)
+    source = open_source("x.h5ad")
+    source.read(slice(0, 1))
+    monkeypatch.chdir("/")
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(dense(copy.read(slice(0, 3))), X[:3])
+    monkeypatch.setattr(os, "getpid", lambda: -2)  # as a child process sees it
+    before = source._file  # type: ignore[attr-defined]
+    source.read(slice(0, 3))
+    assert source._file is not before  # type: ignore[attr-defined]
+
+
+def damage(path: Path, what: str) -> None:
+    with h5py.File(path, "a") as file:
+        if what == "no obs":
+            del file["obs"]
+        elif what == "no X":
+            del file["X"]
+        elif what == "1-D":
+            del file["X"]
+            file["X"] = np.zeros(3)
+        elif what == "text":
+            del file["X"]
+            file.create_dataset("X", (40, 12), h5py.string_dtype())
+        elif what == "indices":
+            file["X/indices"][0] = 99
+        elif what == "indptr":
+            file["X/indptr"][1] = 10**6
+        elif what == "no data":
+            del file["X/data"]
+        elif what == "unknown":
+            file["X"].attrs["encoding-type"] = "ellpack"
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no obs", "expected an AnnData file with obs and var, received HDF5 with 'X', "),
+        ("no X", "the file has no X; layers there are: 'counts', 'sparse'"),
+        ("1-D", r"X must be 2-D \(samples x features\), received 1-D"),
+        ("text", "expected real numbers, received values of type object"),
+        ("indices", r"the sparse matrix 'X' is damaged \(index 99 of 12\)"),
+        ("indptr", r"the sparse matrix 'X' is damaged \(indptr does not fit\)"),
+        ("no data", "the file is damaged or no AnnData file"),
+        ("unknown", "expected X to be dense, CSR or CSC, received 'ellpack'"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, what: str, message: str) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata(sparse.csr_matrix(X)))
+    damage(path, what)
+    with pytest.raises(InputError, match=message) as caught:
+        open_source(path).read(slice(None))
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_cut_off_file(tmp_path: Path) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata())
+    path.write_bytes(path.read_bytes()[:2_000])
+    with pytest.raises(InputError, match="the HDF5 file is damaged or cut off"):
+        open_source(path)
+
+
+def test_objects_without_a_usable_matrix() -> None:
+    with quiet():
+        empty = anndata.AnnData(obs=pd.DataFrame(index=["a", "b"]))
+    with pytest.raises(InputError, match="AnnData: X is empty; layers there are: none"):
+        open_source(empty)
+
+
+def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata())
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingDependencyError, match=r"reading .h5ad files needs h5py.*pixfold\[io\]"):
+        open_source(path)
+
+
+def test_nothing_of_anndata_is_said(tmp_path: Path) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata())
+    code = f"from pixfold.sources import open_source as o; o({str(path)!r}, label='kind').read(slice(0, 2))"
+    result = subprocess.run(
+        [sys.executable, "-W", "always::FutureWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "shape", "classes"), [("chowdary.h5ad", (104, 22_283), 2), ("nakayama.h5ad", (105, 22_283), 10)]
+)
+def test_real_files(shared_data: Path, file: str, shape: tuple[int, int], classes: int) -> None:
+    source = open_source(shared_data / file, label="label")
+    assert (source.n_samples, source.n_features) == shape
+    assert source.labels is not None
+    assert len(set(source.labels)) == classes
+    rows = np.array([3, 50, 51, 100])
+    np.testing.assert_array_equal(source.read(rows), source.read(slice(None))[rows])

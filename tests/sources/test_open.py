@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixfold.errors import InputError
+from pixfold.sources import open_source
+
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.h5ad", b"a,b\n1,2\n", "not what its name says: expected HDF5, found text"),
+        ("x.h5ad", gzip.compress(b"x"), "expected HDF5, found gzip"),
+        ("x.csv", HDF5, "expected text, found HDF5"),
+        ("x.csv", gzip.compress(b"a,b\n1,2\n"), "expected text, found gzip"),
+        ("x.csv", "a,b\n1,2\n".encode("utf-16"), "expected text, found text in UTF-16"),
+        ("x.tsv", b"PK\x03\x04" + bytes(50), "expected text, found a ZIP archive"),
+        ("x.txt", bytes(50), "expected text, found binary data"),
+        ("x.csv.gz", b"a,b\n1,2\n", "expected gzip, found text"),
+        ("x.npy", b"1 2 3\n", "expected a NumPy array, found text"),
+        ("x.npz", b"\x93NUMPY" + bytes(50), "expected a ZIP archive, found a NumPy array"),
+        ("x.CSV", b"\x80\x04\x95" + bytes(50), "expected text, found a Python pickle"),
+        ("x.npz", b"PK\x03\x04" + bytes(50), "the file is damaged or cut off"),
+        ("x.h5ad", HDF5, "the HDF5 file is damaged or cut off"),
+        (
+            "x.csv.gz",
+            gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(999)))[:900],
+            "the gzip file is damaged or cut off",
+        ),
+        ("x.csv", b"a,b\n1,\xff\n", "expected text in UTF-8, received other bytes"),
+        ("x.parquet", b"PAR1", r"expected a file ending in \.h5ad, \.npy"),
+        ("x", b"1", "expected a file ending in"),
+        *[(f"x{end}", b"", "the file is empty") for end in (".h5ad", ".npy", ".npz", ".csv", ".tsv.gz")],
+    ],
+)
+def test_files_that_are_not_what_their_name_says(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    if name.startswith("x.h5ad"):
+        pytest.importorskip("h5py")
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        open_source(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        open_source(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="expected a file, received a folder"):
+        open_source(str(tmp_path / "folder.csv"))
+
+
+def test_layer_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="layers are read from AnnData alone"):
+        open_source(tmp_path / "x.csv", layer="raw")
+
+
+def test_a_tensor_is_read_as_an_array() -> None:
+    torch: Any = pytest.importorskip("torch")
+    source = open_source(torch.ones(2, 3, requires_grad=True))
+    np.testing.assert_array_equal(source.read(slice(None)), np.ones((2, 3), np.float32))
+
+
+def test_opening_an_array_imports_no_optional_package() -> None:
+    code = (
+        "import sys, numpy as np, pixfold.sources as s; s.open_source(np.ones((2, 2)));"
+        "import pixfold.preparation;"
+        "sys.exit(', '.join({'scipy', 'pandas', 'anndata', 'h5py', 'torch'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
