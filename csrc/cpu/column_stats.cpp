@@ -84,8 +84,9 @@ void add_sample(const char* row, std::int64_t stride, const StatsArguments& a, s
     for (std::int64_t j = 0; j < n; ++j) {
         const C x = value[j];
         const bool there = x == x;
-        C argument = (x + lift[j]) * row_scale;
-        negative += argument < C{0} ? 1 : 0;
+        const C lifted = x + lift[j];
+        C argument = lifted * row_scale;
+        negative += lifted < C{0} ? 1 : 0;
         infinite += there && x - x != C{0} ? 1 : 0;
         argument = argument < floor ? floor : argument;
         const double v = static_cast<double>(log ? log1p(argument) : argument);
@@ -198,8 +199,9 @@ StatsCounts csr_typed(const CsrView& x, const StatsArguments& a, const StatsOutp
                     continue;  // an explicit zero counts with the ones that are not stored
                 }
                 infinite += value - value != C{0} ? 1 : 0;
-                C argument = (value + (a.offset != nullptr ? static_cast<C>(a.offset[j]) : C{0})) * row_scale;
-                negative += argument < C{0} ? 1 : 0;
+                const C lifted = value + (a.offset != nullptr ? static_cast<C>(a.offset[j]) : C{0});
+                C argument = lifted * row_scale;
+                negative += lifted < C{0} ? 1 : 0;
                 argument = argument < floor ? floor : argument;
                 const double v = static_cast<double>(a.log ? log1p(argument) : argument);
                 const double n = static_cast<double>(++out.count[j]);

@@ -47,12 +47,13 @@ FoldCounts normalise_tile(const Formula<C>& f, std::int64_t first, std::int64_t 
 #pragma omp simd reduction(+ : missing, negative)
     for (std::int64_t k = 0; k < n; ++k) {
         const C x = value[k];
-        C argument = (x + offset[k]) * row_scale;
+        const C lifted = x + offset[k];
+        C argument = lifted * row_scale;
         missing += x != x ? 1 : 0;
-        negative += argument < C{0} ? 1 : 0;
+        negative += lifted < C{0} ? 1 : 0;
         argument = argument < floor ? floor : argument;
         const C g = log ? log1p(argument) : argument;
-        C y = (g - shift[k]) * scale[k];
+        C y = scale[k] == C{0} ? C{0} : (g - shift[k]) * scale[k];  // 0 * inf is NaN
         y = y < lo ? lo : y;
         y = y > hi ? hi : y;
         value[k] = x != x ? fill[k] : y;

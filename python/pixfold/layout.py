@@ -46,8 +46,12 @@ class Layout:
         When an index is out of range or the shape is not three positive sizes.
     """
 
+    shape: tuple[int, int, int]
+    pixel_of_feature: Int64Array
+
     def __init__(self, pixel_of_feature: ArrayLike, shape: Sequence[int]) -> None:
-        self.shape = _three_sizes(shape)
+        # Attributes are set once, here; __setattr__ refuses every later change.
+        object.__setattr__(self, "shape", _three_sizes(shape))
         pixels = _integers(pixel_of_feature, "pixel_of_feature")
         outside = np.flatnonzero((pixels < -1) | (pixels >= self.n_pixels))
         if outside.size:
@@ -56,8 +60,13 @@ class Layout:
                 f"Layout: pixel_of_feature must be -1 or in [0, {self.n_pixels}) for shape {self.shape}, "
                 f"got {pixels[j]} for feature {j}"
             )
-        pixels.setflags(write=False)
-        self.pixel_of_feature: Int64Array = pixels
+        object.__setattr__(self, "pixel_of_feature", _frozen(pixels))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Layout is immutable: {name} cannot be set")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pixel_of_feature, self.shape)
 
     @classmethod
     def natural(
@@ -144,7 +153,8 @@ class Layout:
                 f"{claimed[0]} and {claimed[1]} (from_coordinates allows several features on a pixel)"
             )
         room = int(placed[-1]) + 1 if placed.size else 1
-        return cls(pixels, _shape_for(room, shape, channels))
+        # With a given shape the constructor names the index that lies outside.
+        return cls(pixels, _shape_for(room if shape is None else 1, shape, channels))
 
     @classmethod
     def from_coordinates(cls, rows: ArrayLike, columns: ArrayLike, shape: Sequence[int]) -> Self:

@@ -142,15 +142,15 @@ def in_memory(source: Source) -> Source:
     n_bytes = source.n_samples * source.n_features * source.dtype.itemsize
     if not source.is_sparse and n_bytes > _MEMORY_SHARE * _free_memory():
         return source
-    kept = ArraySource(
+    return ArraySource(
         source.read(slice(0, source.n_samples)),
         labels=source.labels,
         feature_names=source.feature_names,
         sample_names=source.sample_names,
         name=source.name,
+        categories=source.categories,
+        messages=source.messages,
     )
-    kept.categories, kept.messages = source.categories, source.messages
-    return kept
 
 
 def _free_memory() -> int:

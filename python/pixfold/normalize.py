@@ -260,18 +260,34 @@ class Normalizer:
         InputError
             As :meth:`fit`; also where negative values would need a second pass.
         """
-        if self._offset is not None:
-            raise InputError("Normalizer.partial_fit: a normaliser whose fit took two passes cannot be extended")
+        self._check_extendable("partial_fit")
+        before = (self._raw, self._transformed, self.feature_names)
         if feature_names is not None:
             self.feature_names = list(feature_names)
-        self._add(samples("Normalizer.partial_fit", X))
-        self._parameters, self._plans = None, {}
+        try:
+            self._add(samples("Normalizer.partial_fit", X))
+            self._extended("partial_fit")
+        except Exception:
+            self._raw, self._transformed, self.feature_names = before
+            raise
+        return self
+
+    def _check_extendable(self, op: str) -> None:
+        if self._offset is not None:
+            raise InputError(f"Normalizer.{op}: a normaliser whose fit took two passes cannot be extended")
+        if self._parameters is not None and self._raw is None and self._transformed is None:
+            raise InputError(
+                f"Normalizer.{op}: a normaliser that was loaded cannot be extended: its statistics were not kept"
+            )
+
+    def _extended(self, op: str) -> None:
+        """Forget what was derived from the statistics before; refuse ones that a single pass cannot finish."""
         if self._needs_second_pass():
             raise InputError(
-                "Normalizer.partial_fit: negative values with negative='shift' need a second pass over the data "
+                f"Normalizer.{op}: negative values with negative='shift' need a second pass over the data "
                 f"for scale={self.parts.scale!r}, missing={self.missing!r}: use fit"
             )
-        return self
+        self._parameters, self._plans = None, {}
 
     def merge(self, other: Normalizer) -> Self:
         """Add what a normaliser of the same settings has learned elsewhere.
@@ -285,12 +301,17 @@ class Normalizer:
             other.parts, other.clip, other.negative, other.missing,
         ):  # fmt: skip
             raise InputError(f"Normalizer.merge: both must have the same settings, got {self!r} and {other!r}")
-        if self._offset is not None or other._offset is not None:
-            raise InputError("Normalizer.merge: a normaliser whose fit took two passes cannot be merged")
-        self._raw = _merged(self._raw, other._raw)
-        self._transformed = _merged(self._transformed, other._transformed)
+        self._check_extendable("merge")
+        other._check_extendable("merge")
+        before = (self._raw, self._transformed)
+        try:
+            self._raw = _merged(self._raw, other._raw)
+            self._transformed = _merged(self._transformed, other._transformed)
+            self._extended("merge")
+        except InputError:
+            self._raw, self._transformed = before
+            raise
         self.feature_names = self.feature_names or other.feature_names
-        self._parameters, self._plans = None, {}
         return self
 
     def _add(self, x: Dense | Csr) -> None:
@@ -306,7 +327,8 @@ class Normalizer:
         row_scale = self._row_scale(x, 0)
         if self.parts.log:
             stats = stats_of(x, True, None, row_scale, False, 0)
-            self._refuse(x, stats, "Normalizer.fit")
+            # The logarithm of values below -1 is NaN, so the values themselves say which features are negative.
+            self._refuse(x, stats_of(x, False, None, None, False, 0) if stats.n_negative else stats, "Normalizer.fit")
             if self._lift_allowed or self.parts.scale == "genotype":
                 self._raw = _merged(self._raw, stats_of(x, False, None, None, False, 0))
             self._transformed = _merged(self._transformed, stats)
@@ -340,8 +362,15 @@ class Normalizer:
             negative > 0 and self.parts.log and not self._lift_allowed
         )
 
-    def check(self, X: Any) -> None:
+    def check(self, X: Any, layout: Layout) -> None:
         """Raise the error that folding `X` would raise for missing or negative values; write nothing.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+            As for :func:`pixfold.fold`.
+        layout : Layout
+            Features without a pixel are not looked at.
 
         Raises
         ------
@@ -352,25 +381,33 @@ class Normalizer:
         could_miss = self.missing == "error" and x.dtype.kind == "f" or x.bfloat16
         could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
         if could_miss or could_be_negative:
-            self._refuse(x, stats_of(x, False, None, None, False, 0), "fold", infinite=False)
+            stats = stats_of(x, False, None, None, False, 0)
+            placed = layout.pixel_of_feature >= 0
+            # A dropped feature is as good as one without values.
+            seen = replace(
+                stats,
+                missing=np.where(placed, stats.missing, 0),
+                min=np.where(placed, stats.min, np.nan),
+                max=np.where(placed, stats.max, np.nan),
+            )
+            self._refuse(x, seen, "fold")
 
-    def _refuse(self, x: Dense | Csr, stats: ColumnStats, op: str, infinite: bool = True) -> None:
+    def _refuse(self, x: Dense | Csr, stats: ColumnStats, op: str) -> None:
         if self.missing == "error" and stats.missing.any():
             raise InputError(
                 f"{op}: X must have no missing values, got {int(stats.missing.sum())} NaN in "
                 f"{self._named(stats.missing > 0)}; missing='mean' or missing='zero' handles them"
             )
-        if infinite and stats.n_infinite:
+        if op != "fold" and stats.n_infinite:
             found = stats_of(x, False, None, None, False, 0)
             where = ~np.isfinite(found.min) & (found.count > 0) | ~np.isfinite(found.max) & (found.count > 0)
             raise InputError(
                 f"{op}: X must be finite, got {stats.n_infinite} infinite values in {self._named(where)}"
             )
-        if stats.n_negative and self.parts.log and not self._lift_allowed:
-            raw = stats_of(x, False, None, None, False, 0)
+        if np.any(stats.min < 0) and self.parts.log and not self._lift_allowed:
             raise InputError(
-                f"{op}: X must not be negative before a logarithm, got {raw.n_negative} negative values in "
-                f"{self._named(raw.min < 0)}; negative='shift' handles them"
+                f"{op}: X must not be negative before a logarithm, got {stats.n_negative} negative values in "
+                f"{self._named(stats.min < 0)}; negative='shift' handles them"
             )
         if self.parts.scale == "genotype" and (stats.n_negative or np.any(stats.max > 2)):
             raise InputError(
@@ -616,6 +653,9 @@ class Normalizer:
         return cls.from_state(
             load_arrays(path, ("settings", "offset", "shift", "scale", "fill"), "Normalizer.load")
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}  # plans hold what cannot be copied, and are made again when needed
 
     def __repr__(self) -> str:
         settings = {**self.settings(), "clip": self.clip}

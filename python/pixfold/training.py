@@ -95,10 +95,10 @@ class TrainingOptions:
     """
 
     epochs: int | None = None
-    min_steps: int = 300
+    min_steps: int = 200
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    gate_learning_rate: float = 4e-3
+    gate_learning_rate: float = 0.03
     gate_penalty: float = 0.3
     schedule: str = "one-cycle"
     patience: int | None = None

@@ -5,7 +5,7 @@
 // A feature without values has count 0, NaN min, max and mean, and M2 0. The accumulators are double. Samples are
 // summed in blocks of 128 in order, and blocks merged by the pairwise formula of Chan, Golub and LeVeque (1983), so
 // the bits do not depend on the number of threads. clip_below_zero as in fold.
-// n_negative and n_infinite count arguments of g below zero and infinite values of x.
+// n_negative and n_infinite count x + offset below zero and infinite values of x.
 #pragma once
 
 #include <cstdint>

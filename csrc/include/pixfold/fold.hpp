@@ -10,7 +10,8 @@
 // Parameters: arrays of float, or of double where computes_in_double(input dtype), in slot order. Without a
 // normaliser (`normalise` false) values are converted and moved, NaN included.
 // Deterministic: the bits do not depend on the number of threads or on the instruction set.
-// Returns how many NaN and how many negative arguments of the logarithm were met; the caller decides what they mean.
+// A feature with scale 0 gives 0 (clipped), infinite values included.
+// Returns how many NaN and how many negative x + offset were met; the caller decides what they mean.
 #pragma once
 
 #include <cstdint>

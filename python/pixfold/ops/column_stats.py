@@ -29,7 +29,7 @@ class ColumnStats:
     m2 : float64 array, shape (n_features,)
         Sum of squared differences from the mean.
     n_negative, n_infinite : int
-        Arguments of the logarithm (or values) below zero, and infinite values, over all features.
+        Values (plus offset) below zero, and infinite values, over all features.
     """
 
     count: Int64Array

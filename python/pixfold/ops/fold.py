@@ -69,7 +69,7 @@ def fold(
     shape = (x.shape[0], *layout.shape)
     images, result = _output(x, shape, name, out)
     if out is not None and normalizer is not None:
-        normalizer.check(X)  # before anything is written to the caller's memory
+        normalizer.check(X, layout)  # before anything is written to the caller's memory
     parameters = None
     row_scale = None
     n_threads = threads_argument("fold", threads)
@@ -85,7 +85,7 @@ def fold(
     else:
         missing, negative = _core.fold_dense(x.array, x.bfloat16, *where, images, name == "bfloat16", n_threads)
     if normalizer is not None and normalizer.refuses(missing, negative):
-        normalizer.check(X)
+        normalizer.check(X, layout)
     return result
 
 

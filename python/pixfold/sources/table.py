@@ -206,8 +206,8 @@ def _read_frame(pandas: Any, path: Path, header: _Header) -> Any:
 def _check_lengths(path: Path, header: _Header, frame: Any) -> None:
     """Raise InputError for lines that are too short: pandas would read what they lack as missing values.
 
-    A short line always lacks its last field, so the file is read again only where the last column has gaps; a
-    line that is too long is dropped to size by pandas without an error, and has more fields than names.
+    A short line always lacks its last field, so the file is read again only where the last column has gaps.
+    Lines that are too long are errors of pandas itself.
     """
     if bool(frame.iloc[:, -1].isna().any()):
         _raise_length(path, header)
