@@ -19,30 +19,44 @@ DType dtype_of(const char* op, const char* argument, const py::array& array, boo
     const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
     if (native) {
         switch (dtype.kind()) {
-            case 'b': return DType::b8;
+            case 'b':
+                return DType::b8;
             case 'f':
                 switch (dtype.itemsize()) {
-                    case 2: return DType::f16;
-                    case 4: return DType::f32;
-                    case 8: return DType::f64;
-                    default: break;
+                    case 2:
+                        return DType::f16;
+                    case 4:
+                        return DType::f32;
+                    case 8:
+                        return DType::f64;
+                    default:
+                        break;
                 }
                 break;
             case 'i':
                 switch (dtype.itemsize()) {
-                    case 1: return DType::i8;
-                    case 2: return DType::i16;
-                    case 4: return DType::i32;
-                    default: return DType::i64;
+                    case 1:
+                        return DType::i8;
+                    case 2:
+                        return DType::i16;
+                    case 4:
+                        return DType::i32;
+                    default:
+                        return DType::i64;
                 }
             case 'u':
                 switch (dtype.itemsize()) {
-                    case 1: return DType::u8;
-                    case 2: return bfloat16 ? DType::bf16 : DType::u16;
-                    case 4: return DType::u32;
-                    default: return DType::u64;
+                    case 1:
+                        return DType::u8;
+                    case 2:
+                        return bfloat16 ? DType::bf16 : DType::u16;
+                    case 4:
+                        return DType::u32;
+                    default:
+                        return DType::u64;
                 }
-            default: break;
+            default:
+                break;
         }
     }
     throw py::type_error(std::string(op) + ": " + argument +

@@ -36,9 +36,8 @@ py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_bel
     const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
                                    optional_of("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, view.n_samples * view.n_features * 4);
-    return stats_of(view.n_features, [&](const StatsOutput& out) {
-        return kernels().column_stats_dense(view, arguments, out, used);
-    });
+    return stats_of(view.n_features,
+                    [&](const StatsOutput& out) { return kernels().column_stats_dense(view, arguments, out, used); });
 }
 
 py::tuple stats_csr(const py::array& values, bool bfloat16, const py::array& indices, const py::array& row_start,
@@ -48,9 +47,8 @@ py::tuple stats_csr(const py::array& values, bool bfloat16, const py::array& ind
     const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, n_features),
                                    optional_of("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, values.size() * 8);
-    return stats_of(n_features, [&](const StatsOutput& out) {
-        return kernels().column_stats_csr(view, arguments, out, used);
-    });
+    return stats_of(n_features,
+                    [&](const StatsOutput& out) { return kernels().column_stats_csr(view, arguments, out, used); });
 }
 
 py::array_t<double> row_sums_dense(const py::array& x, bool bfloat16, int threads) {

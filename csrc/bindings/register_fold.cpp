@@ -14,7 +14,8 @@ FoldOutput images_of(py::array& out, bool bfloat16, std::int64_t n_samples, std:
     const DType dtype = dtype_of(op, "out", out, bfloat16);
     const std::int64_t size = n_samples * n_pixels;
     switch (dtype) {
-        case DType::f32: return {output_of<float>(op, "out", out, size), dtype};
+        case DType::f32:
+            return {output_of<float>(op, "out", out, size), dtype};
         case DType::f16:
         case DType::bf16:
             if (out.size() != size || (out.flags() & py::array::c_style) == 0 || !out.writeable()) {
@@ -22,7 +23,8 @@ FoldOutput images_of(py::array& out, bool bfloat16, std::int64_t n_samples, std:
                        describe(out));
             }
             return {out.mutable_data(), dtype};
-        default: refuse(op, "out", "float32, float16 or bfloat16", describe(out));
+        default:
+            refuse(op, "out", "float32, float16 or bfloat16", describe(out));
     }
 }
 

@@ -26,8 +26,8 @@ void unfold(const py::array& images, const py::array& pixel_of_feature, py::arra
         refuse(op, "out", "a C-contiguous writeable array of the images' dtype, (n_samples, n_features)",
                describe(out));
     }
-    const UnfoldArguments arguments{images.data(), out.mutable_data(), size, images.shape(0), n_features,
-                                    images.shape(1), pixels};
+    const UnfoldArguments arguments{images.data(), out.mutable_data(), size,  images.shape(0),
+                                    n_features,    images.shape(1),    pixels};
     const int used = threads_for(threads, images.shape(0) * n_features * size);
     py::gil_scoped_release release;
     kernels().unfold(arguments, used);

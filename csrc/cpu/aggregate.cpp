@@ -58,10 +58,14 @@ void aggregate_typed(const AggregateArguments& a, int threads) {
 
 void aggregate(const AggregateArguments& a, int threads) {
     switch (a.dtype) {
-        case DType::f64: return aggregate_typed<double>(a, threads);
-        case DType::f16: return aggregate_typed<Half>(a, threads);
-        case DType::bf16: return aggregate_typed<BFloat>(a, threads);
-        default: return aggregate_typed<float>(a, threads);
+        case DType::f64:
+            return aggregate_typed<double>(a, threads);
+        case DType::f16:
+            return aggregate_typed<Half>(a, threads);
+        case DType::bf16:
+            return aggregate_typed<BFloat>(a, threads);
+        default:
+            return aggregate_typed<float>(a, threads);
     }
 }
 

@@ -6,7 +6,7 @@
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 
-constexpr std::int64_t tile_slots = 1024;           // a tile of values stays in L1 between its three loops
+constexpr std::int64_t tile_slots = 1024;              // a tile of values stays in L1 between its three loops
 constexpr std::int64_t chunk_slots = tile_slots * 16;  // the part of a sample that one thread takes at a time
 
 // The parameters of NormalizeParameters, typed.
@@ -188,7 +188,8 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
     const Formula<C> formula(parameters);
     const Formula<C>* used = parameters.normalise ? &formula : nullptr;
     const std::int64_t per_chunk = slots.one_to_one ? chunk_slots : slots.n_slots;
-    const std::int64_t n_chunks = per_chunk == 0 || slots.n_slots == 0 ? 1 : (slots.n_slots + per_chunk - 1) / per_chunk;
+    const std::int64_t n_chunks =
+        per_chunk == 0 || slots.n_slots == 0 ? 1 : (slots.n_slots + per_chunk - 1) / per_chunk;
     std::int64_t missing = 0;
     std::int64_t negative = 0;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : missing, negative)
@@ -199,9 +200,8 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
         const char* row = static_cast<const char*>(x.data) + i * x.sample_stride;
         const C row_scale = parameters.row_scale != nullptr ? static_cast<C>(parameters.row_scale[i]) : C{1};
         O* image = out + i * slots.n_pixels;
-        const FoldCounts counts = slots.one_to_one
-                                      ? fold_chunk<T>(x, row, slots, used, row_scale, first, end, image)
-                                      : fold_sample_mean<T>(x, row, slots, used, row_scale, image);
+        const FoldCounts counts = slots.one_to_one ? fold_chunk<T>(x, row, slots, used, row_scale, first, end, image)
+                                                   : fold_sample_mean<T>(x, row, slots, used, row_scale, image);
         missing += counts.missing;
         negative += counts.negative;
     }
@@ -211,9 +211,12 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
 template <class F>
 void with_output(const FoldOutput& out, F&& f) {
     switch (out.dtype) {
-        case DType::f16: return f(static_cast<Half*>(out.data));
-        case DType::bf16: return f(static_cast<BFloat*>(out.data));
-        default: return f(static_cast<float*>(out.data));
+        case DType::f16:
+            return f(static_cast<Half*>(out.data));
+        case DType::bf16:
+            return f(static_cast<BFloat*>(out.data));
+        default:
+            return f(static_cast<float*>(out.data));
     }
 }
 

@@ -50,7 +50,7 @@ int threads_for(int requested, std::int64_t bytes) {
     if (in_forked_child.load(std::memory_order_relaxed)) {
         return 1;
     }
-    constexpr std::int64_t least_bytes = std::int64_t{1} << 16;
+    constexpr std::int64_t least_bytes = std::int64_t{1} << 19;
     const std::int64_t useful = std::max<std::int64_t>(1, bytes / least_bytes);
     const std::int64_t wanted = requested > 0 ? requested : default_threads();
     return static_cast<int>(std::min(wanted, useful));

@@ -24,10 +24,14 @@ void unfold_words(const UnfoldArguments& a, int threads) {
 
 void unfold(const UnfoldArguments& a, int threads) {
     switch (a.element_size) {
-        case 1: return unfold_words<std::uint8_t>(a, threads);
-        case 2: return unfold_words<std::uint16_t>(a, threads);
-        case 4: return unfold_words<std::uint32_t>(a, threads);
-        default: return unfold_words<std::uint64_t>(a, threads);
+        case 1:
+            return unfold_words<std::uint8_t>(a, threads);
+        case 2:
+            return unfold_words<std::uint16_t>(a, threads);
+        case 4:
+            return unfold_words<std::uint32_t>(a, threads);
+        default:
+            return unfold_words<std::uint64_t>(a, threads);
     }
 }
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from pixfold.layout import Layout as Layout
     from pixfold.loader import FoldLoader as FoldLoader
     from pixfold.normalize import Normalizer as Normalizer
-    from pixfold.ops import AttributionAccumulator as AttributionAccumulator
-    from pixfold.ops import column_stats as column_stats
-    from pixfold.ops import fold as fold
-    from pixfold.ops import rank as rank
-    from pixfold.ops import top_k as top_k
-    from pixfold.ops import unfold as unfold
+    from pixfold.ops.aggregate import AttributionAccumulator as AttributionAccumulator
+    from pixfold.ops.column_stats import column_stats as column_stats
+    from pixfold.ops.fold import fold as fold
+    from pixfold.ops.rank import rank as rank
+    from pixfold.ops.rank import top_k as top_k
+    from pixfold.ops.unfold import unfold as unfold
     from pixfold.persistence import load as load
     from pixfold.sources import open_source as open_source
 
@@ -55,7 +55,17 @@ def __getattr__(name: str) -> Any:
         return __version__
     if name not in _HOMES:
         raise AttributeError(f"module 'pixfold' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        from pixfold.errors import MissingDependencyError
+
+        if error.name is None or error.name.partition(".")[0] == "pixfold":
+            raise
+        raise MissingDependencyError(
+            f'pixfold.{name} needs {error.name}, which is not installed: pip install "pixfold[train]"'
+        ) from error
+    value = getattr(home, name)
     globals()[name] = value
     return value
 

@@ -40,7 +40,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def save_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays to an uncompressed .npz file at exactly `path`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **dict(arrays))
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # mypy takes the names for savez's own arguments
 
 
 def load_arrays(path: str | Path, names: Sequence[str], op: str) -> dict[str, NDArray[Any]]:

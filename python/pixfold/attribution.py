@@ -62,8 +62,8 @@ class LatentSummary:
     n_seen : int
         Samples in the batches.
     directions : float32 (D, L)
-        Unit vectors, one per class of the accumulator; the latent dimensions themselves where ``L`` is small enough,
-        else the leading principal directions.
+        Unit vectors, one per class of the accumulator: the latent dimensions themselves where ``L`` is small
+        enough, else the leading principal directions.
     spread : float32 (D,)
         Standard deviation of the latent values along each direction, the weight of its attributions.
     """
@@ -84,28 +84,28 @@ def _captum() -> Any:
 
 
 def _saliency(forward: Forward, n_steps: int, baseline: float, rows: int) -> Method:
-    """Gradient of the target output with respect to every pixel (Simonyan, Vedaldi and Zisserman, 2014), signed."""
+    """Gradient of the target output with respect to every pixel, signed (Simonyan et al., 2014)."""
     method = _captum().Saliency(forward)
-    return lambda images, target: method.attribute(images, target=target, abs=False)  # type: ignore[no-any-return]
+    return lambda images, target: method.attribute(images, target=target, abs=False)
 
 
 def _input_x_gradient(forward: Forward, n_steps: int, baseline: float, rows: int) -> Method:
     """Gradient times the pixel's value (Shrikumar et al., 2016)."""
     method = _captum().InputXGradient(forward)
-    return lambda images, target: method.attribute(images, target=target)  # type: ignore[no-any-return]
+    return lambda images, target: method.attribute(images, target=target)
 
 
 def _integrated_gradients(forward: Forward, n_steps: int, baseline: float, rows: int) -> Method:
     """Integral of the gradient along the line from the baseline, times the way (Sundararajan et al., 2017).
 
-    The integral is a Gauss-Legendre sum of ``n_steps`` terms. Attributions of one image add up to the difference
-    between the outputs for the image and for the baseline, up to the error of that sum.
+    The integral is a Gauss-Legendre sum of ``n_steps`` terms. Attributions of one image add up to the
+    difference between the outputs for the image and for the baseline, up to the error of that sum.
     """
     method = _captum().IntegratedGradients(forward)
 
     def attribute(images: Tensor, target: Target) -> Tensor:
-        # Captum raises an internal batch size below the number of images, in silence as far as memory goes. The
-        # images are therefore cut first, and the bound holds.
+        # Captum raises an internal batch size that is below the number of images. The images are therefore
+        # cut first, and the bound holds.
         parts = []
         for begin in range(0, len(images), rows):
             part = images[begin : begin + rows]
@@ -167,8 +167,9 @@ def attribute(
 ) -> AttributionSummary:
     """Attribute the class score of each sample's label to the pixels; add them up per class.
 
-    Memory holds one batch of images and its attributions (integrated gradients: ``internal_batch_size`` images at a
-    time pass through the network), whatever the number of samples. Signs are kept. Everything is float32.
+    Memory holds one batch of images and its attributions (integrated gradients: ``internal_batch_size``
+    images at a time pass through the network), whatever the number of samples. Signs are kept. All is
+    float32.
 
     Parameters
     ----------
@@ -249,14 +250,15 @@ def attribute_latent(
     """Attribute the latent space of an auto-encoder to the pixels: which features tell samples apart.
 
     Up to ``max_directions`` latent dimensions are attributed one by one; a larger latent space by its leading
-    principal directions over the samples (block power iteration from a seeded start, in two more passes; it holds
-    ``L x max_directions`` numbers, never ``L x L``). The attribution of each direction is multiplied by the standard
-    deviation of the samples along it, and enters the accumulator as the class of that number. Directions in which
-    samples do not differ (spread below 1e-6 of the widest) are left out, so dead dimensions count nothing.
+    principal directions over the samples (block power iteration from a seeded start, in two more passes; it
+    holds ``L x max_directions`` numbers, never ``L x L``). The attribution of each direction is multiplied by
+    the standard deviation of the samples along it, and enters the accumulator as the class of that number.
+    Directions in which samples do not differ (spread below 1e-6 of the widest) are left out, so dead
+    dimensions count nothing.
 
-    The default method multiplies the gradient by the pixel's value: with standardised features that is what the
-    feature of this sample adds to its place along the direction, and a feature that never varies adds nothing,
-    whatever the weights that it met.
+    The default method multiplies the gradient by the pixel's value: with standardised features that is what
+    the feature of this sample adds to its place along the direction, and a feature that never varies adds
+    nothing, whatever the weights that it met.
 
     Parameters
     ----------
@@ -288,7 +290,7 @@ def attribute_latent(
     with torch_settings(options) as device, _frozen(module, device):
         directions, spread, n_seen = _principal(module, batches, max_directions, options.seed, device)
         if not float(spread.max()) > 0:
-            raise InputError("attribution: the latent values of all samples are the same: nothing tells them apart")
+            raise InputError("attribution: the latent values of all samples are the same")
         alive = [k for k, s in enumerate(spread.tolist()) if s > _SPREAD_FLOOR * float(spread.max())]
         place = accumulator(len(directions)) if callable(accumulator) else accumulator
         columns = directions.T.contiguous()
@@ -305,7 +307,7 @@ def attribute_latent(
 
 
 def n_directions(module: Autoencoder, max_directions: int = 16) -> int:
-    """Number of latent directions that :func:`attribute_latent` attributes: the accumulator's classes."""
+    """Return how many directions :func:`attribute_latent` attributes: the classes of its accumulator."""
     return min(module.n_latent, max_directions)
 
 
@@ -320,7 +322,7 @@ def _add(accumulator: Accumulator, found: Tensor, target: Tensor) -> None:
 
 @contextmanager
 def _frozen(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode on a device, with parameters that take no gradients (put back at the end): only pixels do."""
+    """Put the module into evaluation mode on a device; its parameters take no gradients in the body."""
     module.to(device).eval()
     learned = [p for p in module.parameters() if p.requires_grad]
     try:
@@ -338,8 +340,9 @@ def _principal(
 ) -> tuple[Tensor, Tensor, int]:
     """Directions (D, L) and spread (D,) of the latent values, float32.
 
-    One pass gives the product of the covariance with a block of columns; three passes of block power iteration with
-    a final Rayleigh-Ritz rotation are enough for directions that are only summed over afterwards. Sums are float64.
+    One pass gives the product of the covariance with a block of columns; three passes of block power
+    iteration with a final Rayleigh-Ritz rotation are enough for directions that are only summed over. Sums
+    are float64.
     """
     length = module.n_latent
     exact = torch.float32 if device.type == "mps" else torch.float64
@@ -365,7 +368,7 @@ def _principal(
 def _covariance_times(module: Autoencoder, batches: Batches, block: Tensor) -> tuple[Tensor, int]:
     """Covariance of the latent values times ``block (L, D)``, and the number of samples, in one pass.
 
-    Values are taken relative to those of the first sample, which keeps the differences exact when the mean is large.
+    Values are taken relative to the first sample, which keeps differences exact when the mean is large.
     """
     n, origin = 0, None
     total = block.new_zeros(block.shape[0])

@@ -32,10 +32,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-_PACKAGES = (
-    *("numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum", "lightning-fabric"),
-    *("safetensors", "anndata", "h5py", "matplotlib", "jinja2"),
-)
 _SHOWN = 10
 
 
@@ -147,12 +143,20 @@ def run(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per training step.")] = None,
     method: Annotated[
-        str, typer.Option(help="Attribution: saliency, integrated_gradients or input_x_gradient.")
-    ] = "saliency",
+        str | None,
+        typer.Option(
+            help="Attribution: saliency (default with --label), integrated_gradients or input_x_gradient "
+            "(default without)."
+        ),
+    ] = None,
     min_accuracy: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=1.0, help="Test accuracy below which a run is not used. Only with --label."
+            min=0.0,
+            max=1.0,
+            help="Accuracy on validation and test samples below which a run is not used. Without it a run is "
+            "used when its balanced accuracy on them is significantly above chance (permutation test, "
+            "p <= 0.05). Only with --label.",
         ),
     ] = None,
     latent_dim: Annotated[
@@ -183,7 +187,6 @@ def run(
         "negative": negative.value,
         "missing": missing.value,
         "arrangement": arrangement.value,
-        "method": method,
         "device": device,
         "precision": precision,
         "random_state": seed,
@@ -194,6 +197,7 @@ def run(
                 ("backbone", backbone),
                 ("epochs", epochs),
                 ("batch_size", batch_size),
+                ("method", method),
                 ("min_accuracy", min_accuracy),
                 ("latent_dim", latent_dim),
                 ("threads", threads),
@@ -211,8 +215,9 @@ def run(
             from pixfold.sources import open_source
 
             source = open_source(data, label=label, layer=layer)
-            estimator = _estimator(supervised=label is not None, progress=told, **given)
-            estimator.fit_source(source, command=shlex.join(["pixfold", *sys.argv[1:]]))
+            estimator = _estimator(supervised=label is not None, **given)
+            command = shlex.join(["pixfold", *sys.argv[1:]])
+            estimator.fit_source(source, command=command, progress=told)
             results: Results = estimator.results_
             for message in results.messages:
                 told.warn(message)
@@ -243,11 +248,10 @@ def nihs(
 def info() -> None:
     """Show versions, what this build of pixfold holds, and the devices there are."""
     with _one_line_errors():
-        import platform
-
         from rich.table import Table
 
         from pixfold.build import build_config
+        from pixfold.provenance import versions
 
         config = build_config()
         cuda = "not built"
@@ -255,9 +259,8 @@ def info() -> None:
             cuda = f"built with {config['cuda_version']} for {', '.join(map(str, config['cuda_archs']))}"
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         rows = {
+            **versions(),
             "pixfold": config["version"],
-            "python": platform.python_version(),
-            **{name: _installed(name) for name in _PACKAGES},
             "instruction set": f"{config['isa']} (of {', '.join(config['isas'])})",
             "OpenMP": "yes" if config["openmp"] else "no",
             "threads": config["threads"],
@@ -377,15 +380,6 @@ def _summarise(results: Results, out: Path) -> None:
     console.print(Text(f"output folder: {out}"), soft_wrap=True)
     if metrics.get("n_accepted") == 0:
         _say("warning: no run was accepted, so no feature has a rank; metrics.json says why for each run")
-
-
-def _installed(name: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _devices() -> str:

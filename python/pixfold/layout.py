@@ -204,7 +204,7 @@ class Layout:
 
     @property
     def n_pixels(self) -> int:
-        """channels * height * width."""
+        """Number of pixels, channels * height * width."""
         return math.prod(self.shape)
 
     @property

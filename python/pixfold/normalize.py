@@ -378,7 +378,7 @@ class Normalizer:
             Saying how many there are, in which features, and which option handles them.
         """
         x = samples("fold", X)
-        could_miss = self.missing == "error" and x.dtype.kind == "f" or x.bfloat16
+        could_miss = self.missing == "error" and (x.dtype.kind == "f" or x.bfloat16)
         could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
         if could_miss or could_be_negative:
             stats = stats_of(x, False, None, None, False, 0)
@@ -526,11 +526,11 @@ class Normalizer:
         if cached is not None and cached[0]() is layout:
             return cached[1]
         kind = np.float64 if in_double else np.float32
-        arrays = [
+        offset, shift, scale, fill = (
             np.ascontiguousarray(values[layout.slot_feature], dtype=kind)
             for values in (p.offset, p.shift, p.scale, p.fill)
-        ]
-        plan = _core.Parameters(p.log, p.clip_below_zero, *arrays, p.lo, p.hi)
+        )
+        plan = _core.Parameters(p.log, p.clip_below_zero, offset, shift, scale, fill, p.lo, p.hi)
         self._plans[in_double] = (weakref.ref(layout), plan)
         return plan
 
@@ -590,6 +590,17 @@ class Normalizer:
 
     # Keeping
 
+    def with_options(self, *, negative: str | None = None, missing: str | None = None) -> Self:
+        """Give a fresh, unfitted normaliser of the same parts, with other options where they are named."""
+        made = type(self)(
+            self.preset or "none",
+            clip=self.clip,
+            negative=self.negative if negative is None else negative,
+            missing=self.missing if missing is None else missing,
+        )
+        made.preset, made.parts = self.preset, self.parts
+        return made
+
     def settings(self) -> dict[str, Any]:
         """Options as plain values (JSON)."""
         return {
@@ -624,11 +635,12 @@ class Normalizer:
         settings = json.loads(np.asarray(state["settings"], dtype=np.uint8).tobytes())
         lo, hi = settings["clip"]
         self = cls(
-            settings["preset"],
+            settings["preset"] or "none",
             clip=(-np.inf if lo is None else lo, np.inf if hi is None else hi),
             negative=settings["negative"],
             missing=settings["missing"],
         )
+        self.preset = settings["preset"]
         self.parts = Parts(settings["library_size"], settings["log"], settings["scale"], settings["lift"])
         arrays = {name: np.array(state[name], dtype=np.float64) for name in ("offset", "shift", "scale", "fill")}
         self._parameters = Parameters(

@@ -52,8 +52,8 @@ class TrainingOptions:
     Parameters
     ----------
     epochs : int, optional
-        Passes over the training samples at most. Without it: 10, or on small data as many as ``min_steps`` optimiser
-        steps take, yet not more than 200.
+        Passes over the training samples at most. Without it: 10, or on small data as many as ``min_steps``
+        optimiser steps take, yet not more than 200.
     min_steps : int
         Optimiser steps that the automatic number of epochs provides for.
     learning_rate : float
@@ -63,13 +63,13 @@ class TrainingOptions:
     gate_learning_rate : float
         Highest rate for the factors of the gate.
     gate_penalty : float
-        After each step the factors are soft-thresholded by their current rate times this. 0 turns it off; far above
-        0.3 closes every gate, which rejects the run.
+        After each step the factors are soft-thresholded by their current rate times this. 0 turns it off; far
+        above 0.3 closes every gate, which rejects the run.
     schedule : {"one-cycle", "constant"}
         One cycle: all rates rise for the first 30 % of the steps and fall to 1 % along cosines.
     patience : int, optional
-        Stop after so many epochs in which the validation loss did not improve. Without it: 3, or a fifth of the
-        epochs where that is more (small data has short epochs).
+        Stop after so many epochs in which the validation loss did not improve. Without it: 3, or a third of
+        the epochs where that is more (small data has short epochs).
     min_delta : float
         Smallest decrease of the validation loss that counts as an improvement.
     good_enough_loss : float
@@ -77,8 +77,8 @@ class TrainingOptions:
     class_weights : bool
         Weight the cross-entropy of each class by ``n / (n_classes * n_class)`` of the training samples.
     precision : {"auto", "32-true", "bf16-mixed", "16-mixed"}
-        Of the forward and backward passes. ``auto``: bfloat16 autocast on CUDA devices that have it and on CPUs with
-        AVX512_BF16 or AMX, else float32. Predictions and attributions are always made in float32.
+        Of the forward and backward passes. ``auto``: bfloat16 autocast on CUDA devices that have it and on
+        CPUs with AVX512_BF16 or AMX, else float32. Predictions and attributions are always made in float32.
     device : str
         ``"auto"`` (CUDA when there is one, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     seed : int
@@ -95,15 +95,15 @@ class TrainingOptions:
     """
 
     epochs: int | None = None
-    min_steps: int = 200
+    min_steps: int = 120
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    gate_learning_rate: float = 0.03
+    gate_learning_rate: float = 0.06
     gate_penalty: float = 0.3
     schedule: str = "one-cycle"
     patience: int | None = None
     min_delta: float = 1e-4
-    good_enough_loss: float = 1e-3
+    good_enough_loss: float = 3e-3
     class_weights: bool = True
     precision: str = "auto"
     device: str = "auto"
@@ -124,7 +124,9 @@ class TrainingOptions:
         self._check_number("good_enough_loss", positive=False)
         for name, known in (("precision", _PRECISIONS), ("schedule", _SCHEDULES)):
             if getattr(self, name) not in known:
-                raise InputError(f"training: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+                raise InputError(
+                    f"training: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
+                )
         if self.seed >= 2**63:
             raise InputError(f"training: seed must be below 2**63, not {self.seed}")
         resolve_device(self.device)
@@ -133,9 +135,8 @@ class TrainingOptions:
         value = getattr(self, name)
         numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
         if not numeric or not math.isfinite(value) or value < 0 or (positive and value == 0):
-            raise InputError(
-                f"training: {name} must be a finite number {'above 0' if positive else 'of 0 or more'}, not {value!r}"
-            )
+            least = "above 0" if positive else "of 0 or more"
+            raise InputError(f"training: {name} must be a finite number {least}, not {value!r}")
 
     def resolve_epochs(self, n_batches: int) -> int:
         """Epochs at most, for a loader of ``n_batches`` batches."""
@@ -145,7 +146,7 @@ class TrainingOptions:
 
     def resolve_patience(self, epochs: int) -> int:
         """Epochs without improvement after which training of at most ``epochs`` epochs stops."""
-        return int(self.patience) if self.patience is not None else max(3, -(-epochs // 5))
+        return int(self.patience) if self.patience is not None else max(3, -(-epochs // 3))
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,11 @@ class TrainingResult:
     module : Module
         The module that was given, in evaluation mode, on the device of the training, with its best weights.
     history : list of dict
-        One per epoch: ``epoch`` (from 1), ``train_loss``, ``validation_loss``, for classifiers ``train_accuracy``,
-        ``validation_accuracy``, ``validation_balanced_accuracy``, then ``learning_rate`` (at the end of the epoch),
-        ``open_gates`` (gate factors that are not 0, where there is a gate), ``seconds``. Losses and accuracies of the
-        training samples are means over the epoch, while the weights change. Without validation samples their columns
-        are absent.
+        One per epoch: ``epoch`` (from 1), ``train_loss``, ``validation_loss``, for classifiers
+        ``train_accuracy``, ``validation_accuracy``, ``validation_balanced_accuracy``, then ``learning_rate``
+        (at the end of the epoch), ``open_gates`` (gate factors that are not 0, where there is a gate),
+        ``seconds``. Losses and accuracies of the training samples are means over the epoch, while the
+        weights change. Without validation samples their columns are absent.
     best_epoch : int
         The epoch whose weights the module has.
     stopped : str
@@ -201,7 +202,7 @@ def train(
     module : Module
         ``(B, C, H, W) -> (B, n_classes)``; trained in place.
     train, validation : Batches
-        Validation decides when to stop and which epoch's weights to keep; None or no samples: the last epoch's.
+        Validation decides when to stop and which epoch's weights to keep; None or no samples: the last.
     options : TrainingOptions
         How to train.
     n_classes : int
@@ -225,9 +226,9 @@ def train(
     if class_counts is not None:
         counts = torch.as_tensor(np.asarray(class_counts), dtype=torch.float64)
         if counts.shape != (n_classes,):
-            raise InputError(f"training: class_counts must have {n_classes} values, not {tuple(counts.shape)}")
+            raise InputError(f"training: class_counts must have {n_classes} values, not {counts.numel()}")
         if options.class_weights:
-            # A class without training samples never enters the training loss; 1 keeps it finite in validation.
+            # A class without training samples never enters the training loss; 1 serves it in validation.
             balanced = counts.sum() / (n_classes * counts.clamp(min=1))
             weights = torch.where(counts > 0, balanced, torch.ones_like(counts)).float()
     return _Loop(module, train, validation, options, _Classification(n_classes, weights), progress).run()
@@ -281,7 +282,7 @@ def predict_proba(
 def encode(
     module: Autoencoder, batches: Batches, options: TrainingOptions | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Latent values of an auto-encoder: ``float32 (n, L)`` and the samples' indices, as :func:`predict_proba`."""
+    """Latent values of an auto-encoder, ``float32 (n, L)``, and the samples' indices."""
     return _collect(module, module.encode, batches, options)
 
 
@@ -309,16 +310,18 @@ def resolve_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = "training: device must be auto, cpu, cuda, cuda:N or mps"
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"training: device must be auto, cpu, cuda, cuda:N or mps, not {device!r}") from error
-    if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"training: device {device} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise InputError(f"{known}, not {device!r}") from error
+    if found.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"{known}, not {device!r}")
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found.type == "cuda" and (found.index or 0) >= n_cuda:
+        raise InputError(f"training: device {device} is not there: torch sees {n_cuda} CUDA devices")
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("training: device mps is not available on this machine")
-    if found.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"training: device must be auto, cpu, cuda, cuda:N or mps, not {device!r}")
     return found
 
 
@@ -365,18 +368,18 @@ def torch_settings(options: TrainingOptions) -> Iterator[torch.device]:
 @contextmanager
 def _quiet_fabric() -> Iterator[None]:
     """Keep Fabric's remarks about precision and hardware from the user."""
-    logger = logging.getLogger("lightning_fabric")
-    children = [logger, *(logging.getLogger(f"lightning_fabric.{name}") for name in ("utilities.rank_zero", "fabric"))]
-    levels = [child.level for child in children]
+    children = ("", ".utilities.rank_zero", ".fabric")
+    loggers = [logging.getLogger(f"lightning_fabric{child}") for child in children]
+    levels = [logger.level for logger in loggers]
     try:
-        for child in children:
-            child.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_fabric")
             yield
     finally:
-        for child, level in zip(children, levels, strict=True):
-            child.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _Objective(Protocol):
@@ -402,6 +405,9 @@ class _Classification:
     def __call__(self, outputs: Tensor, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         if labels is None:
             raise InputError("training: the batches have no labels")
+        if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes:
+            wrong = labels[(labels < 0) | (labels >= self.n_classes)][0]
+            raise InputError(f"training: labels must lie in 0 to {self.n_classes - 1}, found {int(wrong)}")
         total = nn.functional.cross_entropy(outputs, labels, weight=self.weights, reduction="sum")
         weight = outputs.new_tensor(len(labels)) if self.weights is None else self.weights[labels].sum()
         return total, weight
@@ -425,7 +431,7 @@ class _Reconstruction:
 
 
 class _Tally:
-    """Running loss and per-class hits of one pass, kept on the device so that a GPU never waits for a number."""
+    """Running loss and per-class hits of one pass, on the device, so that a GPU never waits for a number."""
 
     def __init__(self, n_classes: int, device: torch.device) -> None:
         exact = torch.float32 if device.type == "mps" else torch.float64
@@ -454,7 +460,7 @@ class _Tally:
         return float((self.hits[seen] / self.counts[seen]).mean())
 
 
-class _Stop(Exception):
+class _Halt(Exception):  # noqa: N818 - no error
     """Ends the loop; holds why."""
 
 
@@ -479,8 +485,8 @@ class _Loop:
         self.epochs = options.resolve_epochs(len(train))
         self.patience = options.resolve_patience(self.epochs)
         self.gates: list[Gate] = gates(module)
-        # Batch statistics of a single sample are useless and may not exist: a batch of one left over at the end of
-        # an epoch is passed over. It is another sample after every shuffle.
+        # Batch statistics of a single sample are useless and may not exist: a batch of one left over at the
+        # end of an epoch is passed over. It is another sample after every shuffle.
         norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
         self.skip_single = norm and len(train) < train.n_samples
         self.history: list[dict[str, float]] = []
@@ -497,9 +503,9 @@ class _Loop:
             try:
                 stopped = self.loop()
             finally:
-                # Saved weights must be contiguous, and the caller's module keeps the layout that it came with.
                 self.module.zero_grad(set_to_none=True)
-                self.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+                # Weights can only be saved when they are contiguous.
+                self.module.to(memory_format=torch.contiguous_format)
             if self.best is not None:
                 self.module.load_state_dict(self.best)
             self.module.eval()
@@ -526,12 +532,13 @@ class _Loop:
         self.module.to(device)
         self.objective.to(device)
         if options.channels_last:
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module.to(memory_format=torch.channels_last)
         factors = {id(gate.g) for gate in self.gates}
         learned = [p for p in self.module.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = []
         if network := [p for p in learned if id(p) not in factors]:
-            groups.append({"params": network, "lr": options.learning_rate, "weight_decay": options.weight_decay})
+            decay = options.weight_decay
+            groups.append({"params": network, "lr": options.learning_rate, "weight_decay": decay})
         if gate := [p for p in learned if id(p) in factors]:
             groups.append({"params": gate, "lr": options.gate_learning_rate, "weight_decay": 0.0})
         if not groups:
@@ -554,7 +561,7 @@ class _Loop:
                     row["seconds"] = time.perf_counter() - start
                     self.history.append(row)
                     self.judge(epoch, row)
-                except _Stop as stop:
+                except _Halt as stop:
                     return str(stop)
         return "epochs"
 
@@ -636,8 +643,8 @@ class _Loop:
         """Keep the best weights; decide whether to go on."""
         if self.gates and row["open_gates"] == 0:
             self.reject(
-                f"every gate closed in epoch {epoch}: gate_penalty {self.options.gate_penalty:g} is too large, "
-                "or no feature tells the samples apart"
+                f"every gate closed in epoch {epoch}: gate_penalty {self.options.gate_penalty:g} is too "
+                "large, or no feature tells the samples apart"
             )
         if self.validation is None:
             self.best_epoch = epoch
@@ -648,9 +655,9 @@ class _Loop:
             self.best_loss, self.best_epoch = loss, epoch
             self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
         if loss <= self.options.good_enough_loss:
-            raise _Stop("good enough")
+            raise _Halt("good enough")
         if epoch - self.best_epoch >= self.patience:
-            raise _Stop("early")
+            raise _Halt("early")
 
     def require_finite(self, value: float, epoch: int, what: str = "training loss") -> None:
         if not math.isfinite(value):
@@ -658,7 +665,7 @@ class _Loop:
 
     def reject(self, reason: str) -> None:
         self.rejected = reason
-        raise _Stop("rejected")
+        raise _Halt("rejected")
 
     def last_validation(self) -> dict[str, float]:
         last = self.history[-1] if self.history else {}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+
 from pixfold import _core
 from pixfold.layout import Layout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pixfold.layout import Layout
 from pixfold.ops import AttributionAccumulator, reference
 

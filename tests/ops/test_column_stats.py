@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse
+
 from pixfold.ops import column_stats, reference
 
 DTYPES = [

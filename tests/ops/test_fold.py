@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse
+
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
 from pixfold.ops import fold, reference

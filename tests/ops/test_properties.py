@@ -7,6 +7,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator, column_stats, fold, rank, reference, top_k, unfold

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from pixfold.layout import Layout
 from pixfold.ops import reference
 

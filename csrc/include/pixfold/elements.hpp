@@ -26,7 +26,8 @@ inline float to_float(Half h) {
     // Normal numbers: move exponent and mantissa up and re-bias by a multiplication, which also gets subnormals right.
     const float scaled = std::bit_cast<float>(magnitude << 13) * std::bit_cast<float>(0x77800000u);  // 2^112
     const bool special = magnitude >= 0x7c00u;
-    const std::uint32_t bits = special ? 0x7f800000u | (magnitude & 0x3ffu) << 13 : std::bit_cast<std::uint32_t>(scaled);
+    const std::uint32_t bits =
+        special ? 0x7f800000u | (magnitude & 0x3ffu) << 13 : std::bit_cast<std::uint32_t>(scaled);
     return std::bit_cast<float>(bits | sign);
 }
 
@@ -119,19 +120,31 @@ inline double log1p(double x) { return std::log1p(x); }
 template <class F>
 inline void with_type(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::f32: return f(static_cast<const float*>(nullptr));
-        case DType::f64: return f(static_cast<const double*>(nullptr));
-        case DType::f16: return f(static_cast<const Half*>(nullptr));
-        case DType::bf16: return f(static_cast<const BFloat*>(nullptr));
+        case DType::f32:
+            return f(static_cast<const float*>(nullptr));
+        case DType::f64:
+            return f(static_cast<const double*>(nullptr));
+        case DType::f16:
+            return f(static_cast<const Half*>(nullptr));
+        case DType::bf16:
+            return f(static_cast<const BFloat*>(nullptr));
         case DType::b8:
-        case DType::u8: return f(static_cast<const std::uint8_t*>(nullptr));
-        case DType::i8: return f(static_cast<const std::int8_t*>(nullptr));
-        case DType::i16: return f(static_cast<const std::int16_t*>(nullptr));
-        case DType::u16: return f(static_cast<const std::uint16_t*>(nullptr));
-        case DType::i32: return f(static_cast<const std::int32_t*>(nullptr));
-        case DType::u32: return f(static_cast<const std::uint32_t*>(nullptr));
-        case DType::i64: return f(static_cast<const std::int64_t*>(nullptr));
-        case DType::u64: return f(static_cast<const std::uint64_t*>(nullptr));
+        case DType::u8:
+            return f(static_cast<const std::uint8_t*>(nullptr));
+        case DType::i8:
+            return f(static_cast<const std::int8_t*>(nullptr));
+        case DType::i16:
+            return f(static_cast<const std::int16_t*>(nullptr));
+        case DType::u16:
+            return f(static_cast<const std::uint16_t*>(nullptr));
+        case DType::i32:
+            return f(static_cast<const std::int32_t*>(nullptr));
+        case DType::u32:
+            return f(static_cast<const std::uint32_t*>(nullptr));
+        case DType::i64:
+            return f(static_cast<const std::int64_t*>(nullptr));
+        case DType::u64:
+            return f(static_cast<const std::uint64_t*>(nullptr));
     }
 }
 

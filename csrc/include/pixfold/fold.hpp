@@ -43,7 +43,8 @@ struct FoldOutput {
     DType dtype;
 };
 
-using FoldDense = FoldCounts (*)(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput, int threads);
+using FoldDense = FoldCounts (*)(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput,
+                                 int threads);
 
 // slot_of_feature: [n_features], -1 where a feature has no pixel. Zeros that are not stored are never visited: each
 // row starts as the image of an all-zero sample. offset with row_scale is not defined here (it would make that image

@@ -9,7 +9,7 @@ namespace pixfold {
 // thread pool did not survive the fork.
 int default_threads();
 
-// `requested` (0 = default_threads()), cut so that every thread gets at least 64 KiB of `bytes` to work on.
+// `requested` (0 = default_threads()), cut so that every thread gets at least 512 KiB of `bytes` to work on.
 int threads_for(int requested, std::int64_t bytes);
 
 // Call once when the module is loaded: registers the handler that makes forked children serial.

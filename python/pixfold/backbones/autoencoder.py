@@ -15,8 +15,9 @@ _CODE = 8  # channels of the latent grid
 class Autoencoder(nn.Module):
     """A small convolutional auto-encoder over patches.
 
-    Encoder: gate, patch stem (at most 15 x 15 patches, kernel = stride), 3x3 convolution to 8 channels, flattened;
-    with ``latent_dim`` a linear bottleneck follows. Decoder: the mirror image; what was padded is cut off again.
+    Encoder: gate, patch stem (at most 15 x 15 patches, kernel = stride), 3x3 convolution to 8 channels,
+    flattened; with ``latent_dim`` a linear bottleneck follows. Decoder: the mirror image; what was padded is
+    cut off again.
 
     Parameters
     ----------

@@ -15,9 +15,9 @@ _WIDTH = 32
 def patchnet(shape: tuple[int, int, int], n_outputs: int) -> nn.Module:
     """Gate, patch stem, one 3x3 convolution, and a linear layer over all positions.
 
-    The stem's kernel equals its stride: a grid of at most 15 x 15 patches covers the image (9 x 9 pixels each at
-    135 x 135), padded with zeros to whole patches. The head flattens instead of averaging over positions, since
-    each position holds its own features.
+    The stem's kernel equals its stride: a grid of at most 15 x 15 patches covers the image (9 x 9 pixels each
+    at 135 x 135), padded with zeros to whole patches. The head flattens instead of averaging over positions,
+    since each position holds its own features.
     """
     c, h, w = shape
     (ph, pw), (rows, cols) = patch_grid(h, w)

@@ -53,14 +53,14 @@ def build(
     Parameters
     ----------
     backbone : str, Module or callable
-        A name of :func:`names`; a module, of which a deep copy is taken, so that runs share nothing; or a callable
-        that is called as ``backbone(shape=(C, H, W), n_outputs=K)`` and returns a module.
+        A name of :func:`names`; a module, of which a deep copy is taken, so that runs share nothing; or a
+        callable that is called as ``backbone(shape=(C, H, W), n_outputs=K)`` and returns a module.
     shape : tuple of int
         Image shape ``(C, H, W)``.
     n_outputs : int
         Number of outputs (classes) ``K``.
     seed : int, optional
-        Seeds the initial weights; torch's global generator is left as it was. Without it that generator is used.
+        Seeds the initial weights; torch's global generator is left as it was. Without it that one is used.
 
     Returns
     -------
@@ -93,24 +93,27 @@ def _build(
         raise InputError(
             f"backbone {backbone!r} is not known"
             + (f"; did you mean {' or '.join(close)}?" if close else ";")
-            + f" There are {', '.join(_BUILDERS)}, and torchvision's classifiers by name (resnet50, vit_b_16, ...)"
+            + f" There are {', '.join(_BUILDERS)}, and torchvision's classifiers by name (resnet50, ...)"
         )
     if isinstance(backbone, nn.Module):
         module = copy.deepcopy(backbone)
     elif callable(backbone):
         module = backbone(shape=shape, n_outputs=n_outputs)
         if not isinstance(module, nn.Module):
-            raise InputError(f"backbone: the callable must return a torch module, not {type(module).__name__}")
+            raise InputError(
+                f"backbone: the callable must return a torch module, not {type(module).__name__}"
+            )
     else:
+        found = type(backbone).__name__
         raise InputError(
-            f"backbone must be a name, a torch module or a callable that builds one, not {type(backbone).__name__}"
+            f"backbone must be a name, a torch module or a callable that builds one, not {found}"
         )
     _check(module, shape, n_outputs)
     return module
 
 
 def _check(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None:
-    """Run two images through a module that was given, so that a misfit shows here and not in mid-training."""
+    """Run two images through a module that was given, so that a misfit shows before the training."""
     label = f"backbone {type(module).__name__}"
     try:
         output = probe(module, shape)
@@ -118,4 +121,6 @@ def _check(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> No
         raise InputError(f"{label} does not accept images of shape {shape}: {error}") from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, n_outputs):
-        raise InputError(f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}); it gave {found}")
+        raise InputError(
+            f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}); it gave {found}"
+        )

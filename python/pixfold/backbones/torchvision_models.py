@@ -28,10 +28,10 @@ def classifier_names() -> tuple[str, ...]:
 def classifier(name: str, shape: tuple[int, int, int], n_outputs: int) -> nn.Module:
     """Build a torchvision classifier without pretrained weights.
 
-    The first convolution takes the image's channels. Sides below the smallest the family accepts (32; alexnet 63,
-    inception_v3 75) are enlarged by repeating pixels a whole number of times; vision transformers get images padded
-    with zeros to a square of whole patches (maxvit: a multiple of 224). Auxiliary outputs are off. No gate is
-    added: most of these networks average over positions at the end.
+    The first convolution takes the image's channels. Sides below the smallest the family accepts (32; alexnet
+    63, inception_v3 75) are enlarged by repeating pixels a whole number of times; vision transformers get
+    images padded with zeros to a square of whole patches (maxvit: a multiple of 224). Auxiliary outputs are
+    off. No gate is added, although most of these networks average over positions at the end.
 
     Parameters
     ----------
@@ -54,9 +54,7 @@ def classifier(name: str, shape: tuple[int, int, int], n_outputs: int) -> nn.Mod
     elif name.startswith("maxvit"):
         height = width = 224 * ceil_div(max(height, width), 224)
         options["input_size"] = (height, width)
-    elif name == "inception_v3":
-        options.update(aux_logits=False, transform_input=False, init_weights=True)
-    elif name == "googlenet":
+    elif name in ("inception_v3", "googlenet"):
         options.update(aux_logits=False, transform_input=False, init_weights=True)
     module: nn.Module = _models().get_model(name, weights=None, num_classes=n_outputs, **options)
     _adapt_first_convolution(module, c)
@@ -70,11 +68,7 @@ def classifier(name: str, shape: tuple[int, int, int], n_outputs: int) -> nn.Mod
 
 def _adapt_first_convolution(module: nn.Module, channels: int) -> None:
     """Replace the first convolution by one with ``channels`` inputs (it has 3)."""
-    for name, old in module.named_modules():
-        if isinstance(old, nn.Conv2d):
-            break
-    else:  # pragma: no cover - every torchvision classifier begins with one
-        return
+    name, old = next((n, part) for n, part in module.named_modules() if isinstance(part, nn.Conv2d))
     if old.in_channels == channels:
         return
     new = nn.Conv2d(

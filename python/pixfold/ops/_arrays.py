@@ -121,7 +121,7 @@ def _from_torch(op: str, argument: str, x: Any) -> Dense:
 
 def _from_torch_csr(op: str, x: Any) -> Csr:
     if x.device.type != "cpu":
-        raise BackendError(f"{op}: X is on {x.device}, and this build of pixfold has CPU kernels only: pass X.cpu()")
+        raise BackendError(f"{op}: X is on {x.device}; this build of pixfold has CPU kernels only: pass X.cpu()")
     # SciPy's checks and canonical form serve torch's CSR too.
     import importlib
 
@@ -139,7 +139,8 @@ def _from_scipy(op: str, x: Any) -> Csr:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {x.shape}")
     csr = x.tocsr()
     indptr = np.asarray(csr.indptr)
-    if indptr.size != csr.shape[0] + 1 or indptr[0] != 0 or indptr[-1] > csr.indices.size or np.any(np.diff(indptr) < 0):
+    rising = indptr.size == csr.shape[0] + 1 and indptr[0] == 0 and not np.any(np.diff(indptr) < 0)
+    if not rising or indptr[-1] > csr.indices.size:
         raise InputError(f"{op}: X.indptr must rise from 0 to at most nnz = {csr.indices.size}, got {indptr}")
     nnz = int(indptr[-1])
     used = csr.indices[:nnz]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,10 @@ class ColumnStats:
     @property
     def variance(self) -> Float64Array:
         """Population variance, m2 / count; NaN for a feature without values."""
-        return np.divide(self.m2, self.count, out=np.full(self.m2.shape, np.nan), where=self.count > 0)
+        variance: Float64Array = np.divide(
+            self.m2, self.count, out=np.full(self.m2.shape, np.nan), where=self.count > 0
+        )
+        return variance
 
     @property
     def std(self) -> Float64Array:
@@ -81,17 +84,6 @@ class ColumnStats:
             m2,
             self.n_negative + other.n_negative,
             self.n_infinite + other.n_infinite,
-        )
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The fields as arrays."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-
-    @classmethod
-    def from_state(cls, state: dict[str, NDArray[Any]]) -> ColumnStats:
-        """Build the statistics that :meth:`state` described."""
-        return cls(
-            **{f.name: int(state[f.name]) if f.name.startswith("n_") else state[f.name] for f in fields(cls)}
         )
 
 

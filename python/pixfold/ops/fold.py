@@ -79,9 +79,8 @@ def fold(
         row_scale = normalizer.row_scale(x, n_threads)
     where = (layout.slot_feature, layout.slot_pixel, layout.n_pixels, parameters, row_scale)
     if isinstance(x, Csr):
-        missing, negative = _core.fold_csr(
-            x.values, False, x.indices, x.row_start, layout.slot_of_feature, *where, images, name == "bfloat16", n_threads
-        )
+        rows = (x.values, False, x.indices, x.row_start, layout.slot_of_feature)
+        missing, negative = _core.fold_csr(*rows, *where, images, name == "bfloat16", n_threads)
     else:
         missing, negative = _core.fold_dense(x.array, x.bfloat16, *where, images, name == "bfloat16", n_threads)
     if normalizer is not None and normalizer.refuses(missing, negative):
@@ -105,7 +104,7 @@ def _numpy_name(dtype: Any) -> str:
     if dtype == "bfloat16":
         return "bfloat16"
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except TypeError:
         return repr(dtype)
 

@@ -1,0 +1,73 @@
+# One word per task. Everything happens in a virtual environment of the checkout (.venv), made on first use.
+# A POSIX make, Python 3.11+ and a C++20 compiler are all that must be there.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= out/demo
+
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' \
+	-o -name '*.[ch]pp' -o -name '*.j2' \))
+
+.PHONY: help demo test test-slow lint format wheel-check sanitize bench bench-defaults clean
+
+help:  ## Show what there is.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# What users get: pip install ".[all]".
+$(VENV)/.user: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet ".[all]"
+	touch $@
+
+# The same and the tools to work on it.
+$(VENV)/.dev: $(VENV)/.user
+	$(BIN)/python -m pip install --quiet ".[all,dev]"
+	touch $@
+
+demo: $(VENV)/.user  ## Install, then find the needles in the haystack (10,000 x 18,225) and write a report.
+	mkdir -p $(DEMO)
+	$(BIN)/pixfold nihs $(DEMO)/nihs.h5ad --seed 0
+	$(BIN)/pixfold run $(DEMO)/nihs.h5ad --label label --runs 1 --seed 0 --out $(DEMO)/findings
+
+test: $(VENV)/.dev  ## Install, then pass the tests.
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev  ## The tests that take minutes.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## Style and types of Python, layout of C++.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find csrc tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: $(VENV)/.dev  ## Put Python and C++ into the layout that lint wants.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) | xargs $(BIN)/clang-format -i
+
+wheel-check: $(VENV)/.dev  ## Build sdist and wheel; the wheel must fold with NumPy alone.
+	rm -rf build/dist build/wheel-venv
+	$(BIN)/python -m build --outdir build/dist .
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet build/dist/*.whl
+	cd build && wheel-venv/bin/python ../tests/wheel_check.py
+
+sanitize: $(VENV)/.dev  ## The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+	$(BIN)/python -m pip install --quiet cmake ninja pybind11
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+		-DSKBUILD_PROJECT_NAME=pixfold -DSKBUILD_PROJECT_VERSION=0 -DSKBUILD_PROJECT_VERSION_FULL=0 \
+		-DPIXFOLD_SANITIZE=ON -DPIXFOLD_TESTS=ON -DPIXFOLD_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+		-Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize --target cpp_tests
+	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize --output-on-failure
+
+bench: $(VENV)/.dev  ## Kernels and conversions as ratios to their limits and to rivals.
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+clean:  ## Remove everything that make made.
+	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,339 @@
+"""One run: a split, a normaliser fitted on its training samples, a network, its attributions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pixfold import attribution, backbones, training
+from pixfold.acceptance import SIGNIFICANCE, chance_p_value
+from pixfold.consensus import RunImportance
+from pixfold.layout import Layout
+from pixfold.loader import FoldLoader, blocks
+from pixfold.normalize import Normalizer
+from pixfold.ops import AttributionAccumulator
+from pixfold.preparation import Prepared, Split, split
+from pixfold.progress import Progress
+from pixfold.report import classification_metrics
+from pixfold.sources.base import Source
+from pixfold.training import TrainingOptions, TrainingResult
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all runs of one fit share.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        Samples, labels and features that are used.
+    source : Source
+        Where samples are read from, in memory where they fit.
+    normalizer : callable
+        Gives a fresh, unfitted normaliser.
+    backbone : str, Module or callable
+        As for ``backbones.build``; unused without labels.
+    latent_dim : int or None
+        Size of the auto-encoder's bottleneck; unused with labels.
+    arrangement : {"natural", "shuffled"}
+        Whether features stand in their own order or in a new seeded one in each run.
+    method : str
+        Attribution method.
+    fractions : tuple of float
+        Of train, validation and test.
+    batch_size : int
+        Samples per batch.
+    min_accuracy : float or None
+        Held-out accuracy from which a run is accepted; None: significantly above chance.
+    options : TrainingOptions
+        Its seed is replaced by each run's own.
+    random_state : int
+        From which every run's seed comes.
+    progress : Progress
+        Where to report.
+    """
+
+    prepared: Prepared
+    source: Source
+    normalizer: Callable[[], Normalizer]
+    backbone: Any
+    latent_dim: int | None
+    arrangement: str
+    method: str
+    fractions: tuple[float, float, float]
+    batch_size: int
+    min_accuracy: float | None
+    options: TrainingOptions
+    random_state: int
+    progress: Progress
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, 0 without labels."""
+        return len(self.prepared.class_names or ())
+
+    def seed_of(self, run: int) -> int:
+        """Seed of a run (counted from 1)."""
+        return int(np.random.SeedSequence([self.random_state, run]).generate_state(1)[0])
+
+    def layout_of(self, run: int) -> Layout:
+        """Layout of a run; dropped features take no room."""
+        n, keep = self.source.n_features, self.prepared.keep
+        if self.arrangement == "shuffled":
+            return Layout.shuffled(n, seed=self.seed_of(run), keep=keep)
+        return Layout.natural(n, keep=keep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What came of one run.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    layout, normalizer, module
+        Enough to predict with.
+    importance : RunImportance or None
+        None for a run that is not accepted.
+    history : list of dict
+        One row per epoch.
+    metrics : dict
+        ``run``, ``seed``, ``accepted``, ``reason``, scores on the test samples, ``seconds``.
+    test : int64 array
+        Positions of the test samples in ``Prepared.rows``.
+    probabilities : float32 array (n_test, n_classes) or None
+        None without labels.
+    score : float
+        Best validation loss: the lowest decides which run's model is kept.
+    messages : list of str
+        What the user should be told.
+    """
+
+    number: int
+    layout: Layout
+    normalizer: Normalizer
+    module: nn.Module
+    importance: RunImportance | None
+    history: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    test: NDArray[np.int64]
+    probabilities: NDArray[np.float32] | None
+    score: float
+    messages: list[str]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One run's split, layout, normaliser and loaders."""
+
+    number: int
+    seed: int
+    started: float
+    split: Split
+    layout: Layout
+    normalizer: Normalizer
+    options: TrainingOptions
+    train: FoldLoader
+    validation: FoldLoader
+    test: FoldLoader
+
+    def outcome(self, result: TrainingResult, metrics: dict[str, Any], **found: Any) -> RunOutcome:
+        losses = [row["validation_loss"] for row in result.history if "validation_loss" in row]
+        return RunOutcome(
+            number=self.number,
+            layout=self.layout,
+            normalizer=self.normalizer,
+            module=result.module,
+            history=[{"run": self.number, **row} for row in result.history],
+            metrics={
+                "run": self.number,
+                "seed": self.seed,
+                **metrics,
+                "best_epoch": result.best_epoch,
+                "stopped": result.stopped,
+                "training_seconds": result.seconds,
+                "seconds": time.perf_counter() - self.started,
+                "device": result.device,
+                "precision": result.precision,
+            },
+            test=self.split.test,
+            score=min((loss for loss in losses if np.isfinite(loss)), default=float("inf")),
+            messages=self.split.messages,
+            **found,
+        )
+
+
+def _set_up(job: Job, run: int) -> _Setting:
+    started = time.perf_counter()
+    prepared, seed, layout = job.prepared, job.seed_of(run), job.layout_of(run)
+    parts = split(
+        len(prepared.rows), prepared.labels, fractions=job.fractions, seed=seed, class_names=prepared.class_names
+    )
+    normalizer = job.normalizer().fit_blocks(
+        blocks(job.source, prepared.rows[parts.train]), job.source.feature_names
+    )
+
+    def loader(positions: NDArray[np.int64], shuffle: bool = False) -> FoldLoader:
+        return FoldLoader(
+            job.source,
+            layout,
+            normalizer,
+            rows=prepared.rows[positions],
+            labels=None if prepared.labels is None else prepared.labels[positions],
+            batch_size=job.batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            threads=job.options.threads,
+        )
+
+    return _Setting(
+        run, seed, started, parts, layout, normalizer, replace(job.options, seed=seed),
+        loader(parts.train, shuffle=True), loader(parts.validation), loader(parts.test),
+    )  # fmt: skip
+
+
+def classify(job: Job, run: int) -> RunOutcome:
+    """Train a classifier on a new split and attribute its correct predictions of test samples.
+
+    Parameters
+    ----------
+    job : Job
+        With labels.
+    run : int
+        Number of the run, from 1.
+
+    Returns
+    -------
+    RunOutcome
+        Also for a run that went wrong by itself or is not good enough: its metrics say why.
+    """
+    s = _set_up(job, run)
+    assert job.prepared.labels is not None
+    labels, k = job.prepared.labels, job.n_classes
+    module = backbones.build(job.backbone, shape=s.layout.shape, n_outputs=k, seed=s.seed)
+    result = training.train(
+        module, s.train, s.validation, s.options, n_classes=k,
+        class_counts=np.bincount(labels[s.split.train], minlength=k), progress=job.progress,
+    )  # fmt: skip
+    accumulator = AttributionAccumulator(s.layout, k)
+    summary = attribution.attribute(
+        result.module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
+    )
+    probabilities = _in_order(summary.probabilities, summary.indices)
+    predicted = probabilities.argmax(axis=1)
+    scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
+    validation, indices = training.predict_proba(result.module, s.validation, s.options)
+    held_out = np.concatenate([labels[s.split.validation], labels[s.split.test]])
+    guessed = np.concatenate([_in_order(validation, indices).argmax(axis=1), predicted])
+    accuracy = float(np.mean(held_out == guessed))
+    p_value = chance_p_value(held_out, guessed, k, s.seed)
+    reason = result.rejected or _not_good_enough(accuracy, p_value, job.min_accuracy)
+    found = accumulator.result()
+    return s.outcome(
+        result,
+        {"accepted": reason is None, "reason": reason, "held_out_accuracy": accuracy, "p_value": p_value, **scores},
+        importance=None
+        if reason is not None
+        else RunImportance(found.importance, found.mean, found.mean_abs, summary.n_used, found.count),
+        probabilities=probabilities,
+    )
+
+
+def _not_good_enough(accuracy: float, p_value: float, min_accuracy: float | None) -> str | None:
+    if min_accuracy is not None:
+        enough = accuracy >= min_accuracy
+        return None if enough else f"held-out accuracy {accuracy:.3f} is below {min_accuracy:g}"
+    if p_value <= SIGNIFICANCE:
+        return None
+    return f"held-out accuracy {accuracy:.3f} is not above chance (p = {p_value:.2g})"
+
+
+def autoencode(job: Job, run: int) -> RunOutcome:
+    """Train an auto-encoder on a new split and attribute its latent space on test samples.
+
+    Parameters
+    ----------
+    job : Job
+        Without labels.
+    run : int
+        Number of the run, from 1.
+
+    Returns
+    -------
+    RunOutcome
+        Also for a run that went wrong by itself or that explains nothing: its metrics say why.
+    """
+    s = _set_up(job, run)
+    with torch.random.fork_rng():
+        torch.manual_seed(s.seed)
+        module = backbones.Autoencoder(s.layout.shape, job.latent_dim)
+    mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
+    result = training.train_autoencoder(
+        module, s.train, s.validation, s.options, mask=mask, progress=job.progress
+    )
+    loss, explained = _reconstruction(result.module, s.test, s.layout, s.options)
+    reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
+    importance = None
+    if reason is None:
+        n = attribution.n_directions(module)
+        accumulator = AttributionAccumulator(s.layout, n)
+        attribution.attribute_latent(
+            result.module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
+        )
+        empty = np.empty((0, s.layout.n_features))
+        # Directions are weighted by their spread, so their sum is what the latent space as a whole says.
+        importance = RunImportance(accumulator.result().mean_abs.sum(axis=0), empty, empty, s.test.n_samples)
+    return s.outcome(
+        result,
+        {"accepted": reason is None, "reason": reason, "loss": loss, "explained_variance": explained},
+        importance=importance,
+        probabilities=None,
+    )
+
+
+def _reconstruction(
+    module: nn.Module, batches: FoldLoader, layout: Layout, options: TrainingOptions
+) -> tuple[float, float]:
+    """Mean squared error over the features of the samples, and the share of their variance that it leaves out."""
+    spread = AttributionAccumulator(layout, 1)
+    squares = 0.0
+    with training.torch_settings(options) as device, torch.no_grad():
+        module.to(device).eval()
+        kept = torch.from_numpy((layout.feature_of_pixel >= 0).reshape(layout.shape)).to(device)
+        for images, _, indices in batches:
+            spread.update(images.cpu(), np.zeros(len(indices), dtype=np.int64))
+            error = (module(images.to(device)) - images.to(device)) * kept
+            squares += float(error.double().square().sum())
+    total = float(spread.result().m2.sum())
+    n_values = batches.n_samples * int(kept.sum())
+    return squares / n_values, 1.0 - squares / total if total > 0 else 0.0
+
+
+def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
+    """Mean normalised value per class and feature over all samples used, (n_classes, n_features)."""
+    assert job.prepared.labels is not None
+    accumulator = AttributionAccumulator(outcome.layout, job.n_classes)
+    loader = FoldLoader(
+        job.source, outcome.layout, outcome.normalizer,
+        rows=job.prepared.rows, labels=job.prepared.labels, batch_size=job.batch_size, threads=job.options.threads,
+    )  # fmt: skip
+    for images, labels, _ in loader:
+        assert labels is not None
+        accumulator.update(images, labels.numpy())
+    return accumulator.result().mean
+
+
+def _in_order(values: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    ordered = np.empty_like(values)
+    ordered[indices] = values
+    return ordered
