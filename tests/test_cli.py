@@ -11,14 +11,15 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pixfold
 import pytest
+from typer.testing import CliRunner
+
+import pixfold
 from pixfold import cli
 from pixfold.consensus import Consensus, RunImportance
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.report import Results, figures, findings_table, history_table, summarise
-from typer.testing import CliRunner
 
 
 class FakeEstimator:
@@ -32,9 +33,8 @@ class FakeEstimator:
         self.arguments = arguments
         FakeEstimator.made.append(self)
 
-    def fit_source(self, source, *, command):
+    def fit_source(self, source, *, command, progress):
         self.source, self.command = source, command
-        progress = self.arguments["progress"]
         with progress.task("training", 2) as task:
             task.advance(1, loss=0.5)
         if self.raises is not None:
@@ -44,14 +44,10 @@ class FakeEstimator:
         consensus = Consensus(source.n_features)
         for _ in range(2):
             importance = (
-                np.arange(source.n_features, dtype=np.float64)
-                if self.accepted
-                else np.zeros(source.n_features)
+                np.arange(source.n_features, dtype=np.float64) if self.accepted else np.zeros(source.n_features)
             )
             consensus.add(
-                RunImportance(
-                    importance, np.empty((0, source.n_features)), np.empty((0, source.n_features)), 3
-                )
+                RunImportance(importance, np.empty((0, source.n_features)), np.empty((0, source.n_features)), 3)
             )
         supervised = self.arguments["supervised"]
         score = {"accuracy": 0.9, "chance_accuracy": 0.5} if supervised else {"explained_variance": 0.7}
@@ -147,16 +143,13 @@ def test_each_warning_is_shown_once_on_stderr(invoke, table, tmp_path):
 
 def test_defaults_given_to_the_estimator(invoke, table, tmp_path):
     invoke("run", table, "--label", "kind", "--out", tmp_path / "out")
-    arguments = FakeEstimator.made[0].arguments
-    arguments.pop("progress")
-    assert arguments == {
+    assert FakeEstimator.made[0].arguments == {
         "supervised": True,
         "n_runs": 5,
         "normalize": "auto",
         "negative": "auto",
         "missing": "error",
         "arrangement": "natural",
-        "method": "saliency",
         "device": "auto",
         "precision": "auto",
         "random_state": 0,
@@ -208,6 +201,7 @@ def test_run_without_classes_is_self_supervised(invoke, table, tmp_path):
     assert result.exit_code == 0, result.output
     assert FakeEstimator.made[0].arguments["supervised"] is False
     assert FakeEstimator.made[0].arguments["latent_dim"] == 4
+    assert "method" not in FakeEstimator.made[0].arguments  # the auto-encoder has its own default
     assert "explained variance: 0.700" in result.stdout
 
 
@@ -303,9 +297,7 @@ def test_nihs_refuses_another_format(invoke, tmp_path):
 def test_info(invoke):
     result = invoke("info")
     assert result.exit_code == 0, result.output
-    rows = dict(
-        re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in result.stdout.splitlines() if line.strip()
-    )
+    rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in result.stdout.splitlines() if line.strip())
     config = pixfold.build_config()
     assert rows["pixfold"] == config["version"]
     assert rows["numpy"] == np.__version__
@@ -330,7 +322,7 @@ def test_ctrl_c_of_a_real_process(tmp_path, table):
         "from pixfold import cli\n"
         "class Slow:\n"
         "    def __init__(self, **arguments): pass\n"
-        "    def fit_source(self, source, command):\n"
+        "    def fit_source(self, source, command, progress):\n"
         "        print('ready', flush=True)\n"
         "        time.sleep(60)\n"
         "cli._estimator = Slow\n"

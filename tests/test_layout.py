@@ -82,9 +82,9 @@ def test_seeds():
         Layout.shuffled(300, seed=5).pixel_of_feature != Layout.shuffled(300, seed=6).pixel_of_feature
     )
     # The global generator has no part in it, and is left where it was.
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     Layout.shuffled(300, seed=5)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_default_seed_is_fixed():

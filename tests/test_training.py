@@ -361,5 +361,10 @@ def test_automatic_choices() -> None:
     assert resolve_precision("auto", torch.device("cpu")) in ("bf16-mixed", "32-true")
 
 
+def test_autoencoder_defaults_can_be_replaced() -> None:
+    options = TrainingOptions.for_autoencoder(learning_rate=1e-4, seed=3)
+    assert (options.learning_rate, options.seed, options.gate_penalty) == (1e-4, 3, 0.0)
+
+
 def test_gate_type_is_found_inside_modules() -> None:
     assert isinstance(gates(net())[0], Gate)

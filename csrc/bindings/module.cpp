@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, module) {
     register_column_stats(module);
     register_aggregate(module);
     register_rank(module);
+    register_limits(module);
 }

@@ -11,5 +11,6 @@ void register_unfold(pybind11::module_& module);
 void register_column_stats(pybind11::module_& module);
 void register_aggregate(pybind11::module_& module);
 void register_rank(pybind11::module_& module);
+void register_limits(pybind11::module_& module);
 
 }  // namespace pixfold::bindings

@@ -1,4 +1,4 @@
-"""Is a run good enough for its attributions to mean anything?"""
+"""Judge whether a run is good enough for its attributions to mean anything."""
 
 from __future__ import annotations
 

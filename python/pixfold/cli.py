@@ -99,9 +99,7 @@ def _options(
 def run(
     data: Annotated[
         Path,
-        typer.Argument(
-            metavar="INPUT", help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz."
-        ),
+        typer.Argument(metavar="INPUT", help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz."),
     ],
     out: Annotated[Path, typer.Option(help="Output folder; made when it does not exist.")],
     label: Annotated[
@@ -163,24 +161,16 @@ def run(
         int | None, typer.Option(min=1, help="Size of the latent space. Only without --label.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")
-    ] = "auto",
+    precision: Annotated[str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
 ) -> None:
     """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
     if label is None and min_accuracy is not None:
-        raise typer.BadParameter(
-            "needs --label: without classes there is no accuracy", param_hint="--min-accuracy"
-        )
+        raise typer.BadParameter("needs --label: without classes there is no accuracy", param_hint="--min-accuracy")
     if label is not None and latent_dim is not None:
-        raise typer.BadParameter(
-            "is for self-supervised jobs, which have no --label", param_hint="--latent-dim"
-        )
+        raise typer.BadParameter("is for self-supervised jobs, which have no --label", param_hint="--latent-dim")
     given: dict[str, Any] = {
         "n_runs": runs,
         "normalize": normalize,
@@ -239,8 +229,7 @@ def nihs(
 
         path = write_nihs(out, samples, features, needles=needles, seed=seed)
         typer.echo(
-            f"{path}: {samples:,} samples x {features:,} features, {needles} needles; "
-            "classes in the column 'label'"
+            f"{path}: {samples:,} samples x {features:,} features, {needles} needles; classes in the column 'label'"
         )
 
 
@@ -260,7 +249,6 @@ def info() -> None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         rows = {
             **versions(),
-            "pixfold": config["version"],
             "instruction set": f"{config['isa']} (of {', '.join(config['isas'])})",
             "OpenMP": "yes" if config["openmp"] else "no",
             "threads": config["threads"],
@@ -274,6 +262,9 @@ def info() -> None:
 
 def main() -> None:
     """Entry point of the ``pixfold`` command."""
+    # OpenMP threads that spin while they wait for each other cost many times the work itself when another process
+    # wants the cores. It is read when torch is loaded, so it must be set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from pixfold import attribution, persistence, runs, training
+from pixfold.backbones import Autoencoder
 from pixfold.consensus import Consensus, ConsensusResult
 from pixfold.errors import InputError
 from pixfold.loader import FoldLoader, in_memory
@@ -25,7 +29,7 @@ from pixfold.progress import Progress, SilentProgress
 from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
-from pixfold.sources.base import Source, numbered
+from pixfold.sources.base import Source, listed, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +63,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         reporter = progress if progress is not None else SilentProgress()
         self._check_arguments()
         options = self._options()
-        prepared = prepare(source, missing=self.missing)  # type: ignore[attr-defined]
+        prepared = prepare(source, missing=self.missing)
         told = list(prepared.messages)
         kept = in_memory(source)
         normalizer, messages = self._normalizer(kept, prepared)
@@ -67,10 +71,10 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         for message in told:
             reporter.log(f"warning: {message}")
         job = self._job(prepared, kept, normalizer, options, reporter)
-        consensus = Consensus(source.n_features, k=self.top_k)  # type: ignore[attr-defined]
+        consensus = Consensus(source.n_features, k=self.top_k)
         outcomes: list[runs.RunOutcome] = []
         best: runs.RunOutcome | None = None
-        for number in range(1, self.n_runs + 1):  # type: ignore[attr-defined]
+        for number in range(1, self.n_runs + 1):
             outcome = run(job, number)
             if outcome.importance is not None and not consensus.add(outcome.importance):
                 outcome.metrics.update(accepted=False, reason=consensus.rejected[-1])
@@ -124,22 +128,23 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         if p["negative"] not in ("auto", "error", "shift"):
             raise InputError(f"negative: expected auto, error or shift, received {p['negative']!r}")
         if p["method"] not in attribution.methods():
-            raise InputError(
-                f"method: expected one of {', '.join(attribution.methods())}, received {p['method']!r}"
-            )
+            raise InputError(f"method: expected one of {', '.join(attribution.methods())}, received {p['method']!r}")
         accuracy = p.get("min_accuracy")
-        if accuracy is not None and not 0 <= accuracy <= 1:
+        if accuracy is not None and not (isinstance(accuracy, int | float | np.number) and 0 <= accuracy <= 1):
             raise InputError(f"min_accuracy: expected a number from 0 to 1, received {accuracy!r}")
 
     def _options(self) -> training.TrainingOptions:
         p = self.get_params(deep=False)
-        return training.TrainingOptions(
-            epochs=p["epochs"],
-            device=p["device"],
-            precision=p["precision"],
-            threads=p["threads"],
-            **(p["training"] or {}),
-        )
+        own = {name: p[name] for name in ("epochs", "device", "precision", "threads")}
+        further = dict(p["training"] or {})
+        known = set(training.TrainingOptions.__dataclass_fields__) - set(own) - {"seed"}
+        for name in further:
+            if name in own or name == "seed":
+                instead = "random_state" if name == "seed" else name
+                raise InputError(f"training: {name!r} is a parameter of its own: {instead}=...")
+            if name not in known:
+                raise InputError(f"training: unknown option {name!r}, there are {', '.join(sorted(known))}")
+        return training.TrainingOptions(**own, **further)
 
     def _normalizer(self, source: Source, prepared: Prepared) -> tuple[Normalizer, list[str]]:
         p = self.get_params(deep=False)
@@ -148,9 +153,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         if p["normalize"] != "auto" and p["negative"] != "auto":
             return Normalizer(p["normalize"], negative=p["negative"], missing=p["missing"]), []
         found = profile(source, prepared.rows)
-        return choose_normalizer(
-            found, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"]
-        )
+        return choose_normalizer(found, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"])
 
     def _job(
         self,
@@ -190,7 +193,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
     def _config(self, job: runs.Job, source: Source, command: str | None) -> dict[str, Any]:
         options = {name: getattr(job.options, name) for name in job.options.__dataclass_fields__ if name != "seed"}
         parameters = {
-            name: value if isinstance(value, str | int | float | bool | list | tuple | dict) or value is None else repr(value)
+            name: value
+            if isinstance(value, str | int | float | bool | list | tuple | dict) or value is None
+            else repr(value)
             for name, value in self.get_params(deep=False).items()
         }
         return {
@@ -209,13 +214,36 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
     def _loader(self, X: Any) -> FoldLoader:
         """Check new samples against the features that were learned, and fold them."""
         check_is_fitted(self, "module_")
-        # A table's text columns are encoded by the codes that were learned.
-        source = open_source(X, categories=self.categories_ or None)
-        _check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
+        try:
+            # A table's text columns are encoded by the codes that were learned.
+            source = open_source(X, categories=self.categories_)
+        except InputError as error:
+            # A column that should not be there is better called extra than text.
+            try:
+                source = open_source(X)
+            except InputError:
+                raise error from None
+            self._check_features(source)
+            raise
+        self._check_features(source)
         p = self.get_params(deep=False)
         return FoldLoader(
-            source, self.layout_, self.normalizer_, batch_size=p["batch_size"], threads=p["threads"]
+            source,
+            self.layout_,
+            self.normalizer_,
+            batch_size=p["batch_size"],
+            threads=p["threads"],
+            check_finite=True,
         )
+
+    def _check_features(self, source: Source) -> None:
+        _check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.missing != "error"
+        return tags
 
     def save(self, path: str | Path) -> None:
         """Write the model to a folder: model.safetensors and model.json; nothing is pickled.
@@ -362,7 +390,13 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         InputError
             Unusable data or arguments; the message names them. It is a ValueError.
         """
-        return self.fit_source(open_source(X, y=y))
+        source = open_source(X, y=_column(y))
+        if source.labels is None:
+            raise InputError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None "
+                "(labels in a file: fit_source(open_source(path, label=...)))"
+            )
+        return self.fit_source(source)
 
     def fit_source(self, source: Source, *, command: str | None = None, progress: Progress | None = None) -> Self:
         """Learn from a source that brings its labels (``open_source(path, label="cell_type")``).
@@ -385,7 +419,9 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
             raise InputError(f"{source.name}: a classifier needs labels: name their column, or give y")
         job, best, outcomes, parts = self._fit(source, runs.classify, command, progress)
         prepared = job.prepared
-        assert prepared.class_names is not None and prepared.classes is not None and prepared.labels is not None
+        assert prepared.class_names is not None
+        assert prepared.classes is not None
+        assert prepared.labels is not None
         self.classes_ = prepared.classes
         self.class_names_ = prepared.class_names
         labels, names = prepared.labels, prepared.sample_names
@@ -512,21 +548,32 @@ random_state, threads, training
             job.source, best.layout, best.normalizer,
             rows=job.prepared.rows, batch_size=self.batch_size, threads=self.threads,
         )  # fmt: skip
-        latent, indices = training.encode(best.module, loader, self._options())
+        latent, indices = training.encode(_autoencoder(best.module), loader, self._options())
         names = [f"latent_{d}" for d in range(latent.shape[1])]
         table = pd.DataFrame(latent[np.argsort(indices)], index=job.prepared.sample_names, columns=names)
         self.results_ = Results(task="self-supervised", latent=table, **parts)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Latent values (n_samples, latent_dim) of samples."""
-        latent, indices = training.encode(self.module_, self._loader(X), self._options())
+        loader = self._loader(X)
+        latent, indices = training.encode(_autoencoder(self.module_), loader, self._options())
         return np.asarray(latent[np.argsort(indices)])
 
 
 def _rank_of(outcome: runs.RunOutcome) -> tuple[bool, float]:
     """Accepted runs before others, then the lowest validation loss."""
     return not outcome.metrics["accepted"], outcome.score
+
+
+def _autoencoder(module: nn.Module) -> Autoencoder:
+    assert isinstance(module, Autoencoder)
+    return module
 
 
 def _forget_modules(outcomes: list[runs.RunOutcome], best: runs.RunOutcome) -> None:
@@ -561,11 +608,13 @@ def _check_features(source: Source, learned: list[str], named: bool, who: str) -
         extra = sorted(set(source.feature_names) - set(learned))
         if missing or extra:
             parts = [
-                f"{len(names):,} {word} ({', '.join(repr(name) for name in names[:3])}{', ...' if len(names) > 3 else ''})"
+                f"{len(names):,} {word} ({listed(names)})"
                 for word, names in (("missing", missing), ("extra", extra))
                 if names
             ]
-            raise InputError(f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}")
+            raise InputError(
+                f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}"
+            )
         raise InputError(
             f"{source.name}: feature names must be in the same order as they were in fit: "
             f"expected {learned[0]!r}, {learned[1]!r}, ... (X[clf.feature_names_in_] sorts a DataFrame)"
@@ -575,9 +624,15 @@ def _check_features(source: Source, learned: list[str], named: bool, who: str) -
         raise InputError(f"X has {source.n_features} features, but {who} is expecting {n} features as input")
 
 
-def _without_labels(source: Source) -> Source:
-    import copy
+def _column(y: Any) -> Any:
+    """Labels as they came; those of one column are a vector, which scikit-learn wants warned about."""
+    if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
+        message = "A column-vector y was passed when a 1d array was expected: y.ravel() is used"
+        warnings.warn(message, DataConversionWarning, stacklevel=3)
+    return y
 
+
+def _without_labels(source: Source) -> Source:
     other = copy.copy(source)
     other.labels = None
     return other

@@ -16,7 +16,7 @@ from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
 from pixfold.ops import fold
 from pixfold.sources.array import ArraySource
-from pixfold.sources.base import Source
+from pixfold.sources.base import Source, counted, listed
 
 # Part of the free memory that samples may take when they are read once and kept.
 _MEMORY_SHARE = 0.5
@@ -50,6 +50,8 @@ class FoldLoader:
         Where batches are put.
     threads : int, optional
         For folding.
+    check_finite : bool
+        Refuse infinite values, for samples that nobody has looked at; missing ones are the normaliser's matter.
 
     Yields
     ------
@@ -61,7 +63,8 @@ class FoldLoader:
     Raises
     ------
     InputError
-        When labels and rows differ in length or the batch size is not positive.
+        When labels and rows differ in length, rows are not sorted, the batch size is not positive, or a value is
+        infinite and `check_finite` is set.
     """
 
     def __init__(
@@ -78,8 +81,11 @@ class FoldLoader:
         dtype: str = "float32",
         device: torch.device | str = "cpu",
         threads: int | None = None,
+        check_finite: bool = False,
     ) -> None:
         self.rows = np.arange(source.n_samples) if rows is None else np.asarray(rows, dtype=np.int64)
+        if np.any(np.diff(self.rows) < 0):
+            raise InputError("FoldLoader: rows must be sorted")
         if labels is not None and len(labels) != len(self.rows):
             raise InputError(f"FoldLoader: labels must have {len(self.rows)} entries, got {len(labels)}")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
@@ -88,6 +94,7 @@ class FoldLoader:
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.batch_size, self.shuffle, self.seed = int(batch_size), shuffle, seed
         self.dtype, self.device, self.threads = dtype, torch.device(device), threads
+        self.check_finite = check_finite
         self._epoch = 0
 
     @property
@@ -112,14 +119,25 @@ class FoldLoader:
 
     def _batch(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor | None, Tensor]:
         rows = self.rows[positions]
-        if np.any(np.diff(rows) < 0):
-            raise InputError("FoldLoader: rows must be sorted")
         samples = self.source.read(rows)
+        if self.check_finite:
+            self._refuse_infinite(samples)
         n = len(positions)
         out = torch.empty((n, *self.layout.shape), dtype=getattr(torch, self.dtype))
         fold(samples, self.layout, self.normalizer, dtype=self.dtype, out=out, threads=self.threads)
         labels = None if self.labels is None else torch.from_numpy(self.labels[positions]).to(self.device)
         return out.to(self.device), labels, torch.from_numpy(positions)
+
+    def _refuse_infinite(self, samples: Any) -> None:
+        values: NDArray[Any] = samples.data if self.source.is_sparse else samples
+        if values.dtype.kind != "f" or not (infinite := np.isinf(values)).any():
+            return
+        columns = samples.indices[infinite] if self.source.is_sparse else np.flatnonzero(infinite.any(axis=0))
+        names = [self.source.feature_names[j] for j in np.unique(columns)]
+        raise InputError(
+            f"{self.source.name}: {counted(int(np.count_nonzero(infinite)), 'value')} infinite in "
+            f"{counted(len(names), 'feature')} ({listed(names)}); expected finite numbers"
+        )
 
 
 def blocks(source: Source, rows: NDArray[np.int64]) -> Callable[[], Iterable[Any]]:

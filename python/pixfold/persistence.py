@@ -17,6 +17,7 @@ from pixfold._optional import require
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
+from pixfold.report.writer import plain
 
 if TYPE_CHECKING:
     from pixfold.estimator import DeepMapperAutoencoder, DeepMapperClassifier
@@ -54,9 +55,9 @@ def _describe(estimator: Any) -> dict[str, Any]:
     from pixfold._core import __version__
 
     parameters = {
-        name: value
+        name: plain(value)
         for name, value in estimator.get_params(deep=False).items()
-        if value is None or isinstance(value, str | bool | int | float | tuple | list | dict)
+        if value is None or isinstance(value, str | bool | int | float | np.generic | tuple | list | dict)
     }
     classes = getattr(estimator, "classes_", None)
     return {
@@ -103,9 +104,9 @@ def load(path: str | Path, *, backbone: Any = None) -> DeepMapperClassifier | De
     about, tensors = _read(folder)
     kinds = {kind.__name__: kind for kind in (DeepMapperClassifier, DeepMapperAutoencoder)}
     try:
-        kind = kinds[about["estimator"]]
+        kind: Any = kinds[about["estimator"]]
         parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in about["parameters"].items()}
-        estimator = kind(**parameters)
+        estimator: DeepMapperClassifier | DeepMapperAutoencoder = kind(**parameters)
         parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -115,6 +116,8 @@ def load(path: str | Path, *, backbone: Any = None) -> DeepMapperClassifier | De
         estimator.feature_importances_ = parts["importance"]["mean"].numpy()
         estimator.feature_names_, estimator.categories_ = about["features"], about["categories"]
         estimator.n_features_in_ = len(about["features"])
+        if estimator.layout_.n_features != len(about["features"]):
+            raise ValueError(f"{len(about['features'])} names for {estimator.layout_.n_features} features")
         estimator.metrics_ = about["metrics"]
         if about["features_named"]:
             estimator.feature_names_in_ = np.asarray(about["features"], dtype=object)
@@ -138,7 +141,9 @@ def _module(estimator: Any, about: dict[str, Any], backbone: Any) -> torch.nn.Mo
         return backbones.Autoencoder(shape, estimator.latent_dim)
     if "backbone" not in about["parameters"]:
         if backbone is None:
-            raise InputError("the model's backbone was a module or callable, which is not saved: load(path, backbone=...)")
+            raise InputError(
+                "the model's backbone was a module or callable, which is not saved: load(path, backbone=...)"
+            )
         estimator.backbone = backbone
     return backbones.build(estimator.backbone, shape=shape, n_outputs=len(estimator.classes_), seed=0)
 

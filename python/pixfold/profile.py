@@ -119,12 +119,11 @@ def choose_normalizer(
         made = Normalizer(normalize, negative="error" if negative == "auto" else negative, **policy)
     elif found.kind == "genotypes":
         made = Normalizer("genotype", **policy)
-        messages.append("values are 0, 1 and 2: normalised as genotypes (--normalize sets another way)")
+        messages.append("values are 0, 1 and 2: normalised as genotypes")
     elif found.kind == "counts":
         made = Normalizer(library_size=1e4, log=True, scale="zscore", **policy)
         messages.append(
-            "values are whole and not negative: normalised as counts, per 10,000 per sample, log1p, z-score "
-            "(--normalize sets another way)"
+            "values are whole and not negative: normalised as counts (each sample to a sum of 10,000, log1p, z-score)"
         )
     else:
         made = Normalizer("log1p-zscore", negative="error" if negative == "auto" else negative, **policy)
@@ -134,7 +133,7 @@ def choose_normalizer(
         messages.append(
             f"{counted(found.n_negative, 'negative value')} in "
             f"{counted(len(names), 'feature')} ({listed(names)}): "
-            "each of these features is shifted by its training minimum before the logarithm (--negative shift says "
-            "so, --negative error refuses, --normalize zscore takes no logarithm)"
+            "each of these features is shifted by its training minimum before the logarithm "
+            "(negative 'error' refuses them; the normaliser 'zscore' takes no logarithm)"
         )
     return made, messages

@@ -38,10 +38,11 @@ class SilentProgress:
 
     @contextmanager
     def task(self, description: str, total: float) -> Iterator[Task]:
+        """Count a long loop; see :class:`Progress`."""
         yield _SilentTask()
 
     def log(self, message: str) -> None:
-        pass
+        """Show one line; see :class:`Progress`."""
 
 
 def _shown(fields: dict[str, object]) -> str:
@@ -56,11 +57,13 @@ class LogProgress:
 
     @contextmanager
     def task(self, description: str, total: float) -> Iterator[Task]:
+        """Count a long loop; see :class:`Progress`."""
         task = _LogTask(description, total, self)
         yield task
         task.finish()
 
     def log(self, message: str) -> None:
+        """Show one line; see :class:`Progress`."""
         print(message, file=sys.stderr, flush=True)
 
 
@@ -92,6 +95,7 @@ class RichProgress:
 
     @contextmanager
     def task(self, description: str, total: float) -> Iterator[Task]:
+        """Count a long loop; see :class:`Progress`."""
         rich = require("rich.progress", "train", "a progress bar")
         columns = (
             rich.TextColumn("{task.description}"),
@@ -107,6 +111,7 @@ class RichProgress:
             bar.update(number, completed=total)
 
     def log(self, message: str) -> None:
+        """Show one line; see :class:`Progress`."""
         self._console.print(message, highlight=False, markup=False)
 
 

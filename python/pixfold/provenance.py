@@ -5,15 +5,17 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from pixfold._core import __version__
+
 PACKAGES = (
-    *("pixfold", "numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum", "lightning-fabric"),
+    *("numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum", "lightning-fabric"),
     *("safetensors", "anndata", "h5py", "matplotlib", "jinja2"),
 )
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that are installed, found without importing them."""
-    found = {"python": platform.python_version()}
+    """Versions of pixfold, Python and the packages that are installed, found without importing them."""
+    found = {"pixfold": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)

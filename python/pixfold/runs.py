@@ -177,11 +177,13 @@ def _set_up(job: Job, run: int) -> _Setting:
     started = time.perf_counter()
     prepared, seed, layout = job.prepared, job.seed_of(run), job.layout_of(run)
     parts = split(
-        len(prepared.rows), prepared.labels, fractions=job.fractions, seed=seed, class_names=prepared.class_names
+        len(prepared.rows),
+        prepared.labels,
+        fractions=job.fractions,
+        seed=seed,
+        class_names=prepared.class_names,
     )
-    normalizer = job.normalizer().fit_blocks(
-        blocks(job.source, prepared.rows[parts.train]), job.source.feature_names
-    )
+    normalizer = job.normalizer().fit_blocks(blocks(job.source, prepared.rows[parts.train]), job.source.feature_names)
 
     def loader(positions: NDArray[np.int64], shuffle: bool = False) -> FoldLoader:
         return FoldLoader(
@@ -225,28 +227,38 @@ def classify(job: Job, run: int) -> RunOutcome:
         module, s.train, s.validation, s.options, n_classes=k,
         class_counts=np.bincount(labels[s.split.train], minlength=k), progress=job.progress,
     )  # fmt: skip
-    accumulator = AttributionAccumulator(s.layout, k)
-    summary = attribution.attribute(
-        result.module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
-    )
-    probabilities = _in_order(summary.probabilities, summary.indices)
-    predicted = probabilities.argmax(axis=1)
+    probabilities, predicted = _predict(result.module, s.test, s.options)
+    _, predicted_validation = _predict(result.module, s.validation, s.options)
     scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
-    validation, indices = training.predict_proba(result.module, s.validation, s.options)
     held_out = np.concatenate([labels[s.split.validation], labels[s.split.test]])
-    guessed = np.concatenate([_in_order(validation, indices).argmax(axis=1), predicted])
+    guessed = np.concatenate([predicted_validation, predicted])
     accuracy = float(np.mean(held_out == guessed))
     p_value = chance_p_value(held_out, guessed, k, s.seed)
     reason = result.rejected or _not_good_enough(accuracy, p_value, job.min_accuracy)
-    found = accumulator.result()
+    importance = None
+    if reason is None:
+        accumulator = AttributionAccumulator(s.layout, k)
+        summary = attribution.attribute(
+            result.module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
+        )
+        found = accumulator.result()
+        importance = RunImportance(found.importance, found.mean, found.mean_abs, summary.n_used, found.count)
     return s.outcome(
         result,
         {"accepted": reason is None, "reason": reason, "held_out_accuracy": accuracy, "p_value": p_value, **scores},
-        importance=None
-        if reason is not None
-        else RunImportance(found.importance, found.mean, found.mean_abs, summary.n_used, found.count),
+        importance=importance,
         probabilities=probabilities,
     )
+
+
+def _predict(
+    module: nn.Module, batches: FoldLoader, options: TrainingOptions
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities and predicted classes, in the order of the loader's rows."""
+    values, indices = training.predict_proba(module, batches, options)
+    probabilities = np.empty_like(values)
+    probabilities[indices] = values
+    return probabilities, probabilities.argmax(axis=1)
 
 
 def _not_good_enough(accuracy: float, p_value: float, min_accuracy: float | None) -> str | None:
@@ -278,9 +290,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         torch.manual_seed(s.seed)
         module = backbones.Autoencoder(s.layout.shape, job.latent_dim)
     mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
-    result = training.train_autoencoder(
-        module, s.train, s.validation, s.options, mask=mask, progress=job.progress
-    )
+    result = training.train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress)
     loss, explained = _reconstruction(result.module, s.test, s.layout, s.options)
     reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
     importance = None
@@ -288,7 +298,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         n = attribution.n_directions(module)
         accumulator = AttributionAccumulator(s.layout, n)
         attribution.attribute_latent(
-            result.module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
+            module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
         )
         empty = np.empty((0, s.layout.n_features))
         # Directions are weighted by their spread, so their sum is what the latent space as a whole says.
@@ -331,9 +341,3 @@ def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
         assert labels is not None
         accumulator.update(images, labels.numpy())
     return accumulator.result().mean
-
-
-def _in_order(values: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    ordered = np.empty_like(values)
-    ordered[indices] = values
-    return ordered

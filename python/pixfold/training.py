@@ -138,6 +138,16 @@ class TrainingOptions:
             least = "above 0" if positive else "of 0 or more"
             raise InputError(f"training: {name} must be a finite number {least}, not {value!r}")
 
+    @classmethod
+    def for_autoencoder(cls, **given: Any) -> TrainingOptions:
+        """Options with the defaults of auto-encoders; ``given`` options replace them.
+
+        Reconstruction needs more and larger steps than classification (rate 5e-3, 600 steps), and its gates
+        are not pushed towards zero: every feature is a target, needed or not.
+        """
+        defaults = {"learning_rate": 5e-3, "gate_learning_rate": 5e-3, "gate_penalty": 0.0, "min_steps": 600}
+        return cls(**(defaults | given))
+
     def resolve_epochs(self, n_batches: int) -> int:
         """Epochs at most, for a loader of ``n_batches`` batches."""
         if self.epochs is not None:

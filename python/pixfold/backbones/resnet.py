@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from pixfold._optional import require
@@ -41,7 +43,7 @@ def resnet18(shape: tuple[int, int, int], n_outputs: int) -> nn.Module:
     fh, fw = ceil_div(h, _MAX_SIDE), ceil_div(w, _MAX_SIDE)
     rows, cols = ceil_div(h, fh), ceil_div(w, fw)
     stem = nn.Conv2d(c * fh * fw, 64, 3, padding=1, bias=False)
-    trunk = _trunk(n_outputs, stem, zero_init_residual=True)
+    trunk: Any = _trunk(n_outputs, stem, zero_init_residual=True)
     trunk.maxpool = nn.Identity()
     for stage in (trunk.layer2, trunk.layer3, trunk.layer4):
         stage[0].downsample[0].stride = (1, 1)

@@ -1,0 +1,14 @@
+// What memory allows: the plain loops that the benchmarks hold every kernel to, on the kernels' own threads.
+#pragma once
+
+#include <cstdint>
+
+namespace pixfold {
+
+void copy_bytes(void* to, const void* from, std::int64_t n, int threads);
+void fill_bytes(void* to, std::int64_t n, int threads);
+
+// Sum of all 8-byte words (the tail left out): reads everything, writes nothing.
+std::uint64_t read_bytes(const void* from, std::int64_t n, int threads);
+
+}  // namespace pixfold

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from pixfold import progress
+from pixfold.progress import LogProgress, RichProgress, SilentProgress, terminal_progress
+
+
+def spend(reporter):
+    with reporter.task("training", total=4) as task:
+        for step in range(4):
+            task.advance(1, epoch=f"{step}/4", loss=0.123456)
+    reporter.log("warning: [b]as it is[/b]")
+
+
+def test_silence(capsys):
+    spend(SilentProgress())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_lines_on_standard_error(capsys):
+    spend(LogProgress())
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 2  # no more than one in ten seconds, and the last
+    assert lines[0].startswith("training: done in ")
+    assert lines[0].endswith("epoch 3/4 loss 0.1235")
+    assert lines[1] == "warning: [b]as it is[/b]"
+
+
+def test_lines_while_it_lasts(capsys, monkeypatch):
+    now = iter(range(0, 1000, 6))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
+    spend(LogProgress(interval=10))
+    lines = capsys.readouterr().err.splitlines()
+    # Steps end at 6, 12, 18 and 24 s: 10 s have gone by at 12 s and at 24 s.
+    assert lines[0] == "training: 2/4, about 12 s left  epoch 1/4 loss 0.1235"
+    assert lines[1] == "training: 4/4, about 0 s left  epoch 3/4 loss 0.1235"
+    assert lines[2].startswith("training: done in 30.0 s")
+
+
+def test_a_failed_task_is_not_called_done(capsys):
+    with pytest.raises(ZeroDivisionError), LogProgress().task("training", total=4):
+        _ = 1 / 0
+    assert "done" not in capsys.readouterr().err
+
+
+def test_bars_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    reporter = terminal_progress()
+    assert isinstance(reporter, RichProgress)
+    spend(reporter)
+    shown = screen.getvalue()
+    assert "training" in shown
+    assert "100%" in shown
+    assert "loss 0.1235" in shown
+    assert "[b]as it is[/b]" in shown
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert isinstance(terminal_progress(), LogProgress)
