@@ -76,9 +76,7 @@ def test_fold_wide_shuffled(benchmark: Any) -> None:
     out, other = np.empty((len(x), *layout.shape), dtype=np.float32), np.empty_like(x)
     pf.fold(x, layout, out=out)
     head_is_right(out, x, layout, None)
-    against(
-        benchmark, lambda: pf.fold(x, layout, out=out), lambda: _core.copy_bytes(other, x, THREADS), "memcpy"
-    )
+    against(benchmark, lambda: pf.fold(x, layout, out=out), lambda: _core.copy_bytes(other, x, THREADS), "memcpy")
 
 
 def test_fold_csr(benchmark: Any) -> None:

@@ -185,9 +185,7 @@ def test_module_is_left_trainable_and_batches_do_not_matter() -> None:
     assert all(p.requires_grad and p.grad is None for p in module.parameters())
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("n_steps", 0), ("internal_batch_size", 0), ("baseline", float("nan"))]
-)
+@pytest.mark.parametrize(("name", "value"), [("n_steps", 0), ("internal_batch_size", 0), ("baseline", float("nan"))])
 def test_arguments_are_checked(name: str, value: float) -> None:
     x, y = samples()
     with pytest.raises(InputError, match=name):

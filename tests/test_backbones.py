@@ -69,9 +69,7 @@ def test_position_matters(name: str) -> None:
 def test_resnet18_plain_differs_from_torchvision_in_the_first_convolution_alone() -> None:
     from torchvision.models import resnet18
 
-    ours = {
-        k: v.shape for k, v in build("resnet18-plain", shape=(5, 32, 32), n_outputs=7).state_dict().items()
-    }
+    ours = {k: v.shape for k, v in build("resnet18-plain", shape=(5, 32, 32), n_outputs=7).state_dict().items()}
     theirs = {k: v.shape for k, v in resnet18(num_classes=7).state_dict().items()}
     assert ours.pop("conv1.weight") == (64, 5, 7, 7)
     theirs.pop("conv1.weight")

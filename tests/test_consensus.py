@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
+
 from pixfold.consensus import Consensus, RunImportance, default_k
 from pixfold.errors import InputError
-from scipy.stats import rankdata
 
 
 def run(importance, class_mean=None, class_count=None) -> RunImportance:
@@ -28,9 +29,7 @@ def test_default_k(n, k):
 
 def test_statistics_against_their_definitions():
     rng = np.random.default_rng(0)
-    raw = (
-        rng.gamma(2.0, size=(4, 50)) * np.array([1.0, 1e3, 1e-6, 7.0])[:, None]
-    )  # four networks, four scales
+    raw = rng.gamma(2.0, size=(4, 50)) * np.array([1.0, 1e3, 1e-6, 7.0])[:, None]  # four networks, four scales
     means = rng.normal(size=(4, 3, 50)) * raw[:, None]
     consensus = Consensus(50, k=5)
     for importance, class_mean in zip(raw, means, strict=True):

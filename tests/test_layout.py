@@ -78,9 +78,7 @@ def test_shuffled_permutes_all_features():
 
 def test_seeds():
     assert_same(Layout.shuffled(300, seed=5), Layout.shuffled(300, seed=5))
-    assert np.any(
-        Layout.shuffled(300, seed=5).pixel_of_feature != Layout.shuffled(300, seed=6).pixel_of_feature
-    )
+    assert np.any(Layout.shuffled(300, seed=5).pixel_of_feature != Layout.shuffled(300, seed=6).pixel_of_feature)
     # The global generator has no part in it, and is left where it was.
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     Layout.shuffled(300, seed=5)

@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse
+
 from pixfold.errors import InputError
 from pixfold.normalize import Normalizer
 
@@ -64,9 +65,7 @@ def define(preset, train, x):
 def assert_parameters_equal(one, other, rtol):
     one, other = one.parameters(), other.parameters()
     for name in ("offset", "shift", "scale", "fill"):
-        np.testing.assert_allclose(
-            getattr(one, name), getattr(other, name), rtol=rtol, atol=rtol, err_msg=name
-        )
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=rtol, atol=rtol, err_msg=name)
     for name in ("log", "library_size", "lo", "hi", "missing", "clip_below_zero", "negative"):
         assert getattr(one, name) == getattr(other, name), name
 
@@ -84,9 +83,7 @@ class TestPresets:
         np.testing.assert_allclose(y, define(preset, train, x), rtol=FLOAT32 * (1 + 1e-6), atol=1e-12)
 
     def test_default_is_log1p_zscore(self):
-        assert_parameters_equal(
-            Normalizer().fit(samples()), Normalizer("log1p-zscore").fit(samples()), rtol=0
-        )
+        assert_parameters_equal(Normalizer().fit(samples()), Normalizer("log1p-zscore").fit(samples()), rtol=0)
 
     @pytest.mark.parametrize(
         ("preset", "parts"),
@@ -99,9 +96,7 @@ class TestPresets:
         ],
     )
     def test_parts(self, preset, parts):
-        assert_parameters_equal(
-            Normalizer("none", **parts).fit(samples()), Normalizer(preset).fit(samples()), rtol=0
-        )
+        assert_parameters_equal(Normalizer("none", **parts).fit(samples()), Normalizer(preset).fit(samples()), rtol=0)
 
     def test_norm2_takes_negative_values(self):
         train, x = samples() - samples(seed=1), samples(seed=2) - samples(seed=3)
@@ -122,9 +117,7 @@ class TestPresets:
         # relative one.
         np.testing.assert_allclose(np.expm1(y.astype(np.float64)).sum(axis=1), 1e4, rtol=10 * FLOAT32)
 
-    @pytest.mark.parametrize(
-        "preset", [preset for preset in PRESETS if preset not in ("none", "log1p", "cp10k-log1p")]
-    )
+    @pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset not in ("none", "log1p", "cp10k-log1p")])
     def test_constant_features(self, preset):
         train = data_for(preset)
         train[:, 3] = 0.0
@@ -301,9 +294,7 @@ class TestNegativeValues:
 
     def test_shift_leaves_positive_features_where_they_are(self):
         train = samples() + 1
-        np.testing.assert_array_equal(
-            Normalizer("log1p", negative="shift").fit(train).parameters().offset, 0.0
-        )
+        np.testing.assert_array_equal(Normalizer("log1p", negative="shift").fit(train).parameters().offset, 0.0)
 
     def test_without_log_negative_values_are_plain(self):
         train = samples() - 10
@@ -342,9 +333,7 @@ class TestMissing:
         assert Normalizer("log1p-minmax", missing="zero").fit(train).transform(x)[2, 4] == 0.0
         y = Normalizer("log1p-minmax", missing="mean").fit(train).transform(x)[2, 4]
         g = np.log1p(train[6:, 4])
-        np.testing.assert_allclose(
-            y, (g.mean() - g.min()) / (g.max() - g.min()), rtol=FLOAT32 * (1 + 1e-6), atol=1e-12
-        )
+        np.testing.assert_allclose(y, (g.mean() - g.min()) / (g.max() - g.min()), rtol=FLOAT32 * (1 + 1e-6), atol=1e-12)
 
     def test_feature_missing_everywhere(self):
         train = samples()
@@ -426,9 +415,7 @@ class TestState:
         with pytest.raises(InputError, match=r"(?i)load|statistics|state"):
             other.merge(loaded)
 
-    @pytest.mark.parametrize(
-        "duplicate", [copy.deepcopy, lambda normalizer: pickle.loads(pickle.dumps(normalizer))]
-    )
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda normalizer: pickle.loads(pickle.dumps(normalizer))])
     def test_copies(self, duplicate):
         # As joblib, multiprocessing and scikit-learn's clone do, after it was used.
         normalizer = Normalizer("log1p-zscore").fit(samples())
@@ -461,9 +448,7 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"(?is)" + words):
             build()
 
-    @pytest.mark.parametrize(
-        "call", [lambda n: n.transform(samples()), lambda n: n.parameters(), lambda n: n.state()]
-    )
+    @pytest.mark.parametrize("call", [lambda n: n.transform(samples()), lambda n: n.parameters(), lambda n: n.state()])
     def test_not_fitted(self, call):
         with pytest.raises(ValueError, match=r"(?i)fit"):
             call(Normalizer("zscore"))

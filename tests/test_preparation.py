@@ -23,9 +23,7 @@ def prepared(X: Any, y: Any = None, **options: Any) -> Any:
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("block", [1, 2, 100])
 def test_empty_features_and_samples_go_and_nothing_else(form: Any, block: int) -> None:
-    X = np.array(
-        [[1, 0, 0, NAN, 0], [0, 0, 0, 0, 0], [0, -2, 0, NAN, 0], [NAN, 0, 0, NAN, 0], [3, 0, 0, 0, 1e-30]]
-    )
+    X = np.array([[1, 0, 0, NAN, 0], [0, 0, 0, 0, 0], [0, -2, 0, NAN, 0], [NAN, 0, 0, NAN, 0], [3, 0, 0, 0, 1e-30]])
     source = open_source(form(X))
     source.block_size = block
     result = prepare(source)
@@ -237,9 +235,7 @@ def test_small_classes_are_named_in_one_message() -> None:
     labels = np.array([0] * 40 + [1] * 3 + [2] * 2 + [3])
     parts = split(46, labels, seed=0, class_names=["big", "three", "two", "one"])
     check_partition(parts, 46)
-    counts = [
-        np.bincount(labels[p], minlength=4)[1:].tolist() for p in (parts.train, parts.validation, parts.test)
-    ]
+    counts = [np.bincount(labels[p], minlength=4)[1:].tolist() for p in (parts.train, parts.validation, parts.test)]
     assert counts == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
     assert parts.messages == [
         "3 classes are too small to be divided 60 / 15 / 25 %: 'three' (3 samples), 'two' (2 samples), "

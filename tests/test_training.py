@@ -343,9 +343,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(InputError, match="must have 2 values"):
         train(net(), ArrayBatches(x, y, 16), None, options, n_classes=2, class_counts=[1, 2, 3])
     with pytest.raises(InputError, match="leaves no pixel"):
-        train_autoencoder(
-            Autoencoder((1, 6, 6)), ArrayBatches(x, y, 16), None, options, mask=np.zeros((1, 6, 6), bool)
-        )
+        train_autoencoder(Autoencoder((1, 6, 6)), ArrayBatches(x, y, 16), None, options, mask=np.zeros((1, 6, 6), bool))
 
 
 def test_automatic_choices() -> None:

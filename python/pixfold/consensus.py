@@ -128,9 +128,7 @@ class Consensus:
         When a parameter is out of range.
     """
 
-    def __init__(
-        self, n_features: int, *, k: int | None = None, tolerance: float = 0.1, min_runs: int = 3
-    ) -> None:
+    def __init__(self, n_features: int, *, k: int | None = None, tolerance: float = 0.1, min_runs: int = 3) -> None:
         if n_features < 1:
             raise InputError(f"Consensus: n_features must be at least 1, got {n_features}")
         if k is not None and k < 1:
@@ -201,8 +199,7 @@ class Consensus:
         if self._agreement is None:
             whole = _standing(self._sum / self.n_runs, self.k)
             self._agreement = min(
-                _weighted_jaccard(whole, _standing((self._sum - run) / (self.n_runs - 1), self.k))
-                for run in self._runs
+                _weighted_jaccard(whole, _standing((self._sum - run) / (self.n_runs - 1), self.k)) for run in self._runs
             )
         return self._agreement
 
@@ -254,14 +251,10 @@ class Consensus:
             converged=self.converged,
         )
 
-    def _checked_classes(
-        self, run: RunImportance, importance: Floats
-    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    def _checked_classes(self, run: RunImportance, importance: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Give the class means as float64 arrays and which classes count, after checking every shape."""
         if importance.shape != (self.n_features,):
-            raise InputError(
-                f"Consensus.add: importance must have shape ({self.n_features},), got {importance.shape}"
-            )
+            raise InputError(f"Consensus.add: importance must have shape ({self.n_features},), got {importance.shape}")
         if np.any(importance < 0.0):
             raise InputError("Consensus.add: importance must not be negative")
         mean = np.asarray(run.class_mean, dtype=np.float64)
@@ -270,8 +263,7 @@ class Consensus:
         for name, rows in (("class_mean", mean), ("class_mean_abs", mean_abs)):
             if rows.shape != (n_classes, self.n_features):
                 raise InputError(
-                    f"Consensus.add: {name} must have shape ({n_classes}, {self.n_features}), "
-                    f"got {rows.shape}"
+                    f"Consensus.add: {name} must have shape ({n_classes}, {self.n_features}), got {rows.shape}"
                 )
         if run.class_count is None:
             return mean, mean_abs, np.logical_not(np.isnan(mean).any(axis=1))

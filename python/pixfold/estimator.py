@@ -144,7 +144,11 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
                 raise InputError(f"training: {name!r} is a parameter of its own: {instead}=...")
             if name not in known:
                 raise InputError(f"training: unknown option {name!r}, there are {', '.join(sorted(known))}")
-        return training.TrainingOptions(**own, **further)
+        return self._training_options(**own, **further)
+
+    @staticmethod
+    def _training_options(**given: Any) -> training.TrainingOptions:
+        return training.TrainingOptions(**given)
 
     def _normalizer(self, source: Source, prepared: Prepared) -> tuple[Normalizer, list[str]]:
         p = self.get_params(deep=False)
@@ -519,6 +523,10 @@ random_state, threads, training
         self.random_state = random_state
         self.threads = threads
         self.training = training
+
+    @staticmethod
+    def _training_options(**given: Any) -> training.TrainingOptions:
+        return training.TrainingOptions.for_autoencoder(**given)
 
     def fit(self, X: Any, y: object = None) -> Self:
         """Learn from samples; `y` is not looked at.

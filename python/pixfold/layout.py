@@ -337,7 +337,5 @@ def _shape_for(n: int, shape: Sequence[int] | None, channels: int) -> tuple[int,
         return int(channels), side, side
     sizes = _three_sizes((channels, *shape) if len(tuple(shape)) == 2 else shape)
     if math.prod(sizes) < n:
-        raise InputError(
-            f"Layout: shape {sizes} has {math.prod(sizes)} pixels, which must be at least the {n} needed"
-        )
+        raise InputError(f"Layout: shape {sizes} has {math.prod(sizes)} pixels, which must be at least the {n} needed")
     return sizes

@@ -207,9 +207,7 @@ class Normalizer:
             return self.fit_blocks(lambda: _blocks_of(X), names)
         return self.fit_blocks(lambda: [X], feature_names)
 
-    def fit_blocks(
-        self, blocks: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None
-    ) -> Self:
+    def fit_blocks(self, blocks: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
         """Learn from samples that come in blocks of rows.
 
         Parameters
@@ -319,9 +317,7 @@ class Normalizer:
         if seen is not None and x.shape[1] != seen.count.size:
             raise InputError(f"Normalizer: X must have {seen.count.size} features, got {x.shape[1]}")
         if self.feature_names is not None and len(self.feature_names) != x.shape[1]:
-            raise InputError(
-                f"Normalizer: feature_names must have {x.shape[1]} entries, got {len(self.feature_names)}"
-            )
+            raise InputError(f"Normalizer: feature_names must have {x.shape[1]} entries, got {len(self.feature_names)}")
         if x.shape[0] == 0:
             return
         row_scale = self._row_scale(x, 0)
@@ -358,9 +354,7 @@ class Normalizer:
 
     def refuses(self, missing: int, negative: int) -> bool:
         """Whether these counts of missing and negative values are an error under the options."""
-        return (missing > 0 and self.missing == "error") or (
-            negative > 0 and self.parts.log and not self._lift_allowed
-        )
+        return (missing > 0 and self.missing == "error") or (negative > 0 and self.parts.log and not self._lift_allowed)
 
     def check(self, X: Any, layout: Layout) -> None:
         """Raise the error that folding `X` would raise for missing or negative values; write nothing.
@@ -401,9 +395,7 @@ class Normalizer:
         if op != "fold" and stats.n_infinite:
             found = stats_of(x, False, None, None, False, 0)
             where = ~np.isfinite(found.min) & (found.count > 0) | ~np.isfinite(found.max) & (found.count > 0)
-            raise InputError(
-                f"{op}: X must be finite, got {stats.n_infinite} infinite values in {self._named(where)}"
-            )
+            raise InputError(f"{op}: X must be finite, got {stats.n_infinite} infinite values in {self._named(where)}")
         if np.any(stats.min < 0) and self.parts.log and not self._lift_allowed:
             raise InputError(
                 f"{op}: X must not be negative before a logarithm, got {stats.n_negative} negative values in "
@@ -519,8 +511,7 @@ class Normalizer:
         p = self.parameters()
         if p.offset.size != layout.n_features:
             raise InputError(
-                f"fold: the normaliser must be fitted on the layout's {layout.n_features} features, "
-                f"got {p.offset.size}"
+                f"fold: the normaliser must be fitted on the layout's {layout.n_features} features, got {p.offset.size}"
             )
         cached = self._plans.get(in_double)
         if cached is not None and cached[0]() is layout:
@@ -662,9 +653,7 @@ class Normalizer:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a normaliser that :meth:`save` wrote."""
-        return cls.from_state(
-            load_arrays(path, ("settings", "offset", "shift", "scale", "fill"), "Normalizer.load")
-        )
+        return cls.from_state(load_arrays(path, ("settings", "offset", "shift", "scale", "fill"), "Normalizer.load"))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}  # plans hold what cannot be copied, and are made again when needed

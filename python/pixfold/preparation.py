@@ -126,9 +126,7 @@ def prepare(source: Source, *, missing: Missing = "error") -> Prepared:
         (dropped_samples, len(rows), "sample"),
     ):
         if names:
-            messages.append(
-                f"{len(names):,} of {counted(total, what)} left out, all zero or missing: {listed(names)}"
-            )
+            messages.append(f"{len(names):,} of {counted(total, what)} left out, all zero or missing: {listed(names)}")
     counts.missing[~keep] = 0
     if missing == "error":
         _raise_missing(source, counts.missing)
@@ -200,8 +198,7 @@ def split(
     seed = _not_negative("seed", seed)
     if n_samples < 3:
         raise InputError(
-            "split: expected at least 3 samples for train, validation and test, "
-            f"received n_samples={n_samples}"
+            f"split: expected at least 3 samples for train, validation and test, received n_samples={n_samples}"
         )
     if labels is None:
         codes = np.zeros(n_samples, dtype=np.int64)
@@ -349,8 +346,7 @@ def _encode(name: str, labels: NDArray[Any]) -> _Classes:
     n, k = len(labels), len(values)
     if k == 1:
         raise InputError(
-            f"{name}: the labels hold only one class ({names[0]!r}, {counted(n, 'sample')}), "
-            "expected two or more"
+            f"{name}: the labels hold only one class ({names[0]!r}, {counted(n, 'sample')}), expected two or more"
         )
     fractional = values.dtype.kind == "f" and bool(np.any(values != np.floor(values)))
     if fractional and (k > _MOST_FRACTIONAL_CLASSES or k > max(n / 2, 2)):
@@ -367,8 +363,7 @@ def _encode(name: str, labels: NDArray[Any]) -> _Classes:
     odd = [i for i, value in enumerate(names) if value.strip().lower() in ("nan", "na", "none", "null")]
     if odd and values.dtype.kind == "U":
         messages.append(
-            f"the label {names[odd[0]]!r} is text and counts as a class "
-            f"({counted(int(sizes[odd[0]]), 'sample')})"
+            f"the label {names[odd[0]]!r} is text and counts as a class ({counted(int(sizes[odd[0]]), 'sample')})"
         )
     return _Classes(codes.astype(np.int64), names, values, messages)
 
@@ -425,8 +420,7 @@ def _fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
     # abs_tol: 0.6 + 0.15 + 0.25 is 1 to within rounding, and so is what a user types with six digits
     if min(train, validation, test) <= 0 or not math.isclose(train + validation + test, 1, abs_tol=1e-6):
         raise InputError(
-            "fractions: expected three positive numbers (train, validation, test) of sum 1, "
-            f"received {fractions!r}"
+            f"fractions: expected three positive numbers (train, validation, test) of sum 1, received {fractions!r}"
         )
     return train, validation, test
 

@@ -49,9 +49,7 @@ class NihsData(NamedTuple):
     feature_names: list[str]
 
 
-def nihs(
-    n_samples: int = 10_000, n_features: int = PAPER_FEATURES, *, needles: int = 2, seed: int = 0
-) -> NihsData:
+def nihs(n_samples: int = 10_000, n_features: int = PAPER_FEATURES, *, needles: int = 2, seed: int = 0) -> NihsData:
     """Generate uniform noise in two balanced classes, in which a few features differ.
 
     Every feature is U(0, 1), except the needles. Needle 1 is U(0.00, 0.20) in class 0 and U(0.20, 0.40)
@@ -158,9 +156,7 @@ class _Plan:
         n_needles = _integer("needles", needles, 0)
         self.seed = _integer("seed", seed, 0)
         if n_needles > self.n_features:
-            raise InputError(
-                f"nihs: needles must be at most n_features ({self.n_features:,}), received {n_needles:,}"
-            )
+            raise InputError(f"nihs: needles must be at most n_features ({self.n_features:,}), received {n_needles:,}")
         # Separate streams: the noise of a seed does not depend on the number of needles.
         noise, order, places, values = np.random.SeedSequence(self.seed).spawn(4)
         self._noise, self._values = noise, values

@@ -68,7 +68,8 @@ class TrainingOptions:
     schedule : {"one-cycle", "constant"}
         One cycle: all rates rise for the first 30 % of the steps and fall to 1 % along cosines.
     patience : int, optional
-        Stop after so many epochs in which the validation loss did not improve. Without it: 3, or a third of
+        Stop after so many epochs, those of the warm-up not counted, in which the validation loss did not
+        improve. Without it: 3, or a third of
         the epochs where that is more (small data has short epochs).
     min_delta : float
         Smallest decrease of the validation loss that counts as an improvement.
@@ -124,9 +125,7 @@ class TrainingOptions:
         self._check_number("good_enough_loss", positive=False)
         for name, known in (("precision", _PRECISIONS), ("schedule", _SCHEDULES)):
             if getattr(self, name) not in known:
-                raise InputError(
-                    f"training: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
-                )
+                raise InputError(f"training: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.seed >= 2**63:
             raise InputError(f"training: seed must be below 2**63, not {self.seed}")
         resolve_device(self.device)
@@ -494,6 +493,8 @@ class _Loop:
         self.progress = progress or SilentProgress()
         self.epochs = options.resolve_epochs(len(train))
         self.patience = options.resolve_patience(self.epochs)
+        # While the rates rise, batch statistics run behind and the validation loss may be worse than untrained.
+        self.warm_up = math.ceil(_WARM_UP * self.epochs) if options.schedule == "one-cycle" else 0
         self.gates: list[Gate] = gates(module)
         # Batch statistics of a single sample are useless and may not exist: a batch of one left over at the
         # end of an epoch is passed over. It is another sample after every shuffle.
@@ -666,7 +667,7 @@ class _Loop:
             self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
         if loss <= self.options.good_enough_loss:
             raise _Halt("good enough")
-        if epoch - self.best_epoch >= self.patience:
+        if epoch - max(self.best_epoch, self.warm_up) >= self.patience:
             raise _Halt("early")
 
     def require_finite(self, value: float, epoch: int, what: str = "training loss") -> None:

@@ -43,9 +43,7 @@ def _layout(kind: str, n: int, seed: int = 0) -> Layout:
     if kind == "many":
         # About four features per pixel, so some pixels are shared, some single, some empty.
         small = max(1, side // 2)
-        return Layout.from_coordinates(
-            rng.integers(0, small, n), rng.integers(0, small, n), (small + 1, small)
-        )
+        return Layout.from_coordinates(rng.integers(0, small, n), rng.integers(0, small, n), (small + 1, small))
     keep = rng.random(n) < 0.7
     keep[rng.integers(n)] = True
     if kind == "keep":

@@ -52,9 +52,7 @@ def assert_aggregated(result, attributions, labels, keep, layout, n_classes):
     # One square root and one division: an ulp each, however they are ordered.
     np.testing.assert_allclose(result.std[there], std, rtol=2.0**-51)
     importance = expected["mean_abs"][there].mean(axis=0) if there.any() else np.zeros(layout.n_features)
-    np.testing.assert_allclose(
-        result.importance, importance, rtol=0, atol=2 * mean_bound + 8 * 2.0**-53 * top
-    )
+    np.testing.assert_allclose(result.importance, importance, rtol=0, atol=2 * mean_bound + 8 * 2.0**-53 * top)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,9 +176,7 @@ def test_large_common_attribution(isa):
     accumulator.update(values, np.zeros(50, dtype=np.int64), keep=np.ones(50, dtype=bool))
     exact = (np.var(values.astype(np.longdouble), axis=0) * 50).ravel().astype(np.float64)
     # Each term moves by twice its deviation (below 5) times the mean's 50 * 6 roundings of 1e8.
-    np.testing.assert_allclose(
-        accumulator.result().m2[0], exact, rtol=0, atol=50 * 2 * 5 * 300 * 1e8 * 2.0**-53
-    )
+    np.testing.assert_allclose(accumulator.result().m2[0], exact, rtol=0, atol=50 * 2 * 5 * 300 * 1e8 * 2.0**-53)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
@@ -209,9 +205,7 @@ def test_torch_with_a_gradient_is_refused(make_layout):
     layout = make_layout("shuffled", 50)
     attributions, labels, keep = batch(layout, 12, 3)
     with pytest.raises(ValueError, match=r"attributions.*gradient.*detach"):
-        AttributionAccumulator(layout, 3).update(
-            torch.from_numpy(attributions).requires_grad_(), labels, keep=keep
-        )
+        AttributionAccumulator(layout, 3).update(torch.from_numpy(attributions).requires_grad_(), labels, keep=keep)
 
 
 def test_strided(isa, make_layout):

@@ -78,9 +78,7 @@ def test_wide(isa, make_samples):
 def test_offset_and_row_scale(isa, make_samples, storage, dtype, given, log):
     rng = np.random.default_rng(4)
     x = make_samples(21, 60, dtype, storage)
-    options = (
-        {"offset": rng.uniform(0, 3, 60)} if given == "offset" else {"row_scale": rng.uniform(0.1, 50, 21)}
-    )
+    options = {"offset": rng.uniform(0, 3, 60)} if given == "offset" else {"row_scale": rng.uniform(0.1, 50, 21)}
     assert_described(column_stats(x, log=log, **options), x, log=log, **options)
 
 
@@ -213,13 +211,9 @@ def test_refused(x, options, words):
     assert "column_stats" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("indices", [0, 99, 1]), ("indices", [-1, 1, 1]), ("indptr", [0, 3, 1])]
-)
+@pytest.mark.parametrize(("field", "value"), [("indices", [0, 99, 1]), ("indices", [-1, 1, 1]), ("indptr", [0, 3, 1])])
 def test_broken_csr(isa, field, value):
-    x = scipy.sparse.csr_array(
-        (np.ones(3), np.array([0, 1, 1], np.int32), np.array([0, 2, 3], np.int32)), shape=(2, 4)
-    )
+    x = scipy.sparse.csr_array((np.ones(3), np.array([0, 1, 1], np.int32), np.array([0, 2, 3], np.int32)), shape=(2, 4))
     setattr(x, field, np.array(value, np.int32))
     with pytest.raises(ValueError, match=r"(?i)X|CSR|indices|indptr"):
         column_stats(x)

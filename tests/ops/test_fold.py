@@ -110,9 +110,7 @@ class TestPlain:
         np.testing.assert_array_equal(images, np.float16(1 + 2.0**-10))
 
     @pytest.mark.parametrize("storage", STORAGES)
-    @pytest.mark.parametrize(
-        ("dtype", "kind"), [("float32", "shuffled"), ("float64", "keep"), ("int16", "natural")]
-    )
+    @pytest.mark.parametrize(("dtype", "kind"), [("float32", "shuffled"), ("float64", "keep"), ("int16", "natural")])
     def test_storages(self, isa, make_layout, make_samples, storage, dtype, kind):
         x = make_samples(9, 70, dtype, storage)
         layout = make_layout(kind, 70)
@@ -156,9 +154,7 @@ class TestPlain:
         x = np.array([values * 8], dtype=np.float32)
         layout = Layout.shuffled(x.shape[1], seed=3)
         images = fold(x, layout)
-        np.testing.assert_array_equal(
-            images.reshape(-1)[layout.pixel_of_feature].view(np.uint32), x[0].view(np.uint32)
-        )
+        np.testing.assert_array_equal(images.reshape(-1)[layout.pixel_of_feature].view(np.uint32), x[0].view(np.uint32))
 
     def test_padding_is_zero_in_a_used_buffer(self, isa, make_layout, make_samples):
         for kind in KINDS:
@@ -273,9 +269,7 @@ class TestNormalized:
             images = fold(x, Layout.natural(20, shape=(4, 5)), Normalizer(preset).fit(train))
             np.testing.assert_array_equal(images, 1.0)
 
-    @pytest.mark.parametrize(
-        "preset", [preset for preset in PRESETS if preset not in ("none", "log1p", "cp10k-log1p")]
-    )
+    @pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset not in ("none", "log1p", "cp10k-log1p")])
     def test_constant_features_are_zero(self, isa, preset):
         train = np.full((6, 33), 2, dtype=np.float32)
         train[:, 0] = [0, 1, 2, 0, 1, 2]

@@ -19,9 +19,7 @@ def importances(kind, n, seed=0):
     if kind == "mostly zero":
         return np.where(rng.random(n) < 0.9, 0.0, rng.random(n))
     if kind == "extreme":
-        return rng.choice(
-            [0.0, -0.0, 5e-324, -5e-324, 1e308, -1e308, np.inf, -np.inf, 1.0, np.nextafter(1.0, 2.0)], n
-        )
+        return rng.choice([0.0, -0.0, 5e-324, -5e-324, 1e308, -1e308, np.inf, -np.inf, 1.0, np.nextafter(1.0, 2.0)], n)
     raise KeyError(kind)
 
 

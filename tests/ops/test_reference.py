@@ -54,9 +54,7 @@ def test_clip_and_missing():
     x = np.array([[-1.0, 2.0, np.nan]])
     parts = {"lo": 0.0, "hi": 1.0, "fill": np.array([0.0, 0.0, 0.25])}
     np.testing.assert_array_equal(reference.normalize(x, normalizer(**parts)), [[0.0, 1.0, 0.0]])
-    np.testing.assert_array_equal(
-        reference.normalize(x, normalizer(missing="mean", **parts)), [[0.0, 1.0, 0.25]]
-    )
+    np.testing.assert_array_equal(reference.normalize(x, normalizer(missing="mean", **parts)), [[0.0, 1.0, 0.25]])
     with pytest.raises(ValueError, match="1 missing"):
         reference.normalize(x, normalizer(missing="error"))
 
@@ -108,9 +106,7 @@ def test_aggregate_sums_channels():
     result = reference.aggregate(attributions, [0], None, Layout.natural(4), 1)
     np.testing.assert_array_equal(result["mean"], [[4.0, 6.0, 8.0, 10.0]])
     two = Layout.natural(8, shape=(2, 2, 2))
-    np.testing.assert_array_equal(
-        reference.aggregate(attributions, [0], None, two, 1)["mean"], [np.arange(8.0)]
-    )
+    np.testing.assert_array_equal(reference.aggregate(attributions, [0], None, two, 1)["mean"], [np.arange(8.0)])
 
 
 def test_rank_and_top_k():

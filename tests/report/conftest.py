@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+
 from pixfold.consensus import Consensus, RunImportance
 from pixfold.layout import Layout
 from pixfold.report import (
@@ -17,9 +18,7 @@ from pixfold.report import (
 )
 
 
-def _make(
-    *, n_classes: int = 2, n_features: int = 30, n_runs: int = 2, layout: Layout | None = None
-) -> Results:
+def _make(*, n_classes: int = 2, n_features: int = 30, n_runs: int = 2, layout: Layout | None = None) -> Results:
     """Results as a job gives them; no classes makes them self-supervised."""
     rng = np.random.default_rng(0)
     supervised = n_classes > 0

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 from numpy.testing import assert_array_equal
+
 from pixfold.consensus import Consensus
 from pixfold.layout import Layout
 from pixfold.report import figures, findings_table, history_table
@@ -82,9 +83,7 @@ def test_attribution_image_names_the_best_at_their_pixels(make_results):
     figure = figures.attribution_image(results.findings, results.layout)
     shown = texts(figure)
     assert len(shown) == 10
-    assert any(
-        text.startswith("1  ") and text.endswith(results.findings["feature"].iloc[0]) for text in shown
-    )
+    assert any(text.startswith("1  ") and text.endswith(results.findings["feature"].iloc[0]) for text in shown)
     (rings,) = figure.axes[0].lines
     assert (rings.get_xdata()[0], rings.get_ydata()[0]) == (3, 0)  # gene_3 in rows of six
     image = figure.axes[0].images[0].get_array()
@@ -116,9 +115,7 @@ def test_large_images_keep_their_extremes():
 def test_strips(make_results, shape):
     results = make_results(n_features=40, layout=Layout.natural(40, shape=shape))
     assert figures._png(figures.attribution_image(results.findings, results.layout)).startswith(b"\x89PNG")
-    assert figures._png(figures.class_means(results.class_means, results.layout, ["a", "b"])).startswith(
-        b"\x89PNG"
-    )
+    assert figures._png(figures.class_means(results.class_means, results.layout, ["a", "b"])).startswith(b"\x89PNG")
 
 
 def test_latent_of_one_dimension():

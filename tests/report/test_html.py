@@ -64,9 +64,7 @@ def test_job_without_an_accepted_run_says_so(make_results):
     nothing = replace(
         results,
         findings=findings_table(Consensus(30).result(), [f"g{i}" for i in range(30)], results.class_names),
-        metrics=summarise(
-            [{"accepted": False, "reason": "gate closed", "accuracy": 0.5, "chance_accuracy": 0.5}]
-        ),
+        metrics=summarise([{"accepted": False, "reason": "gate closed", "accuracy": 0.5, "chance_accuracy": 0.5}]),
     )
     page = html.render(nothing, {})
     assert "No run was accepted" in page

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from pixfold.errors import InputError
 from pixfold.report import classification_metrics, summarise
 
@@ -67,9 +68,7 @@ def test_summary_without_an_accepted_run_says_so():
 
 
 def test_summary_of_a_self_supervised_job():
-    summary = summarise(
-        [{"accepted": True, "loss": 1.0}, {"accepted": True, "loss": 3.0, "explained_variance": 0.5}]
-    )
+    summary = summarise([{"accepted": True, "loss": 1.0}, {"accepted": True, "loss": 3.0, "explained_variance": 0.5}])
     assert summary["test_loss"] == 2.0
     assert summary["explained_variance"] == 0.5
     assert "test_accuracy" not in summary

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pixfold.consensus import Consensus, RunImportance
 from pixfold.errors import InputError
 from pixfold.report import findings_table, history_table, predictions_table

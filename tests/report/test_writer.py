@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from pixfold.errors import OutputError
 from pixfold.report import check_writable, figures, write_results
 from pixfold.report.writer import plain
@@ -62,10 +63,7 @@ def test_self_supervised_into_the_same_folder_leaves_nothing_stale(make_results,
             "report.html",
             "notes.txt",
         ),
-        *(
-            f"figures/{name}.png"
-            for name in ("training_curves", "top_features", "attribution_image", "latent")
-        ),
+        *(f"figures/{name}.png" for name in ("training_curves", "top_features", "attribution_image", "latent")),
     }
     latent = pd.read_csv(tmp_path / "latent.csv")
     assert list(latent.columns) == ["sample", "a", "b", "c", "d"]
@@ -145,10 +143,7 @@ def test_json_holds_no_nan_and_no_numpy(make_results, tmp_path, monkeypatch):
     def refuse(token: str) -> None:
         raise AssertionError(f"{token} is not JSON")
 
-    assert (
-        json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)["test_accuracy_std"]
-        is None
-    )
+    assert json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)["test_accuracy_std"] is None
     config = json.loads((tmp_path / "config.json").read_text(), parse_constant=refuse)
     assert config["seeds"] == [0, 1, 2]
     assert config["4"] == {"path": "x", "limit": 0.5, "none": None, "inf": None}

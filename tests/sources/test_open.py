@@ -42,9 +42,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
         *[(f"x{end}", b"", "the file is empty") for end in (".h5ad", ".npy", ".npz", ".csv", ".tsv.gz")],
     ],
 )
-def test_files_that_are_not_what_their_name_says(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_files_that_are_not_what_their_name_says(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     if name.startswith("x.h5ad"):
         pytest.importorskip("h5py")
     path = tmp_path / name

@@ -73,9 +73,7 @@ def test_integers_stay_integers_and_missing_tokens_are_nan(tmp_path: Path) -> No
     assert table(tmp_path, "a,b\n1,2\n3,4\n").dtype == np.int64
     source = table(tmp_path, "a,b,c,d\n1,NA,,nan\n3,4,null,NaN\n")
     assert source.dtype == np.float64
-    np.testing.assert_array_equal(
-        source.read(slice(None)), [[1, np.nan, np.nan, np.nan], [3, 4, np.nan, np.nan]]
-    )
+    np.testing.assert_array_equal(source.read(slice(None)), [[1, np.nan, np.nan, np.nan], [3, 4, np.nan, np.nan]])
 
 
 def test_text_columns_are_encoded_in_sorted_order(tmp_path: Path) -> None:
@@ -93,9 +91,7 @@ def test_categories_of_training_are_used_again(tmp_path: Path) -> None:
     assert values(source) == [[1, 1]]
     assert source.categories == known
     assert source.messages == []
-    with pytest.raises(
-        InputError, match=r"line 3, column 'sex': 'd' is none of the known categories \('f', 'm'\)"
-    ):
+    with pytest.raises(InputError, match=r"line 3, column 'sex': 'd' is none of the known categories \('f', 'm'\)"):
         table(tmp_path, "sex,x\nm,1\nd,2\n", categories=known)
     with pytest.raises(InputError, match="column 'x' is text, expected numbers as in training"):
         table(tmp_path, "sex,x\nm,a\nf,b\n", categories=known)
@@ -188,9 +184,7 @@ def test_missing_labels_stay_missing(tmp_path: Path) -> None:
 def test_wide_table(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(3, 20_000)).round(3)
     path = tmp_path / "x.csv"
-    np.savetxt(
-        path, X, delimiter=",", fmt="%.3f", header=",".join(f"g{i}" for i in range(20_000)), comments=""
-    )
+    np.savetxt(path, X, delimiter=",", fmt="%.3f", header=",".join(f"g{i}" for i in range(20_000)), comments="")
     source = open_source(path)
     np.testing.assert_allclose(source.read(slice(None)), X, rtol=1e-15)  # pandas may be 1 ulp off
 
@@ -263,9 +257,7 @@ def test_bad_frames(columns: dict[str, Any], options: dict[str, Any], message: s
         open_source(pd.DataFrame(columns), **options)
 
 
-@pytest.mark.parametrize(
-    ("file", "shape"), [("golub.csv.gz", (72, 7_129)), ("subramanian.csv.gz", (50, 10_100))]
-)
+@pytest.mark.parametrize(("file", "shape"), [("golub.csv.gz", (72, 7_129)), ("subramanian.csv.gz", (50, 10_100))])
 def test_real_tables(shared_data: Path, file: str, shape: tuple[int, int]) -> None:
     source = open_source(shared_data / file, label="label")
     assert (source.n_samples, source.n_features) == shape

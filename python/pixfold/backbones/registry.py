@@ -100,14 +100,10 @@ def _build(
     elif callable(backbone):
         module = backbone(shape=shape, n_outputs=n_outputs)
         if not isinstance(module, nn.Module):
-            raise InputError(
-                f"backbone: the callable must return a torch module, not {type(module).__name__}"
-            )
+            raise InputError(f"backbone: the callable must return a torch module, not {type(module).__name__}")
     else:
         found = type(backbone).__name__
-        raise InputError(
-            f"backbone must be a name, a torch module or a callable that builds one, not {found}"
-        )
+        raise InputError(f"backbone must be a name, a torch module or a callable that builds one, not {found}")
     _check(module, shape, n_outputs)
     return module
 
@@ -121,6 +117,4 @@ def _check(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> No
         raise InputError(f"{label} does not accept images of shape {shape}: {error}") from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, n_outputs):
-        raise InputError(
-            f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}); it gave {found}"
-        )
+        raise InputError(f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}); it gave {found}")

@@ -48,9 +48,7 @@ def resnet18(shape: tuple[int, int, int], n_outputs: int) -> nn.Module:
     for stage in (trunk.layer2, trunk.layer3, trunk.layer4):
         stage[0].downsample[0].stride = (1, 1)
         stage[0].downsample.insert(0, nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False))
-    return nn.Sequential(
-        Gate(shape, dropout=_DROPOUT), PadTo(rows * fh, cols * fw), SpaceToDepth(fh, fw), trunk
-    )
+    return nn.Sequential(Gate(shape, dropout=_DROPOUT), PadTo(rows * fh, cols * fw), SpaceToDepth(fh, fw), trunk)
 
 
 @register("resnet18-plain")

@@ -71,9 +71,7 @@ def samples(op: str, x: Any) -> Dense | Csr:
         return _from_torch_csr(op, x)
     dense = array(op, "X", x)
     if dense.array.ndim != 2:
-        raise InputError(
-            f"{op}: X must be two-dimensional (n_samples, n_features), got shape {dense.array.shape}"
-        )
+        raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {dense.array.shape}")
     return dense
 
 
@@ -89,9 +87,7 @@ def array(op: str, argument: str, x: Any) -> Dense:
     if values.dtype.name == "bfloat16":
         return Dense(values.view(np.uint16), bfloat16=True)
     if values.dtype.kind not in "fiub" or values.dtype.itemsize > 8:
-        raise TypeError(
-            f"{op}: {argument} must be of a float16/32/64, bool or integer dtype, got {values.dtype}"
-        )
+        raise TypeError(f"{op}: {argument} must be of a float16/32/64, bool or integer dtype, got {values.dtype}")
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     return Dense(values)
@@ -102,8 +98,7 @@ def _from_torch(op: str, argument: str, x: Any) -> Dense:
 
     if x.device.type != "cpu":
         raise BackendError(
-            f"{op}: {argument} is on {x.device}, and this build of pixfold has CPU kernels only: "
-            f"pass {argument}.cpu()"
+            f"{op}: {argument} is on {x.device}, and this build of pixfold has CPU kernels only: pass {argument}.cpu()"
         )
     if x.requires_grad and torch.is_grad_enabled():
         raise InputError(

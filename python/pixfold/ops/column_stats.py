@@ -64,9 +64,7 @@ class ColumnStats:
             When the numbers of features differ.
         """
         if self.count.size != other.count.size:
-            raise InputError(
-                f"ColumnStats.merge: both must have {self.count.size} features, got {other.count.size}"
-            )
+            raise InputError(f"ColumnStats.merge: both must have {self.count.size} features, got {other.count.size}")
         count = self.count + other.count
         total = np.maximum(count, 1).astype(np.float64)
         mine, theirs = self.count > 0, other.count > 0

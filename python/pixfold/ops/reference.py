@@ -101,9 +101,7 @@ def normalize(
     missing = np.isnan(matrix)
     looked_at = missing if needed is None else missing & needed
     if p.missing == "error" and looked_at.any():
-        raise ValueError(
-            f"fold: X has {looked_at.sum()} missing values and the normaliser has missing='error'"
-        )
+        raise ValueError(f"fold: X has {looked_at.sum()} missing values and the normaliser has missing='error'")
     moved = matrix + p.offset
     if p.clip_below_zero:
         moved = np.maximum(moved, 0.0)
@@ -440,9 +438,7 @@ def _g_bound(
         moved_error = u * (np.abs(offset) * (offset != 0.0) + np.abs(moved) * (offset != 0.0))
         factor_error = 2.0 * u + x.shape[1] * _ROUNDOFF["float64"]
         applied = factors[:, None] != 1.0
-        before = moved_error * np.abs(factors[:, None]) + np.where(
-            applied, factor_error * np.abs(scaled), 0.0
-        )
+        before = moved_error * np.abs(factors[:, None]) + np.where(applied, factor_error * np.abs(scaled), 0.0)
     if not log:
         return _second_order(before)
     # The derivative of log1p, where the argument may be smallest; 2 ulp are at most 4 unit roundoffs.
@@ -464,9 +460,7 @@ def _formula_bound(x: NDArray[np.float64], kind: str, p: Parameters) -> NDArray[
     # Rounding the shift and the difference, then the scale and the product.
     shift_error = np.where(p.shift != 0.0, u * (np.abs(p.shift) + np.abs(shifted)), 0.0)
     y = shifted * p.scale
-    error = (g_error + shift_error) * np.abs(p.scale) + np.where(
-        p.scale != 1.0, 2.0 * u * np.abs(y) + tiny, 0.0
-    )
+    error = (g_error + shift_error) * np.abs(p.scale) + np.where(p.scale != 1.0, 2.0 * u * np.abs(y) + tiny, 0.0)
     # A scale of 0 (a constant feature) gives exactly 0; a missing value is one rounded constant.
     error = np.where(p.scale == 0.0, 0.0, _second_order(error))
     fill = np.abs(p.fill) * u if p.missing == "mean" else np.zeros(x.shape[1])

@@ -41,8 +41,7 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     pixels = array("unfold", "images", images)
     if pixels.array.ndim != 4 or pixels.array.shape[1:] != layout.shape:
         raise InputError(
-            f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), "
-            f"got {pixels.array.shape}"
+            f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {pixels.array.shape}"
         )
     n = pixels.array.shape[0]
     flat = np.ascontiguousarray(pixels.array).reshape(n, layout.n_pixels)

@@ -107,9 +107,7 @@ def training_curves(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure | 
         for what in ("loss", "accuracy")
     ]
     panels = [
-        (what, parts)
-        for what, parts in panels
-        if parts and history[[c for _, c in parts]].notna().any(axis=None)
+        (what, parts) for what, parts in panels if parts and history[[c for _, c in parts]].notna().any(axis=None)
     ]
     if not panels:
         return None
@@ -150,9 +148,7 @@ def training_curves(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure | 
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(axis="y")
-            legend = axes.legend(
-                loc="upper right" if what == "loss" else "lower right", frameon=True, framealpha=0.85
-            )
+            legend = axes.legend(loc="upper right" if what == "loss" else "lower right", frameon=True, framealpha=0.85)
             legend.get_frame().set_linewidth(0.0)
             for line in legend.get_lines():
                 line.set_alpha(1.0)
@@ -252,9 +248,7 @@ def top_features(findings: pd.DataFrame, class_names: Sequence[str] = ()) -> Fig
         right = axes.get_yaxis_transform()
         axes.text(1.02, -0.75, "in top k", transform=right, fontsize=7.5, color=_GREY, va="bottom")
         for place, frequency in zip(places.tolist(), top["selection_frequency"], strict=True):
-            axes.text(
-                1.02, place, f"{frequency:.0%}", transform=right, fontsize=7.5, color=_GREY, va="center"
-            )
+            axes.text(1.02, place, f"{frequency:.0%}", transform=right, fontsize=7.5, color=_GREY, va="center")
         if legend:
             handles = [axes.barh([0], [0], color=colour)[0] for colour in legend.values()]
             entries = [_elided(name, 26) for name in legend]
@@ -346,9 +340,7 @@ def attribution_image(findings: pd.DataFrame, layout: Layout) -> Figure | None:
     importance = findings["importance"].sort_index().to_numpy(dtype=float)
     image = _pooled(_image(importance, layout))
     factor = _factor(layout.shape[1], layout.shape[2])
-    marked = [int(feature) for feature in ranked.index if layout.pixel_of_feature[int(feature)] >= 0][
-        :_MARKED
-    ]
+    marked = [int(feature) for feature in ranked.index if layout.pixel_of_feature[int(feature)] >= 0][:_MARKED]
     _, height, width = layout.shape
     # Placed by hand: the names to the left and right of the image need a margin that no automatic layout
     # leaves.
@@ -477,9 +469,7 @@ def _spread(levels: Sequence[float], gap: float) -> list[float]:
 def _class_colours(top: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Give one colour per feature, and the legend (class -> colour); no legend without classes."""
     names = [name for name in class_names if f"mean_{name}" in top]
-    signed = (
-        top[[f"mean_{name}" for name in names]].to_numpy(dtype=float) if names else np.empty((len(top), 0))
-    )
+    signed = top[[f"mean_{name}" for name in names]].to_numpy(dtype=float) if names else np.empty((len(top), 0))
     if not names or not np.isfinite(signed).any(axis=1).all():
         return [_PALETTE[0]] * len(top), {}
     best = np.nanargmax(signed, axis=1)
@@ -521,9 +511,7 @@ def _pooled(image: NDArray[np.float64]) -> NDArray[np.float64]:
         return image
     padded = np.full((-(-height // factor) * factor, -(-width // factor) * factor), np.nan)
     padded[:height, :width] = image
-    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor).swapaxes(
-        1, 2
-    )
+    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor).swapaxes(1, 2)
     flat = blocks.reshape(*blocks.shape[:2], factor * factor)
     extreme = np.argmax(np.nan_to_num(np.abs(flat), nan=-1.0), axis=2)
     pooled: NDArray[np.float64] = np.take_along_axis(flat, extreme[..., None], axis=2)[..., 0]

@@ -49,9 +49,7 @@ def render(results: Results, figures: Mapping[str, bytes]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     text: str = environment.get_template("report.html.j2").render(
-        title="Self-supervised features"
-        if results.task == "self-supervised"
-        else "Features that tell classes apart",
+        title="Self-supervised features" if results.task == "self-supervised" else "Features that tell classes apart",
         supervised=results.task == "classification",
         headline=_headline(results),
         warnings=_warnings(results),
@@ -102,9 +100,7 @@ def _headline(results: Results) -> list[tuple[str, str, str]]:
 def _warnings(results: Results) -> list[str]:
     warnings = []
     if results.metrics.get("n_accepted") == 0:
-        warnings.append(
-            "No run was accepted: no feature has a rank, and the numbers below are means over all runs."
-        )
+        warnings.append("No run was accepted: no feature has a rank, and the numbers below are means over all runs.")
     elif not results.findings["rank"].notna().any():
         warnings.append("No feature has a rank.")
     accuracy, chance = (_number(results.metrics.get(key)) for key in ("test_accuracy", "chance_accuracy"))
@@ -141,9 +137,7 @@ def _runs(runs: Any) -> list[dict[str, str]]:
                 "run": str(run.get("run", number)),
                 "score": "" if score is None else f"{score:.3f}",
                 "seconds": "" if seconds is None else f"{seconds:.1f} s",
-                "accepted": "yes"
-                if run["accepted"]
-                else "no" + (f": {run['reason']}" if run.get("reason") else ""),
+                "accepted": "yes" if run["accepted"] else "no" + (f": {run['reason']}" if run.get("reason") else ""),
             }
         )
     return rows

@@ -164,9 +164,7 @@ def summarise(per_run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if values.size:
             summary[name] = float(values.mean())
             summary[f"{name}_std"] = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-    matrices = [
-        np.asarray(run["confusion_matrix"]) for run in used if run.get("confusion_matrix") is not None
-    ]
+    matrices = [np.asarray(run["confusion_matrix"]) for run in used if run.get("confusion_matrix") is not None]
     if matrices:
         summary["confusion_matrix"] = np.sum(matrices, axis=0).tolist()
     summary["averaged_over"] = "accepted runs" if accepted else "all runs"

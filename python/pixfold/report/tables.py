@@ -64,9 +64,7 @@ def findings_table(
             # No accepted run: the number of classes is not known there, the columns stay.
             means = means_abs = np.full((len(classes), n_features), np.nan)
         if len(means) != len(classes):
-            raise InputError(
-                f"findings_table: {len(means)} classes in the result, but {len(classes)} class_names"
-            )
+            raise InputError(f"findings_table: {len(means)} classes in the result, but {len(classes)} class_names")
         for name, mean, mean_abs in zip(classes, means, means_abs, strict=True):
             columns[_free(f"mean_{name}", columns)] = mean
             columns[_free(f"mean_abs_{name}", columns)] = mean_abs

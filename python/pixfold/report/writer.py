@@ -152,9 +152,7 @@ def _said_of(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise OutputError(
-            f"output folder {folder}: cannot be written to: {error.strerror or error}{where}"
-        ) from error
+        raise OutputError(f"output folder {folder}: cannot be written to: {error.strerror or error}{where}") from error
 
 
 def _remove_stale(folder: Path, written: set[Path]) -> None:

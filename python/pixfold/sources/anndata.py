@@ -105,9 +105,7 @@ class H5adSource:
         When anndata or h5py is not installed.
     """
 
-    def __init__(
-        self, path: Path, *, label: str | None = None, layer: str | None = None, y: Any = None
-    ) -> None:
+    def __init__(self, path: Path, *, label: str | None = None, layer: str | None = None, y: Any = None) -> None:
         self.name = str(path)
         self.messages: list[str] = []
         self.categories: dict[str, list[str]] = {}
@@ -245,9 +243,7 @@ class H5adSource:
                 or stored != node["indices"].shape[0]
                 or np.any(np.diff(indptr) < 0)
             ):
-                raise InputError(
-                    f"{self.name}: the sparse matrix {self._key!r} is damaged (indptr does not fit)"
-                )
+                raise InputError(f"{self.name}: the sparse matrix {self._key!r} is damaged (indptr does not fit)")
             self._indptr = indptr
         return self._indptr
 
@@ -338,9 +334,7 @@ def _encoding(name: str, key: str, node: Any) -> tuple[str, tuple[int, int]]:
     kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
     shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     if kind[:3] not in ("csr", "csc") or shape is None:
-        raise InputError(
-            f"{name}: expected {key} to be dense, CSR or CSC, received {kind or 'a plain group'!r}"
-        )
+        raise InputError(f"{name}: expected {key} to be dense, CSR or CSC, received {kind or 'a plain group'!r}")
     return kind[:3], (int(shape[0]), int(shape[1]))
 
 

@@ -148,16 +148,12 @@ def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], label: str | None
     matrices = [key for key, array in arrays.items() if array.ndim == 2]
     key = "X" if "X" in arrays else matrices[0] if len(matrices) == 1 else None
     if key is None:
-        raise InputError(
-            f"{path}: expected an array named 'X', received {listed(list(arrays), 10) or 'none'}"
-        )
+        raise InputError(f"{path}: expected an array named 'X', received {listed(list(arrays), 10) or 'none'}")
     matrix = arrays[key]
     messages = []
     vectors = [k for k, array in arrays.items() if array.ndim == 1 and k not in _NAMES]
     if label is not None and label not in vectors:
-        raise InputError(
-            f"{path}: no array of labels {label!r}; 1-D arrays there are: {listed(vectors, 10) or 'none'}"
-        )
+        raise InputError(f"{path}: no array of labels {label!r}; 1-D arrays there are: {listed(vectors, 10) or 'none'}")
     if label is None and "y" in vectors:
         messages.append(f"{path}: the array 'y' is not used, because no label was asked for")
     return ArraySource(
@@ -210,9 +206,7 @@ def _names(word: str, names: Sequence[Any] | NDArray[Any] | None, count: int, so
         return numbered(word, count)
     array = np.asarray(names, dtype=object)
     if array.shape != (count,):
-        raise InputError(
-            f"{source}: expected {count:,} {word} names, received {array.size:,} of shape {array.shape}"
-        )
+        raise InputError(f"{source}: expected {count:,} {word} names, received {array.size:,} of shape {array.shape}")
     return [str(name) for name in array]
 
 

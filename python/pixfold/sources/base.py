@@ -112,9 +112,7 @@ def normalize_rows(rows: slice | NDArray[Any] | Sequence[int], n_samples: int) -
     if not index.size:
         return slice(0, 0)
     if index.min() < 0 or index.max() >= n_samples:
-        raise IndexError(
-            f"rows: expected positions 0 to {n_samples - 1}, received {index.min()} to {index.max()}"
-        )
+        raise IndexError(f"rows: expected positions 0 to {n_samples - 1}, received {index.min()} to {index.max()}")
     if index.size == index[-1] - index[0] + 1 and bool(np.all(np.diff(index) == 1)):
         return slice(int(index[0]), int(index[-1]) + 1)
     return index

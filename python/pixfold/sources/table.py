@@ -174,9 +174,7 @@ class _Header:
             )
         # Does the first column name the samples by its header alone?
         self.named = int(self.columns[0] in ("", "Unnamed: 0") and len(self.columns) > 1)
-        self.text_columns = [
-            c for c, cell in zip(self.columns, first, strict=True) if c and not _parses(cell)
-        ]
+        self.text_columns = [c for c, cell in zip(self.columns, first, strict=True) if c and not _parses(cell)]
         comma = self.delimiter == ";" and any(_DECIMAL_COMMA.fullmatch(cell.strip()) for cell in first)
         self.decimal = "," if comma else "."
 
@@ -286,9 +284,7 @@ def _names_samples(
     if len(columns) < 2 or columns[0] == label or columns[0] in (categories or {}):
         return False
     first = frame.iloc[:, 0]
-    return (
-        not _is_number(first.dtype) and first.dtype != bool and bool(first.is_unique) and _numeric(first) == 0
-    )
+    return not _is_number(first.dtype) and first.dtype != bool and bool(first.is_unique) and _numeric(first) == 0
 
 
 def _is_number(dtype: Any) -> bool:
@@ -343,8 +339,7 @@ def _encode(
         matrix, encoded = _matrix(features, dtypes, columns, positions, name, place, categories)
     if encoded and categories is None:
         messages.append(
-            f"{counted(len(encoded), 'categorical feature')} encoded as codes 0, 1, 2, ... "
-            f"({listed(list(encoded))})"
+            f"{counted(len(encoded), 'categorical feature')} encoded as codes 0, 1, 2, ... ({listed(list(encoded))})"
         )
     return ArraySource(
         matrix,
@@ -385,15 +380,11 @@ def _matrix(
         def where(row: int, column: int = column) -> str:
             return place(row, column)
 
-        values, names = _column(
-            features.iloc[:, at], columns[column], name, where, given.get(columns[column])
-        )
+        values, names = _column(features.iloc[:, at], columns[column], name, where, given.get(columns[column]))
         special[int(at)] = values
         if names is not None:
             if categories is not None and columns[column] not in given:
-                raise InputError(
-                    f"{name}: column {columns[column]!r} is text, expected numbers as in training"
-                )
+                raise InputError(f"{name}: column {columns[column]!r} is text, expected numbers as in training")
             encoded[columns[column]] = names
     numbers = features.iloc[:, np.flatnonzero(plain)].to_numpy()
     dtype = np.result_type(*({numbers.dtype} if plain.any() else set()), *{v.dtype for v in special.values()})
@@ -425,9 +416,7 @@ def _column(
     return _text(column, feature, name, where)
 
 
-def _text(
-    column: Any, feature: str, name: str, where: Callable[[int], str]
-) -> tuple[NDArray[Any], list[str] | None]:
+def _text(column: Any, feature: str, name: str, where: Callable[[int], str]) -> tuple[NDArray[Any], list[str] | None]:
     """Read an object column: numbers, categories, or an error."""
     pandas = require("pandas", "io", "reading tables")
     present = column.notna().to_numpy()
@@ -441,9 +430,7 @@ def _text(
         return parsed, None
     if bad.sum() < (1 - _MOST_NUMBERS) * present.sum():
         row = int(np.flatnonzero(bad)[0])
-        more = (
-            f" ({counted(int(bad.sum()) - 1, 'more cell')} like it in this column)" if bad.sum() > 1 else ""
-        )
+        more = f" ({counted(int(bad.sum()) - 1, 'more cell')} like it in this column)" if bad.sum() > 1 else ""
         raise InputError(
             f"{name}: {where(row)}: expected a number, received {column.iloc[row]!r}{more}; "
             "a missing value is an empty cell or NA"
@@ -459,9 +446,7 @@ def _text(
     return _by_categories(column, values, name, where), values
 
 
-def _by_categories(
-    column: Any, categories: Sequence[Any], name: str, where: Callable[[int], str]
-) -> NDArray[Any]:
+def _by_categories(column: Any, categories: Sequence[Any], name: str, where: Callable[[int], str]) -> NDArray[Any]:
     """Codes of a column's values: integers where none is missing, else floats with NaN."""
     code = {str(category): number for number, category in enumerate(categories)}
     present = column.notna().to_numpy()
@@ -471,8 +456,7 @@ def _by_categories(
         if present[row]:
             if str(value) not in code:
                 raise InputError(
-                    f"{name}: {where(row)}: {str(value)!r} is none of the known categories "
-                    f"({listed(list(code), 10)})"
+                    f"{name}: {where(row)}: {str(value)!r} is none of the known categories ({listed(list(code), 10)})"
                 )
             codes[row] = code[str(value)]
     if not present.all():
