@@ -3,6 +3,10 @@
 #include "kernels.hpp"
 #include "pixfold/elements.hpp"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 
@@ -220,6 +224,25 @@ void with_output(const FoldOutput& out, F&& f) {
     }
 }
 
+// Memory of one call. Not std::vector: see isa.hpp.
+template <class T>
+struct Buffer {
+    explicit Buffer(std::int64_t n) : data(new T[static_cast<std::size_t>(n)]) {}
+    ~Buffer() { delete[] data; }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+
+    T* data;
+};
+
+inline std::int64_t thread_number() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
 template <class C>
 C normalise_one(const Formula<C>* formula, std::int64_t slot, C row_scale, C value, FoldCounts& counts) {
     if (formula != nullptr) {
@@ -241,8 +264,13 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
     std::int64_t missing = 0;
     std::int64_t negative = 0;
     // An all-zero sample's value per slot, and (one feature per pixel) its image, from which every sample starts.
-    C* zero = new C[static_cast<std::size_t>(slots.n_slots)];
-    O* background = new O[static_cast<std::size_t>(slots.n_pixels)];
+    // With several features on a pixel, every thread also needs room for the slots of one sample. All of it is taken
+    // here: an exception must not leave a parallel region.
+    const Buffer<C> zero_values(slots.n_slots);
+    const Buffer<O> background_image(slots.n_pixels);
+    const Buffer<C> dense_values(slots.one_to_one ? 0 : slots.n_slots * threads);
+    C* zero = zero_values.data;
+    O* background = background_image.data;
     zero_pixels(background, 0, slots.n_pixels);
     {
         FoldCounts ignored;
@@ -274,7 +302,7 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
             }
         } else {
             // The sample as dense slots, then the same means as for dense input: the same bits.
-            C* dense = new C[static_cast<std::size_t>(slots.n_slots)];
+            C* dense = dense_values.data + thread_number() * slots.n_slots;
             std::memcpy(dense, zero, static_cast<std::size_t>(slots.n_slots) * sizeof(C));
             for (std::int64_t e = start; e < end; ++e) {
                 const std::int64_t slot = slot_of_feature[indices[e]];
@@ -288,13 +316,10 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
                 mean.add(slots.pixel[k], static_cast<double>(dense[k]));
             }
             mean.flush();
-            delete[] dense;
         }
         missing += counts.missing;
         negative += counts.negative;
     }
-    delete[] background;
-    delete[] zero;
     return {missing, negative};
 }
 

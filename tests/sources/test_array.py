@@ -84,13 +84,13 @@ def test_masked_and_blank_cells_are_missing() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.zeros(3), r"array: expected a 2-D matrix \(samples x features\), received 1-D of shape \(3,\)"),
+        (np.zeros(3), r"array: expected a 2-D matrix \(samples x features\), received 1-D of shape \(3,\). Reshape"),
         (np.zeros((2, 3, 4)), r"received 3-D of shape \(2, 3, 4\)"),
-        (np.zeros((0, 3)), "received n_samples=0"),
-        (np.zeros((3, 0)), "received n_features=0"),
-        (sparse.csr_matrix((0, 3)), "received n_samples=0"),
-        (np.zeros((2, 2), dtype=complex), "expected real numbers, received complex values"),
-        (sparse.csr_matrix(np.zeros((2, 2), dtype=complex)), "received complex values"),
+        (np.zeros((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\)"),
+        (np.zeros((3, 0)), r"0 feature\(s\) \(shape="),
+        (sparse.csr_matrix((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\)"),
+        (np.zeros((2, 2), dtype=complex), "Complex data not supported: expected real numbers, received complex128"),
+        (sparse.csr_matrix(np.zeros((2, 2), dtype=complex)), "received complex128"),
         (np.zeros((2, 2), dtype="M8[s]"), "received values of type datetime64"),
         (
             np.array([[1, 2], [3, "x"]], dtype=object),

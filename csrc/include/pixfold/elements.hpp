@@ -87,7 +87,7 @@ inline void store(Half* out, double x) { *out = to_half(narrow_to_odd(x)); }
 inline void store(BFloat* out, float x) { *out = to_bfloat(x); }
 inline void store(BFloat* out, double x) { *out = to_bfloat(narrow_to_odd(x)); }
 
-// log(1 + x) in float, at most 2 ulp from the true value for every x >= 0 (tests/cpp/test_log1p.cpp), exact at 0,
+// log(1 + x) in float, at most 2 ulp from the true value for every x > -1 (tests/cpp/test_log1p.cpp), exact at 0,
 // right for subnormals, infinity and NaN; NaN below -1.
 //
 // u = 1 + x is split into 2^k * m with m in [sqrt(1/2), sqrt(2)). With f = m - 1 and s = f / (2 + f),

@@ -5,8 +5,8 @@
 
 namespace pixfold {
 
-// OMP_NUM_THREADS and the process's CPU affinity decide; 1 in a forked child of a process that used OpenMP, whose
-// thread pool did not survive the fork.
+// OMP_NUM_THREADS and the process's CPU affinity decide; 1 in any forked child, because the parent's thread pool, if
+// it had one, did not survive the fork.
 int default_threads();
 
 // `requested` (0 = default_threads()), cut so that every thread gets at least 512 KiB of `bytes` to work on.

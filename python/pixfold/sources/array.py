@@ -71,6 +71,7 @@ class ArraySource:
             raise InputError(
                 f"{name}: expected a 2-D matrix (samples x features), received {matrix.ndim}-D "
                 f"of shape {tuple(matrix.shape)}"
+                + (". Reshape your data: X.reshape(1, -1) is one sample" if matrix.ndim == 1 else "")
             )
         self.n_samples, self.n_features = (int(size) for size in matrix.shape)
         check_size(name, self.n_samples, self.n_features)

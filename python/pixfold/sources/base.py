@@ -126,10 +126,11 @@ def block_rows(n_features: int, chunk: int = 1) -> int:
 
 def check_size(name: str, n_samples: int, n_features: int) -> None:
     """Raise InputError for a matrix without samples or without features."""
-    for count, what in ((n_samples, "samples"), (n_features, "features")):
+    for count, what in ((n_samples, "sample"), (n_features, "feature")):
         if count < 1:
+            # scikit-learn's words, which its own checks of estimators look for.
             raise InputError(
-                f"{name}: expected at least one sample and one feature, received n_{what}={count} (no {what})"
+                f"{name}: 0 {what}(s) (shape=({n_samples}, {n_features})) while a minimum of 1 is required"
             )
 
 
@@ -141,8 +142,9 @@ def check_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype.newbyteorder("=")
     if dtype.kind == "f":
         return dtype.newbyteorder("=") if dtype.itemsize <= 8 else np.dtype(np.float64)
-    kind = "complex values" if dtype.kind == "c" else f"values of type {dtype}"
-    raise InputError(f"{name}: expected real numbers, received {kind}")
+    if dtype.kind == "c":
+        raise InputError(f"{name}: Complex data not supported: expected real numbers, received {dtype}")
+    raise InputError(f"{name}: expected real numbers, received values of type {dtype}")
 
 
 def as_array(name: str, data: Any) -> NDArray[Any]:
