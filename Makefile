@@ -24,7 +24,7 @@ $(VENV)/.user: $(BIN)/python $(SOURCES)
 	touch $@
 
 # The same and the tools to work on it.
-$(VENV)/.dev: $(VENV)/.user
+$(VENV)/.dev: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[all,dev]"
 	touch $@
 

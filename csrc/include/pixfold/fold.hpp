@@ -47,8 +47,8 @@ using FoldDense = FoldCounts (*)(const DenseView&, const SlotView&, const Normal
                                  int threads);
 
 // slot_of_feature: [n_features], -1 where a feature has no pixel. Zeros that are not stored are never visited, and so
-// are in neither count: each row starts as the image of an all-zero sample. offset with row_scale is not defined here (it would make that image
-// differ from sample to sample); the caller refuses it.
+// are in neither count: each row starts as the image of an all-zero sample. offset with row_scale is not defined here
+// (it would make that image differ from sample to sample); the caller refuses it.
 using FoldCsr = FoldCounts (*)(const CsrView&, const SlotView&, const std::int64_t* slot_of_feature,
                                const NormalizeParameters&, FoldOutput, int threads);
 

@@ -130,7 +130,7 @@ def check_size(name: str, n_samples: int, n_features: int) -> None:
         if count < 1:
             # scikit-learn's words, which its own checks of estimators look for.
             raise InputError(
-                f"{name}: 0 {what}(s) (shape=({n_samples}, {n_features})) while a minimum of 1 is required"
+                f"{name}: 0 {what}(s) (shape=({n_samples}, {n_features})) while a minimum of 1 is required."
             )
 
 
