@@ -495,3 +495,10 @@ class TestRefused:
     def test_feature_names_of_another_length(self):
         with pytest.raises(ValueError, match=r"(?s)feature_names.*30.*2"):
             Normalizer("zscore").fit(samples(), feature_names=["a", "b"])
+
+
+def test_a_data_frame_names_its_features():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"good": [1.0, 2.0], "bad": [1.0, -2.0]})
+    with pytest.raises(InputError, match=r"1 negative value in 1 feature \('bad'\)"):
+        Normalizer("log1p").fit(frame)

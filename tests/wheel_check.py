@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 
@@ -25,4 +27,8 @@ try:
 except ImportError as error:
     message = str(error)
 assert 'pip install "pixfold[train]"' in message, message
+command = subprocess.run([sys.executable, "-m", "pixfold", "info"], capture_output=True, text=True)
+assert command.returncode == 1, command
+assert command.stderr.count("\n") == 1, command.stderr
+assert 'pip install "pixfold[train]"' in command.stderr, command.stderr
 print("the wheel works with NumPy alone:", pf.build_config())

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from pixfold import attribution, persistence, runs, training
+from pixfold._words import listed
 from pixfold.backbones import Autoencoder
 from pixfold.consensus import Consensus, ConsensusResult
 from pixfold.errors import InputError
@@ -29,7 +30,7 @@ from pixfold.progress import Progress, SilentProgress
 from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
-from pixfold.sources.base import Source, listed, numbered
+from pixfold.sources.base import Source, numbered
 
 if TYPE_CHECKING:
     import pandas as pd

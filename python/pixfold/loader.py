@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
-from pixfold.ops import fold
+from pixfold.ops.fold import fold_into_fresh
 from pixfold.sources.array import ArraySource
-from pixfold.sources.base import Source, counted, listed
+from pixfold.sources.base import Source
 
 # Part of the free memory that samples may take when they are read once and kept.
 _MEMORY_SHARE = 0.5
@@ -124,7 +125,7 @@ class FoldLoader:
             self._refuse_infinite(samples)
         n = len(positions)
         out = torch.empty((n, *self.layout.shape), dtype=getattr(torch, self.dtype))
-        fold(samples, self.layout, self.normalizer, dtype=self.dtype, out=out, threads=self.threads)
+        fold_into_fresh(samples, self.layout, self.normalizer, dtype=self.dtype, out=out, threads=self.threads)
         labels = None if self.labels is None else torch.from_numpy(self.labels[positions]).to(self.device)
         return out.to(self.device), labels, torch.from_numpy(positions)
 

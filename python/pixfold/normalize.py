@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold._files import load_arrays, save_arrays
+from pixfold._words import counted
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops._arrays import Csr, Dense, samples
@@ -187,10 +188,10 @@ class Normalizer:
 
         Parameters
         ----------
-        X : array (n_samples, n_features) or Source
+        X : array (n_samples, n_features), DataFrame or Source
             As for :func:`pixfold.fold`; a source is read in blocks.
         feature_names : sequence of str, optional
-            Used in messages. A source brings its own.
+            Used in messages. A source or a DataFrame brings its own.
 
         Returns
         -------
@@ -205,6 +206,8 @@ class Normalizer:
         if hasattr(X, "read") and hasattr(X, "block_size"):
             names = feature_names if feature_names is not None else X.feature_names
             return self.fit_blocks(lambda: _blocks_of(X), names)
+        if feature_names is None and hasattr(X, "columns"):  # a DataFrame brings its names, too
+            feature_names = [str(name) for name in X.columns]
         return self.fit_blocks(lambda: [X], feature_names)
 
     def fit_blocks(self, blocks: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
@@ -395,11 +398,14 @@ class Normalizer:
         if op != "fold" and stats.n_infinite:
             found = stats_of(x, False, None, None, False, 0)
             where = ~np.isfinite(found.min) & (found.count > 0) | ~np.isfinite(found.max) & (found.count > 0)
-            raise InputError(f"{op}: X must be finite, got {stats.n_infinite} infinite values in {self._named(where)}")
-        if np.any(stats.min < 0) and self.parts.log and not self._lift_allowed:
             raise InputError(
-                f"{op}: X must not be negative before a logarithm, got {stats.n_negative} negative values in "
-                f"{self._named(stats.min < 0)}; negative='shift' handles them"
+                f"{op}: X must be finite, got {counted(stats.n_infinite, 'infinite value')} in {self._named(where)}"
+            )
+        if np.any(stats.min < 0) and self.parts.log and not self._lift_allowed:
+            n = counted(stats.n_negative, "negative value")
+            raise InputError(
+                f"{op}: X must not be negative before a logarithm, got {n} in {self._named(stats.min < 0)}; "
+                "negative='shift' handles them"
             )
         if self.parts.scale == "genotype" and (stats.n_negative or np.any(stats.max > 2)):
             raise InputError(
@@ -413,7 +419,7 @@ class Normalizer:
             f"{self.feature_names[j]!r}" if self.feature_names is not None else f"number {j}" for j in positions[:3]
         ]
         more = ", ..." if positions.size > 3 else ""
-        return f"{positions.size} feature{'s' if positions.size != 1 else ''} ({', '.join(names)}{more})"
+        return f"{counted(positions.size, 'feature')} ({', '.join(names)}{more})"
 
     # Parameters
 

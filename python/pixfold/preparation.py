@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.sources.array import is_sparse
-from pixfold.sources.base import Source, check_labels, counted, listed
+from pixfold.sources.base import Source, check_labels
 
 Missing = Literal["error", "zero", "mean"]
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold._words import counted, listed
 from pixfold.normalize import Normalizer
-from pixfold.sources.base import Source, counted, listed
+from pixfold.sources.base import Source
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixfold.sources.base import BLOCK_BYTES, block_rows, counted, listed, normalize_rows, unique_names
+from pixfold._words import counted, listed
+from pixfold.sources.base import BLOCK_BYTES, block_rows, normalize_rows, unique_names
 
 
 @pytest.mark.parametrize(

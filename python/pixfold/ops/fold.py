@@ -54,12 +54,32 @@ def fold(
     ------
     InputError
         A wrong shape, a missing value under ``missing="error"``, a negative value under a log normaliser without
-        ``negative="shift"``, an unusable `out`. It is a ValueError.
+        ``negative="shift"``, an unusable `out`, a tensor that requires a gradient. It is a ValueError.
     TypeError
         A dtype that is not a number.
     BackendError
         `X` is on a device for which this build has no kernels.
     """
+    # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
+    return _fold(X, layout, normalizer, dtype, out, threads, check_first=out is not None)
+
+
+def fold_into_fresh(
+    X: Any, layout: Layout, normalizer: Normalizer | None, *, dtype: Any, out: Any, threads: int | None
+) -> Any:
+    """:func:`fold` into memory that nobody has seen yet: an error may leave anything in `out`."""
+    return _fold(X, layout, normalizer, dtype, out, threads, check_first=False)
+
+
+def _fold(
+    X: Any,
+    layout: Layout,
+    normalizer: Normalizer | None,
+    dtype: Any,
+    out: Any,
+    threads: int | None,
+    check_first: bool,
+) -> Any:
     x = samples("fold", X)
     if x.shape[1] != layout.n_features:
         raise InputError(
@@ -68,8 +88,8 @@ def fold(
     name = _dtype_name(dtype)
     shape = (x.shape[0], *layout.shape)
     images, result = _output(x, shape, name, out)
-    if out is not None and normalizer is not None:
-        normalizer.check(X, layout)  # before anything is written to the caller's memory
+    if check_first and normalizer is not None:
+        normalizer.check(X, layout)
     parameters = None
     row_scale = None
     n_threads = threads_argument("fold", threads)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold._optional import require
+from pixfold._words import listed
 from pixfold.errors import InputError
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import (
@@ -22,7 +23,6 @@ from pixfold.sources.base import (
     check_dtype,
     check_labels,
     check_size,
-    listed,
     normalize_rows,
     unique_names,
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold._words import listed
 from pixfold.errors import InputError
 from pixfold.sources.base import (
     as_array,
@@ -19,7 +20,6 @@ from pixfold.sources.base import (
     check_dtype,
     check_labels,
     check_size,
-    listed,
     normalize_rows,
     numbered,
     unique_names,

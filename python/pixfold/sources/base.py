@@ -9,13 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold._words import counted, listed
 from pixfold.errors import InputError
 
 # A block that is made dense as float32 stays about this large, whatever the number of features.
 BLOCK_BYTES = 64 * 2**20
-
-# How many names a message lists before it says how many there are besides.
-_LISTED = 3
 
 
 @runtime_checkable
@@ -193,14 +191,3 @@ def unique_names(names: Sequence[str], messages: list[str], what: str = "feature
         f"the later ones are kept apart by a number, such as {first!r}"
     )
     return result
-
-
-def listed(names: Sequence[Any], limit: int = _LISTED) -> str:
-    """Names for a message: the first few, and how many there are besides."""
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
-
-
-def counted(count: int, word: str) -> str:
-    """Return a number with its word: 1 sample, 2 samples."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from pixfold._words import listed
 from pixfold.errors import InputError
-from pixfold.sources.base import listed
 
 _SHOWN = 10
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold._optional import require
+from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.sources.array import ArraySource
-from pixfold.sources.base import check_dtype, check_labels, check_size, counted, listed
+from pixfold.sources.base import check_dtype, check_labels, check_size
 from pixfold.sources.labels import check_column
 
 # A text column of this many samples or more, with more than half of its values distinct, is no categorical
