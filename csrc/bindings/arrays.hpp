@@ -44,13 +44,4 @@ T* output_of(const char* op, const char* argument, py::array& array, std::int64_
 
 DenseView dense_view(const char* op, const py::array& x, bool bfloat16);
 
-// Checks that row_start starts at 0, never falls and ends within the arrays, and that the indices of each row
-// increase and stay below n_features.
-CsrView csr_view(const char* op, const py::array& values, const py::array& indices, const py::array& row_start,
-                 std::int64_t n_features, bool bfloat16);
-
-// Checks that features and pixels are in range and that the pixels do not fall.
-SlotView slot_view(const char* op, const py::array& feature, const py::array& pixel, std::int64_t n_features,
-                   std::int64_t n_pixels);
-
 }  // namespace pixfold::bindings

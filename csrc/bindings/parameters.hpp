@@ -6,7 +6,7 @@
 
 namespace pixfold::bindings {
 
-// offset, shift, scale and fill in slot order, of the compute type; None without a normaliser.
+// offset (None for 0), shift, scale and fill in slot order, of the compute type; None without a normaliser.
 struct PythonParameters {
     bool log;
     bool clip_below_zero;

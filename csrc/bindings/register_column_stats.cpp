@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "arrays.hpp"
+#include "csr_rows.hpp"
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
 #include "register.hpp"
@@ -40,14 +40,13 @@ py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_bel
                     [&](const StatsOutput& out) { return kernels().column_stats_dense(view, arguments, out, used); });
 }
 
-py::tuple stats_csr(const py::array& values, bool bfloat16, const py::array& indices, const py::array& row_start,
-                    std::int64_t n_features, bool log, bool clip_below_zero, const py::object& offset,
+py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const py::object& offset,
                     const py::object& row_scale, int threads) {
-    const CsrView view = csr_view(op, values, indices, row_start, n_features, bfloat16);
-    const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, n_features),
+    const CsrView view = rows.view(op);
+    const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
                                    optional_of("row_scale", row_scale, view.n_samples)};
-    const int used = threads_for(threads, values.size() * 8);
-    return stats_of(n_features,
+    const int used = threads_for(threads, rows.nnz() * 8);
+    return stats_of(view.n_features,
                     [&](const StatsOutput& out) { return kernels().column_stats_csr(view, arguments, out, used); });
 }
 
@@ -61,12 +60,11 @@ py::array_t<double> row_sums_dense(const py::array& x, bool bfloat16, int thread
     return sums;
 }
 
-py::array_t<double> row_sums_csr(const py::array& values, bool bfloat16, const py::array& indices,
-                                 const py::array& row_start, std::int64_t n_features, int threads) {
-    const CsrView view = csr_view("row_sums", values, indices, row_start, n_features, bfloat16);
+py::array_t<double> row_sums_csr(const CsrRows& rows, int threads) {
+    const CsrView view = rows.view("row_sums");
     py::array_t<double> sums(view.n_samples);
     double* out = sums.mutable_data();
-    const int used = threads_for(threads, values.size() * 4);
+    const int used = threads_for(threads, rows.nnz() * 4);
     py::gil_scoped_release release;
     kernels().row_sums_csr(view, out, used);
     return sums;
@@ -78,13 +76,11 @@ void register_column_stats(py::module_& module) {
     module.def("column_stats_dense", &stats_dense, py::arg("x"), py::arg("bfloat16"), py::arg("log"),
                py::arg("clip_below_zero"), py::arg("offset"), py::arg("row_scale"), py::arg("threads"),
                "(count, missing, zeros, min, max, mean, m2, n_negative, n_infinite) of dense samples.");
-    module.def("column_stats_csr", &stats_csr, py::arg("values"), py::arg("bfloat16"), py::arg("indices"),
-               py::arg("row_start"), py::arg("n_features"), py::arg("log"), py::arg("clip_below_zero"),
+    module.def("column_stats_csr", &stats_csr, py::arg("rows"), py::arg("log"), py::arg("clip_below_zero"),
                py::arg("offset"), py::arg("row_scale"), py::arg("threads"), "The same of compressed sparse rows.");
     module.def("row_sums_dense", &row_sums_dense, py::arg("x"), py::arg("bfloat16"), py::arg("threads"),
                "Sum of each sample, NaN left out.");
-    module.def("row_sums_csr", &row_sums_csr, py::arg("values"), py::arg("bfloat16"), py::arg("indices"),
-               py::arg("row_start"), py::arg("n_features"), py::arg("threads"),
+    module.def("row_sums_csr", &row_sums_csr, py::arg("rows"), py::arg("threads"),
                "Sum of each compressed sparse row, NaN left out.");
 }
 

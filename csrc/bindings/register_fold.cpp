@@ -1,14 +1,25 @@
+#include <memory>
+#include <string>
 #include <utility>
 
+#include "csr_rows.hpp"
 #include "parameters.hpp"
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
 #include "register.hpp"
+#include "slots.hpp"
 
 namespace pixfold::bindings {
 namespace {
 
 constexpr const char* op = "fold";
+
+void check_features(std::int64_t n_features, const Slots& layout) {
+    if (n_features != layout.n_features()) {
+        refuse(op, "X", "of the layout's " + std::to_string(layout.n_features()) + " features",
+               std::to_string(n_features));
+    }
+}
 
 FoldOutput images_of(py::array& out, bool bfloat16, std::int64_t n_samples, std::int64_t n_pixels) {
     const DType dtype = dtype_of(op, "out", out, bfloat16);
@@ -28,42 +39,33 @@ FoldOutput images_of(py::array& out, bool bfloat16, std::int64_t n_samples, std:
     }
 }
 
-std::pair<std::int64_t, std::int64_t> fold_dense(const py::array& x, bool x_bfloat16, const py::array& slot_feature,
-                                                 const py::array& slot_pixel, std::int64_t n_pixels,
+std::pair<std::int64_t, std::int64_t> fold_dense(const py::array& x, bool x_bfloat16, const Slots& layout,
                                                  const PythonParameters* parameters, const py::object& row_scale,
                                                  py::array out, bool out_bfloat16, int threads) {
     const DenseView view = dense_view(op, x, x_bfloat16);
-    const SlotView slots = slot_view(op, slot_feature, slot_pixel, view.n_features, n_pixels);
+    check_features(view.n_features, layout);
+    const SlotView slots = layout.view();
     const NormalizeParameters p =
         parameters_of(op, parameters, row_scale, computes_in_double(view.dtype), slots.n_slots, view.n_samples);
-    const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, n_pixels);
-    const int used = threads_for(threads, view.n_samples * n_pixels * 4);
+    const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, slots.n_pixels);
+    const int used = threads_for(threads, view.n_samples * slots.n_pixels * 4);
     py::gil_scoped_release release;
     const FoldCounts counts = kernels().fold_dense(view, slots, p, images, used);
     return {counts.missing, counts.negative};
 }
 
-std::pair<std::int64_t, std::int64_t> fold_csr(const py::array& values, bool bfloat16, const py::array& indices,
-                                               const py::array& row_start, const py::array& slot_of_feature,
-                                               const py::array& slot_feature, const py::array& slot_pixel,
-                                               std::int64_t n_pixels, const PythonParameters* parameters,
-                                               const py::object& row_scale, py::array out, bool out_bfloat16,
-                                               int threads) {
-    const std::int64_t n_features = slot_of_feature.size();
-    const CsrView view = csr_view(op, values, indices, row_start, n_features, bfloat16);
-    const SlotView slots = slot_view(op, slot_feature, slot_pixel, n_features, n_pixels);
-    const std::int64_t* slot_of = vector_of<std::int64_t>(op, "slot_of_feature", slot_of_feature, n_features);
-    for (std::int64_t j = 0; j < n_features; ++j) {
-        if (slot_of[j] < -1 || slot_of[j] >= slots.n_slots) {
-            refuse(op, "slot_of_feature", "in [-1, " + std::to_string(slots.n_slots) + ")", std::to_string(slot_of[j]));
-        }
-    }
+std::pair<std::int64_t, std::int64_t> fold_csr(const CsrRows& rows, const Slots& layout,
+                                               const PythonParameters* parameters, const py::object& row_scale,
+                                               py::array out, bool out_bfloat16, int threads) {
+    const CsrView view = rows.view(op);
+    check_features(view.n_features, layout);
+    const SlotView slots = layout.view();
     const NormalizeParameters p =
         parameters_of(op, parameters, row_scale, computes_in_double(view.dtype), slots.n_slots, view.n_samples);
-    const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, n_pixels);
-    const int used = threads_for(threads, view.n_samples * n_pixels * 4);
+    const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, slots.n_pixels);
+    const int used = threads_for(threads, view.n_samples * slots.n_pixels * 4);
     py::gil_scoped_release release;
-    const FoldCounts counts = kernels().fold_csr(view, slots, slot_of, p, images, used);
+    const FoldCounts counts = kernels().fold_csr(view, slots, layout.slot_of_feature(), p, images, used);
     return {counts.missing, counts.negative};
 }
 
@@ -78,14 +80,23 @@ void register_fold(py::module_& module) {
         "computes_in_double",
         [](const py::array& x, bool bfloat16) { return computes_in_double(dtype_of(op, "X", x, bfloat16)); },
         py::arg("x"), py::arg("bfloat16"), "Whether the kernels compute in double for this element type.");
-    module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("x_bfloat16"), py::arg("slot_feature"),
-               py::arg("slot_pixel"), py::arg("n_pixels"), py::arg("parameters").none(true), py::arg("row_scale"),
-               py::arg("out"), py::arg("out_bfloat16"), py::arg("threads"),
-               "Fold dense samples into out; returns (missing, negative).");
-    module.def("fold_csr", &fold_csr, py::arg("values"), py::arg("bfloat16"), py::arg("indices"), py::arg("row_start"),
-               py::arg("slot_of_feature"), py::arg("slot_feature"), py::arg("slot_pixel"), py::arg("n_pixels"),
+    py::class_<Slots>(module, "Slots", "A layout, checked once: features that have a pixel, sorted by pixel.")
+        .def(py::init<const py::array&, const py::array&, std::int64_t, std::int64_t>(), py::arg("feature"),
+             py::arg("pixel"), py::arg("n_features"), py::arg("n_pixels"));
+    py::class_<CsrRows>(module, "CsrRows", "Compressed sparse rows, checked once.")
+        .def(py::init([](const std::string& name, const py::array& values, bool bfloat16, const py::array& indices,
+                         const py::array& row_start, std::int64_t n_features) {
+                 return std::make_unique<CsrRows>(name.c_str(), values, bfloat16, indices, row_start, n_features);
+             }),
+             py::arg("op"), py::arg("values"), py::arg("bfloat16"), py::arg("indices"), py::arg("row_start"),
+             py::arg("n_features"))
+        .def_property_readonly("canonical", &CsrRows::canonical, "Whether the indices of every row increase.");
+    module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("x_bfloat16"), py::arg("slots"),
                py::arg("parameters").none(true), py::arg("row_scale"), py::arg("out"), py::arg("out_bfloat16"),
-               py::arg("threads"), "Fold compressed sparse rows into out; returns (missing, negative).");
+               py::arg("threads"), "Fold dense samples into out; returns (missing, negative).");
+    module.def("fold_csr", &fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters").none(true),
+               py::arg("row_scale"), py::arg("out"), py::arg("out_bfloat16"), py::arg("threads"),
+               "Fold compressed sparse rows into out; returns (missing, negative).");
 }
 
 }  // namespace pixfold::bindings

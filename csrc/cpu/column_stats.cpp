@@ -1,6 +1,7 @@
 #include "pixfold/column_stats.hpp"
 
 #include "kernels.hpp"
+#include "log1p.hpp"
 #include "pixfold/elements.hpp"
 
 namespace pixfold::PIXFOLD_ISA {

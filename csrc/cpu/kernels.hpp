@@ -7,7 +7,7 @@
 namespace pixfold::PIXFOLD_ISA {
 
 FoldCounts fold_dense(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput, int threads);
-FoldCounts fold_csr(const CsrView&, const SlotView&, const std::int64_t* slot_of_feature, const NormalizeParameters&,
+FoldCounts fold_csr(const CsrView&, const SlotView&, const std::int32_t* slot_of_feature, const NormalizeParameters&,
                     FoldOutput, int threads);
 void unfold(const UnfoldArguments&, int threads);
 StatsCounts column_stats_dense(const DenseView&, const StatsArguments&, const StatsOutput&, int threads);

@@ -1,21 +1,34 @@
 #include "pixfold/unfold.hpp"
 
+#include <cstring>
+
 #include "kernels.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 
+constexpr std::int64_t chunk_features = 16384;
+
 template <class Word>
 void unfold_words(const UnfoldArguments& a, int threads) {
     const Word* images = static_cast<const Word*>(a.images);
     Word* out = static_cast<Word*>(a.out);
-    const std::int64_t* pixel = a.pixel_of_feature;
+    const std::int32_t* pixel = a.pixel_of_feature;
+    const std::int64_t n_chunks = (a.n_features + chunk_features - 1) / chunk_features;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (std::int64_t i = 0; i < a.n_samples; ++i) {
+    for (std::int64_t unit = 0; unit < a.n_samples * n_chunks; ++unit) {
+        const std::int64_t i = unit / n_chunks;
+        const std::int64_t first = unit % n_chunks * chunk_features;
+        const std::int64_t n = a.n_features - first < chunk_features ? a.n_features - first : chunk_features;
         const Word* image = images + i * a.n_pixels;
-        Word* row = out + i * a.n_features;
-        for (std::int64_t j = 0; j < a.n_features; ++j) {
-            row[j] = pixel[j] >= 0 ? image[pixel[j]] : Word{0};
+        Word* row = out + i * a.n_features + first;
+        if (a.identity) {
+            std::memcpy(row, image + first, static_cast<std::size_t>(n) * sizeof(Word));
+            continue;
+        }
+        for (std::int64_t j = 0; j < n; ++j) {
+            const std::int32_t p = pixel[first + j];
+            row[j] = p >= 0 ? image[p] : Word{0};
         }
     }
 }

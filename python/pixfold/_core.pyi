@@ -17,6 +17,14 @@ class Parameters:
         hi: float,
     ) -> None: ...
 
+class Slots:
+    def __init__(self, feature: Any, pixel: Any, n_features: int, n_pixels: int) -> None: ...
+
+class CsrRows:
+    def __init__(self, op: str, values: Any, bfloat16: bool, indices: Any, row_start: Any, n_features: int) -> None: ...
+    @property
+    def canonical(self) -> bool: ...
+
 def isa() -> str: ...
 def isas() -> list[str]: ...
 def set_isa(name: str) -> None: ...
@@ -25,9 +33,7 @@ def computes_in_double(x: Any, bfloat16: bool) -> bool: ...
 def fold_dense(
     x: Any,
     x_bfloat16: bool,
-    slot_feature: Any,
-    slot_pixel: Any,
-    n_pixels: int,
+    slots: Slots,
     parameters: Parameters | None,
     row_scale: Any,
     out: Any,
@@ -35,38 +41,23 @@ def fold_dense(
     threads: int,
 ) -> tuple[int, int]: ...
 def fold_csr(
-    values: Any,
-    bfloat16: bool,
-    indices: Any,
-    row_start: Any,
-    slot_of_feature: Any,
-    slot_feature: Any,
-    slot_pixel: Any,
-    n_pixels: int,
+    rows: CsrRows,
+    slots: Slots,
     parameters: Parameters | None,
     row_scale: Any,
     out: Any,
     out_bfloat16: bool,
     threads: int,
 ) -> tuple[int, int]: ...
-def unfold(images: Any, pixel_of_feature: Any, out: Any, threads: int) -> None: ...
+def unfold(images: Any, slots: Slots, out: Any, threads: int) -> None: ...
 def column_stats_dense(
     x: Any, bfloat16: bool, log: bool, clip_below_zero: bool, offset: Any, row_scale: Any, threads: int
 ) -> tuple[Any, ...]: ...
 def column_stats_csr(
-    values: Any,
-    bfloat16: bool,
-    indices: Any,
-    row_start: Any,
-    n_features: int,
-    log: bool,
-    clip_below_zero: bool,
-    offset: Any,
-    row_scale: Any,
-    threads: int,
+    rows: CsrRows, log: bool, clip_below_zero: bool, offset: Any, row_scale: Any, threads: int
 ) -> tuple[Any, ...]: ...
 def row_sums_dense(x: Any, bfloat16: bool, threads: int) -> Any: ...
-def row_sums_csr(values: Any, bfloat16: bool, indices: Any, row_start: Any, n_features: int, threads: int) -> Any: ...
+def row_sums_csr(rows: CsrRows, threads: int) -> Any: ...
 def aggregate(
     attributions: Any,
     bfloat16: bool,

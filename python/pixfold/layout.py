@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pixfold import _core
 from pixfold._files import load_arrays, save_arrays
 from pixfold.errors import InputError
 
@@ -234,11 +235,9 @@ class Layout:
         return _frozen(self.pixel_of_feature[self.slot_feature])
 
     @cached_property
-    def slot_of_feature(self) -> Int64Array:
-        """Where each feature stands in `slot_feature`, -1 for a dropped one."""
-        slots = np.full(self.n_features, -1, dtype=np.int64)
-        slots[self.slot_feature] = np.arange(self.slot_feature.size)
-        return _frozen(slots)
+    def slots(self) -> _core.Slots:
+        """The layout as the kernels walk it."""
+        return _core.Slots(self.slot_feature, self.slot_pixel, self.n_features, self.n_pixels)
 
     @cached_property
     def feature_of_pixel(self) -> Int64Array:

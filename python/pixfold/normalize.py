@@ -523,9 +523,10 @@ class Normalizer:
         if cached is not None and cached[0]() is layout:
             return cached[1]
         kind = np.float64 if in_double else np.float32
+        arrays = (p.offset if p.offset.any() else None, p.shift, p.scale, p.fill)
         offset, shift, scale, fill = (
-            np.ascontiguousarray(values[layout.slot_feature], dtype=kind)
-            for values in (p.offset, p.shift, p.scale, p.fill)
+            None if values is None else np.ascontiguousarray(values[layout.slot_feature], dtype=kind)
+            for values in arrays
         )
         plan = _core.Parameters(p.log, p.clip_below_zero, offset, shift, scale, fill, p.lo, p.hi)
         self._plans[in_double] = (weakref.ref(layout), plan)

@@ -34,14 +34,14 @@ class Layout {
             const bool gaps = kind == Kind::scatter || kind == Kind::shuffled;
             const bool shares = kind == Kind::all_on_one || (kind == Kind::many && k > 0 && random() % 3 != 0);
             next += gaps ? static_cast<std::int64_t>(random() % 3) : 0;
-            pixel_.push_back(shares && k > 0 ? next - 1 : next++);
+            pixel_.push_back(static_cast<std::int32_t>(shares && k > 0 ? next - 1 : next++));
         }
         pixel_.shrink_to_fit();
         // A layout with every pixel taken has none to spare; the others end in padding.
         n_pixels_ = next + (kind == Kind::gather ? 0 : 3);
         slot_of_feature_.assign(size, -1);
         for (std::size_t k = 0; k < feature_.size(); ++k) {
-            slot_of_feature_[static_cast<std::size_t>(feature_[k])] = static_cast<std::int64_t>(k);
+            slot_of_feature_[static_cast<std::size_t>(feature_[k])] = static_cast<std::int32_t>(k);
         }
     }
 
@@ -54,14 +54,14 @@ class Layout {
         }
         return view;
     }
-    const std::int64_t* slot_of_feature() const { return slot_of_feature_.data(); }
+    const std::int32_t* slot_of_feature() const { return slot_of_feature_.data(); }
     std::int64_t n_slots() const { return static_cast<std::int64_t>(feature_.size()); }
     std::int64_t n_pixels() const { return n_pixels_; }
 
   private:
-    std::vector<std::int64_t> feature_;
-    std::vector<std::int64_t> pixel_;
-    std::vector<std::int64_t> slot_of_feature_;
+    std::vector<std::int32_t> feature_;
+    std::vector<std::int32_t> pixel_;
+    std::vector<std::int32_t> slot_of_feature_;
     std::int64_t n_pixels_;
 };
 

@@ -15,7 +15,7 @@ constexpr std::int64_t n_samples = 64;
 constexpr std::int64_t n_features = 16384;
 constexpr std::int64_t n_bytes = n_samples * n_features * 4;  // 4 MiB: enough for several threads
 
-std::vector<float> fold(const std::vector<float>& x, const std::vector<std::int64_t>& slots) {
+std::vector<float> fold(const std::vector<float>& x, const std::vector<std::int32_t>& slots) {
     std::vector<float> images(x.size());
     kernels().fold_dense({x.data(), DType::f32, n_samples, n_features, n_features * 4, 4},
                          {slots.data(), slots.data(), n_features, n_features, true, true, true}, NormalizeParameters{},
@@ -29,12 +29,12 @@ void child_folds() {
     CHECK_EQUAL(threads_for(2, n_bytes), 2);
 #endif
     std::vector<float> x(static_cast<std::size_t>(n_samples * n_features));
-    std::vector<std::int64_t> slots(static_cast<std::size_t>(n_features));
+    std::vector<std::int32_t> slots(static_cast<std::size_t>(n_features));
     for (std::size_t k = 0; k < x.size(); ++k) {
         x[k] = static_cast<float>(k % 1000);
     }
     for (std::size_t k = 0; k < slots.size(); ++k) {
-        slots[k] = static_cast<std::int64_t>(k);
+        slots[k] = static_cast<std::int32_t>(k);
     }
     CHECK(fold(x, slots) == x);  // starts the pool
     std::fflush(nullptr);

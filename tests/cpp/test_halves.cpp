@@ -19,9 +19,9 @@ constexpr Format formats[] = {{DType::f16, half_exponent}, {DType::bf16, bfloat_
 
 // Converts n elements of one dtype to another by folding them, with every instruction set.
 void convert(const void* in, DType from, std::int64_t n, void* out, DType to, const std::function<void()>& check) {
-    std::vector<std::int64_t> slots(static_cast<std::size_t>(n));
+    std::vector<std::int32_t> slots(static_cast<std::size_t>(n));
     for (std::int64_t k = 0; k < n; ++k) {
-        slots[static_cast<std::size_t>(k)] = k;
+        slots[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(k);
     }
     const std::int64_t size = size_of(from);
     for (const std::string& isa : available_isas()) {

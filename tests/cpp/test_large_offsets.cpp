@@ -43,9 +43,9 @@ class Reserved {
 
 struct Fold {
     static constexpr std::int64_t n_features = 3;
-    const std::vector<std::int64_t> feature{2, 0, 1};
-    const std::vector<std::int64_t> slot_of_feature{1, 2, 0};
-    const std::vector<std::int64_t> pixel{0, 1, 3};
+    const std::vector<std::int32_t> feature{2, 0, 1};
+    const std::vector<std::int32_t> slot_of_feature{1, 2, 0};
+    const std::vector<std::int32_t> pixel{0, 1, 3};
     SlotView slots() const { return {feature.data(), pixel.data(), 3, 4, false, false, true}; }
 };
 
@@ -148,14 +148,14 @@ void check_csr() {
 void csr_narrow() { check_csr<std::int32_t>(); }
 void csr_wide() { check_csr<std::int64_t>(); }
 
-// Images of more than 2^32 pixels, of which four are looked at.
+// Images of as many pixels as there may be, so that the third begins beyond 2^32; four pixels are looked at.
 void unfold_pixels() {
-    constexpr std::int64_t n_pixels = 5 * gib + 1;
+    constexpr std::int64_t n_pixels = 2 * gib - 1;
     const Reserved images(3 * n_pixels);
     if (!images) {
         return;
     }
-    const std::vector<std::int64_t> pixel{0, n_pixels - 1, -1, 3 * gib};
+    const std::vector<std::int32_t> pixel{0, n_pixels - 1, -1, gib};
     std::vector<char> expected;
     for (std::int64_t i = 0; i < 3; ++i) {
         for (std::int64_t j = 0; j < 4; ++j) {
@@ -171,7 +171,7 @@ void unfold_pixels() {
         set_isa(isa);
         context = isa;
         std::vector<char> out(12, '\x5a');
-        kernels().unfold({images.data(), out.data(), 1, 3, 4, n_pixels, pixel.data()}, 2);
+        kernels().unfold({images.data(), out.data(), 1, 3, 4, n_pixels, pixel.data(), false}, 2);
         CHECK(out == expected);
     }
 }

@@ -119,7 +119,8 @@ void check_stats(const Matrix& x, const Transform& t, const Stats& stats) {
     CHECK_EQUAL(stats.counts.infinite, all_infinite);
 }
 
-// Every instruction set and number of threads gives the bits of the first.
+// Every number of threads gives the bits of the first, and so does every instruction set but for the baseline's
+// logarithm.
 template <class Kernel>
 void check_all(const Matrix& x, const Transform& t, const std::string& what, const Kernel& kernel) {
     Stats first(x.n_features);
@@ -138,6 +139,7 @@ void check_all(const Matrix& x, const Transform& t, const std::string& what, con
             }
             CHECK(stats == first);
         }
+        seen = seen && !(t.log && isa == "baseline");
     }
 }
 

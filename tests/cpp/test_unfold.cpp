@@ -10,8 +10,8 @@
 namespace pixfold::tests {
 namespace {
 
-std::vector<std::int64_t> pixels_of(const Layout& layout, std::int64_t n_features) {
-    std::vector<std::int64_t> pixels(static_cast<std::size_t>(n_features));
+std::vector<std::int32_t> pixels_of(const Layout& layout, std::int64_t n_features) {
+    std::vector<std::int32_t> pixels(static_cast<std::size_t>(n_features));
     const SlotView slots = layout.view();
     for (std::int64_t j = 0; j < n_features; ++j) {
         const std::int64_t slot = layout.slot_of_feature()[j];
@@ -27,7 +27,7 @@ void all() {
             for (const std::int64_t n_features : {1, 16, 17, 65, 1025, 18225}) {
                 const Layout layout(static_cast<Kind>(kind), n_features);
                 const std::int64_t n_pixels = layout.n_pixels();
-                const std::vector<std::int64_t> pixels = pixels_of(layout, n_features);
+                const std::vector<std::int32_t> pixels = pixels_of(layout, n_features);
                 for (const std::int64_t n : {0, 1, 2, 5}) {
                     std::vector<char> images(static_cast<std::size_t>(n * n_pixels * size));
                     for (char& byte : images) {
@@ -50,7 +50,8 @@ void all() {
                             context = isa + " elements of " + text(size) + " bytes, " + text(n_features) +
                                       " features, " + text(n) + " samples";
                             std::vector<char> out(expected.size(), '\x5a');
-                            kernels().unfold({images.data(), out.data(), size, n, n_features, n_pixels, pixels.data()},
+                            kernels().unfold({images.data(), out.data(), size, n, n_features, n_pixels, pixels.data(),
+                                              static_cast<Kind>(kind) == Kind::natural},
                                              threads);
                             CHECK(out == expected);
                         }
@@ -66,7 +67,7 @@ void fold_brings_it_back() {
     for (int kind = 0; kind < n_kinds; ++kind) {
         const Layout layout(static_cast<Kind>(kind), 500);
         const SlotView slots = layout.view();
-        const std::vector<std::int64_t> pixels = pixels_of(layout, 500);
+        const std::vector<std::int32_t> pixels = pixels_of(layout, 500);
         std::vector<float> images(static_cast<std::size_t>(2 * slots.n_pixels), 0.0f);
         for (std::int64_t i = 0; i < 2; ++i) {
             for (std::int64_t k = 0; k < slots.n_slots; ++k) {
@@ -78,7 +79,7 @@ void fold_brings_it_back() {
         for (const std::string& isa : available_isas()) {
             set_isa(isa);
             std::vector<float> features(1000), back(images.size(), -1.0f);
-            kernels().unfold({images.data(), features.data(), 4, 2, 500, slots.n_pixels, pixels.data()}, 1);
+            kernels().unfold({images.data(), features.data(), 4, 2, 500, slots.n_pixels, pixels.data(), false}, 1);
             kernels().fold_dense({features.data(), DType::f32, 2, 500, 2000, 4}, slots, NormalizeParameters{},
                                  {back.data(), DType::f32}, 1);
             CHECK(back == images);

@@ -1,5 +1,5 @@
-// Element maths of the kernels: loads, stores, conversions and log1p. Compiled once per instruction set; without
-// branches, so that loops over them become vector code, and without contraction, so that every set gives the same bits.
+// Element maths of the kernels: loads, stores and conversions. Compiled once per instruction set; without branches, so
+// that loops over them become vector code, and without contraction, so that every set gives the same bits.
 #pragma once
 
 #include <bit>
@@ -86,35 +86,6 @@ inline void store(Half* out, float x) { *out = to_half(x); }
 inline void store(Half* out, double x) { *out = to_half(narrow_to_odd(x)); }
 inline void store(BFloat* out, float x) { *out = to_bfloat(x); }
 inline void store(BFloat* out, double x) { *out = to_bfloat(narrow_to_odd(x)); }
-
-// log(1 + x) in float, at most 2 ulp from the true value for every x > -1 (tests/cpp/test_log1p.cpp), exact at 0,
-// right for subnormals, infinity and NaN; NaN below -1.
-//
-// u = 1 + x is split into 2^k * m with m in [sqrt(1/2), sqrt(2)). With f = m - 1 and s = f / (2 + f),
-// log(m) = 2 atanh(s) = 2s + 2s^3/3 + 2s^5/5 + ..., and |s| < 0.172 makes the s^11 term smaller than 2^-27 of the
-// sum. `lost` is what rounding 1 + x dropped; to first order it adds lost / u.
-inline float log1p(float x) {
-    constexpr std::uint32_t one = 0x3f800000u;
-    constexpr std::uint32_t root_half = 0x3f3504f3u;
-    const float u = 1.0f + x;
-    const float lost = (x >= 1.0f ? 1.0f - (u - x) : x - (u - 1.0f)) / u;
-    const std::uint32_t shifted = std::bit_cast<std::uint32_t>(u) + (one - root_half);
-    const float k = static_cast<float>(static_cast<std::int32_t>(shifted >> 23) - 127);
-    const float f = std::bit_cast<float>((shifted & 0x007fffffu) + root_half) - 1.0f;
-    const float s = f / (2.0f + f);
-    const float z = s * s;
-    const float tail = z * (0x1.555556p-1f + z * (0x1.99999ap-2f + z * (0x1.24924ap-2f + z * 0x1.c71c72p-3f)));
-    const float half_square = 0.5f * f * f;
-    // ln 2 in two parts: the first has few enough bits for k * ln2_high to be exact.
-    constexpr float ln2_high = 0x1.62e3p-1f;
-    constexpr float ln2_low = 0x1.2fefa2p-17f;
-    const float y = s * (half_square + tail) + (k * ln2_low + lost) - half_square + f + k * ln2_high;
-    const float tiny_or_special = x > 1.0f ? x : (x == -1.0f ? -HUGE_VALF : x);
-    const bool regular = u > 0.0f && u < HUGE_VALF && x != 0.0f;
-    return regular ? y : (x < -1.0f ? std::bit_cast<float>(0x7fc00000u) : tiny_or_special);
-}
-
-inline double log1p(double x) { return std::log1p(x); }
 
 // Calls f with a null pointer of the element type that dtype stands for.
 template <class F>

@@ -16,7 +16,8 @@ struct UnfoldArguments {
     std::int64_t n_samples;
     std::int64_t n_features;
     std::int64_t n_pixels;
-    const std::int64_t* pixel_of_feature;
+    const std::int32_t* pixel_of_feature;  // [n_features], -1 for a feature without a pixel
+    bool identity;                         // pixel_of_feature[j] == j
 };
 
 using Unfold = void (*)(const UnfoldArguments&, int threads);

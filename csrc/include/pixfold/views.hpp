@@ -28,10 +28,11 @@ struct CsrView {
     std::int64_t n_features;
 };
 
-// A layout as the kernels walk it: the features that have a pixel, sorted by pixel.
+// A layout as the kernels walk it: the features that have a pixel, sorted by pixel. Numbers of 32 bits, because they
+// are read once per value: half the bytes.
 struct SlotView {
-    const std::int64_t* feature;  // [n_slots]
-    const std::int64_t* pixel;    // [n_slots], non-decreasing
+    const std::int32_t* feature;  // [n_slots], no feature twice
+    const std::int32_t* pixel;    // [n_slots], non-decreasing
     std::int64_t n_slots;
     std::int64_t n_pixels;
     bool identity_features;  // feature[k] == k

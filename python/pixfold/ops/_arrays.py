@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold import _core
 from pixfold.errors import BackendError, InputError
 
 Array = NDArray[Any]
@@ -40,6 +41,7 @@ class Csr:
     indices: Array
     row_start: NDArray[np.int64]
     shape: tuple[int, int]
+    rows: _core.CsrRows
     torch: bool = False
 
     @property
@@ -126,46 +128,43 @@ def _from_torch_csr(op: str, x: Any) -> Csr:
         raise BackendError(f'{op}: sparse tensors need SciPy: pip install "pixfold[io]"') from error
     parts = (x.values().detach().numpy(), x.col_indices().numpy(), x.crow_indices().numpy())
     csr = _from_scipy(op, sparse.csr_matrix(parts, shape=tuple(x.shape)))
-    return Csr(csr.values, csr.indices, csr.row_start, csr.shape, torch=True)
+    return replace(csr, torch=True)
 
 
 def _from_scipy(op: str, x: Any) -> Csr:
     if x.ndim != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {x.shape}")
     csr = x.tocsr()
-    indptr = np.asarray(csr.indptr)
-    rising = indptr.size == csr.shape[0] + 1 and indptr[0] == 0 and not np.any(np.diff(indptr) < 0)
-    if not rising or indptr[-1] > csr.indices.size:
-        raise InputError(f"{op}: X.indptr must rise from 0 to at most nnz = {csr.indices.size}, got {indptr}")
-    nnz = int(indptr[-1])
-    used = csr.indices[:nnz]
-    if nnz and (used.min() < 0 or used.max() >= csr.shape[1]):
-        bad = used[(used < 0) | (used >= csr.shape[1])][0]
-        raise InputError(f"{op}: X.indices must be in [0, {csr.shape[1]}), got {bad}")
     if csr.data.dtype.kind not in "fiub" or csr.data.dtype.itemsize > 8:
         raise TypeError(f"{op}: X must be of a float16/32/64, bool or integer dtype, got {csr.data.dtype}")
-    if not _is_canonical(used, indptr):
+    found = _checked(op, csr)
+    if not found.rows.canonical:
+        # SciPy's own meaning of unsorted and repeated entries; its cached flags can be stale, so it is made to look.
         csr = csr.copy()
+        csr.has_canonical_format = False
+        csr.has_sorted_indices = False
         csr.sum_duplicates()
-        nnz = int(csr.indptr[-1])
-    indices = csr.indices[:nnz]
+        found = _checked(op, csr)
+    return found
+
+
+def _checked(op: str, csr: Any) -> Csr:
+    n_samples, n_features = (int(n) for n in csr.shape)
+    row_start = np.ascontiguousarray(csr.indptr, dtype=np.int64)
+    if row_start.shape != (n_samples + 1,):
+        raise InputError(f"{op}: X.indptr must have {n_samples + 1} entries, got shape {row_start.shape}")
+    # What lies beyond the last row's end belongs to no sample.
+    nnz = min(int(row_start[-1]), csr.indices.size, csr.data.size) if row_start[-1] >= 0 else csr.indices.size
+    values, indices = np.ascontiguousarray(csr.data[:nnz]), np.ascontiguousarray(csr.indices[:nnz])
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     if indices.dtype not in (np.int32, np.int64):
         indices = indices.astype(np.int64)
-    return Csr(
-        np.ascontiguousarray(csr.data[:nnz]),
-        np.ascontiguousarray(indices),
-        np.ascontiguousarray(csr.indptr, dtype=np.int64),
-        (int(csr.shape[0]), int(csr.shape[1])),
-    )
-
-
-def _is_canonical(indices: Array, indptr: Array) -> bool:
-    """Whether indices increase within each row; SciPy's cached flags can be stale, so this looks."""
-    rising = np.ones(indices.size, dtype=bool)
-    np.greater(indices[1:], indices[:-1], out=rising[1:])
-    starts = indptr[:-1]
-    rising[starts[starts < indices.size]] = True
-    return bool(rising.all())
+    try:
+        rows = _core.CsrRows(op, values, False, indices, row_start, n_features)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Csr(values, indices, row_start, (n_samples, n_features), rows)
 
 
 def threads_argument(op: str, threads: int | None) -> int:

@@ -144,14 +144,14 @@ def stats_of(
             raise InputError(
                 "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
             )
-        return ColumnStats(*_core.column_stats_csr(x.values, False, x.indices, x.row_start, x.shape[1], *how))
+        return ColumnStats(*_core.column_stats_csr(x.rows, *how))
     return ColumnStats(*_core.column_stats_dense(x.array, x.bfloat16, *how))
 
 
 def row_sums(x: Dense | Csr, threads: int = 0) -> Float64Array:
     """Sum of each sample over its features, NaN left out (float64, shape (n_samples,))."""
     if isinstance(x, Csr):
-        sums: Float64Array = _core.row_sums_csr(x.values, False, x.indices, x.row_start, x.shape[1], threads)
+        sums: Float64Array = _core.row_sums_csr(x.rows, threads)
     else:
         sums = _core.row_sums_dense(x.array, x.bfloat16, threads)
     return sums

@@ -48,7 +48,8 @@ def fold(
     -------
     images : array (n_samples, channels, height, width)
         A torch tensor when `X` is one, else a NumPy array. Padding is 0; a pixel with several features shows their
-        mean. The bits do not depend on `threads` or on the processor's instruction set.
+        mean. The bits do not depend on `threads`; processors without AVX2 may differ by 4 ulp where a logarithm is
+        taken.
 
     Raises
     ------
@@ -97,12 +98,11 @@ def _fold(
         in_double = _core.computes_in_double(x.values if isinstance(x, Csr) else x.array, x.bfloat16)
         parameters = normalizer.slot_parameters(layout, in_double=in_double)
         row_scale = normalizer.row_scale(x, n_threads)
-    where = (layout.slot_feature, layout.slot_pixel, layout.n_pixels, parameters, row_scale)
+    how = (layout.slots, parameters, row_scale, images, name == "bfloat16", n_threads)
     if isinstance(x, Csr):
-        rows = (x.values, False, x.indices, x.row_start, layout.slot_of_feature)
-        missing, negative = _core.fold_csr(*rows, *where, images, name == "bfloat16", n_threads)
+        missing, negative = _core.fold_csr(x.rows, *how)
     else:
-        missing, negative = _core.fold_dense(x.array, x.bfloat16, *where, images, name == "bfloat16", n_threads)
+        missing, negative = _core.fold_dense(x.array, x.bfloat16, *how)
     if normalizer is not None and normalizer.refuses(missing, negative):
         normalizer.check(X, layout)
     return result

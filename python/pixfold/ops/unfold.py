@@ -46,7 +46,7 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     n = pixels.array.shape[0]
     flat = np.ascontiguousarray(pixels.array).reshape(n, layout.n_pixels)
     features = np.empty((n, layout.n_features), dtype=flat.dtype)
-    _core.unfold(flat, layout.pixel_of_feature, features, threads_argument("unfold", threads))
+    _core.unfold(flat, layout.slots, features, threads_argument("unfold", threads))
     if pixels.torch:
         return to_torch(features, pixels.bfloat16)
     return features.view(images.dtype) if pixels.bfloat16 else features

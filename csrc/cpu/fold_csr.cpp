@@ -1,0 +1,228 @@
+// fold of compressed sparse rows: never densified. A thread keeps the image of an all-zero sample in its cache, places
+// a row's values into it, writes it out and takes them back.
+#include "images.hpp"
+#include "kernels.hpp"
+#include "normalise.hpp"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace pixfold::PIXFOLD_ISA {
+namespace {
+
+// Memory of one call. Not std::vector: see isa.hpp.
+template <class T>
+struct Buffer {
+    explicit Buffer(std::int64_t n) : data(new T[static_cast<std::size_t>(n)]) {}
+    ~Buffer() { delete[] data; }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+
+    T* data;
+};
+
+inline std::int64_t thread_number() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+// Up to a tile of a row's values whose features have a slot, and the parameters of these slots side by side.
+template <class C>
+struct Picked {
+    std::int64_t n;
+    std::int32_t slot[tile_slots];
+    C value[tile_slots];
+    C work[tile_slots];
+    C offset[tile_slots];
+    C shift[tile_slots];
+    C scale[tile_slots];
+    C fill[tile_slots];
+
+    FoldCounts normalise(const Formula<C>& formula, C row_scale) {
+        Formula<C> picked = formula;
+        for (std::int64_t k = 0; k < n; ++k) {
+            shift[k] = formula.shift[slot[k]];
+            scale[k] = formula.scale[slot[k]];
+        }
+        if (formula.offset != nullptr) {
+            for (std::int64_t k = 0; k < n; ++k) {
+                offset[k] = formula.offset[slot[k]];
+            }
+            picked.offset = offset;
+        }
+        for (std::int64_t k = 0; k < n; ++k) {
+            if (value[k] != value[k]) {
+                fill[k] = formula.fill[slot[k]];
+            }
+        }
+        picked.shift = shift;
+        picked.scale = scale;
+        picked.fill = fill;
+        return normalise_tile(picked, 0, n, row_scale, value, work, value, false);
+    }
+};
+
+template <class T, class I>
+struct Rows {
+    const T* values;
+    const I* indices;
+    const std::int32_t* slot_of_feature;
+};
+
+// Calls place(picked) for every tile of entries [start, end).
+template <class C, class T, class I, class Place>
+FoldCounts each_tile(const Rows<T, I>& rows, std::int64_t start, std::int64_t end, const Formula<C>* formula,
+                     C row_scale, Picked<C>& picked, Place&& place) {
+    FoldCounts counts;
+    for (std::int64_t e = start; e < end;) {
+        picked.n = 0;
+        for (; e < end && picked.n < tile_slots; ++e) {
+            const std::int32_t slot = rows.slot_of_feature[rows.indices[e]];
+            picked.slot[picked.n] = slot;
+            picked.value[picked.n] = widen<C>(rows.values[e]);
+            picked.n += slot >= 0 ? 1 : 0;
+        }
+        if (formula != nullptr) {
+            const FoldCounts tile = picked.normalise(*formula, row_scale);
+            counts.missing += tile.missing;
+            counts.negative += tile.negative;
+        }
+        place(picked);
+    }
+    return counts;
+}
+
+// The values of an all-zero sample, per slot.
+template <class C>
+void zero_values(const SlotView& slots, const Formula<C>* formula, C* zero) {
+    for (std::int64_t at = 0; at < slots.n_slots; at += tile_slots) {
+        const std::int64_t n = slots.n_slots - at < tile_slots ? slots.n_slots - at : tile_slots;
+        C value[tile_slots] = {};
+        C work[tile_slots];
+        if (formula != nullptr) {
+            normalise_tile(*formula, at, n, C{1}, value, work, zero + at, false);
+        } else {
+            std::memcpy(zero + at, value, static_cast<std::size_t>(n) * sizeof(C));
+        }
+    }
+}
+
+template <class C, class O>
+void place_slots(const SlotView& slots, const C* value, O* image) {
+    zero_pixels(image, 0, slots.n_pixels);
+    if (slots.one_to_one) {
+        for (std::int64_t k = 0; k < slots.n_slots; ++k) {
+            store(image + slots.pixel[k], value[k]);
+        }
+        return;
+    }
+    PixelMean<O> mean{image};
+    for (std::int64_t k = 0; k < slots.n_slots; ++k) {
+        mean.add(slots.pixel[k], static_cast<double>(value[k]));
+    }
+    mean.flush();
+}
+
+template <class T, class I, class O>
+FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::int32_t* slot_of_feature,
+                          const NormalizeParameters& parameters, O* out, int threads) {
+    using C = Compute<T>;
+    const Formula<C> formula(parameters);
+    const Formula<C>* used = parameters.normalise ? &formula : nullptr;
+    const Rows<T, I> rows{static_cast<const T*>(x.values), static_cast<const I*>(x.indices), slot_of_feature};
+    const bool stream = streams(x.n_samples * slots.n_pixels * static_cast<std::int64_t>(sizeof(O)));
+    std::int64_t missing = 0;
+    std::int64_t negative = 0;
+    // All memory is taken here: an exception must not leave a parallel region. With one feature per pixel a thread
+    // needs an image, else the slots of one sample.
+    const Buffer<C> zero(slots.n_slots);
+    const Buffer<O> background(slots.one_to_one ? slots.n_pixels : 0);
+    const Buffer<O> images(slots.one_to_one ? slots.n_pixels * threads : 0);
+    const Buffer<C> dense_values(slots.one_to_one ? 0 : slots.n_slots * threads);
+    const Buffer<Picked<C>> tiles(threads);
+    zero_values(slots, used, zero.data);
+    if (slots.one_to_one) {
+        place_slots(slots, zero.data, background.data);
+    }
+#pragma omp parallel num_threads(threads) reduction(+ : missing, negative)
+    {
+        const std::int64_t thread = thread_number();
+        O* image = images.data + thread * slots.n_pixels;
+        C* dense = dense_values.data + thread * slots.n_slots;
+        Picked<C>& picked = tiles.data[thread];
+        if (slots.one_to_one) {
+            std::memcpy(static_cast<void*>(image), background.data,
+                        static_cast<std::size_t>(slots.n_pixels) * sizeof(O));
+        } else {
+            std::memcpy(dense, zero.data, static_cast<std::size_t>(slots.n_slots) * sizeof(C));
+        }
+#pragma omp for schedule(dynamic, 8)
+        for (std::int64_t i = 0; i < x.n_samples; ++i) {
+            const C row_scale = parameters.row_scale != nullptr ? static_cast<C>(parameters.row_scale[i]) : C{1};
+            const std::int64_t start = x.row_start[i];
+            const std::int64_t end = x.row_start[i + 1];
+            O* to = out + i * slots.n_pixels;
+            FoldCounts counts;
+            if (slots.one_to_one) {
+                counts = each_tile(rows, start, end, used, row_scale, picked, [&](const Picked<C>& tile) {
+                    for (std::int64_t k = 0; k < tile.n; ++k) {
+                        store(image + slots.pixel[tile.slot[k]], tile.value[k]);
+                    }
+                });
+                if (stream) {
+                    stream_image(image, slots.n_pixels, to);
+                } else {
+                    std::memcpy(static_cast<void*>(to), image, static_cast<std::size_t>(slots.n_pixels) * sizeof(O));
+                }
+                for (std::int64_t e = start; e < end; ++e) {
+                    const std::int32_t slot = slot_of_feature[rows.indices[e]];
+                    if (slot >= 0) {
+                        image[slots.pixel[slot]] = background.data[slots.pixel[slot]];
+                    }
+                }
+            } else {
+                // The sample as slots, then the same means as for dense input: the same bits.
+                counts = each_tile(rows, start, end, used, row_scale, picked, [&](const Picked<C>& tile) {
+                    for (std::int64_t k = 0; k < tile.n; ++k) {
+                        dense[tile.slot[k]] = tile.value[k];
+                    }
+                });
+                place_slots(slots, dense, to);
+                for (std::int64_t e = start; e < end; ++e) {
+                    const std::int32_t slot = slot_of_feature[rows.indices[e]];
+                    if (slot >= 0) {
+                        dense[slot] = zero.data[slot];
+                    }
+                }
+            }
+            missing += counts.missing;
+            negative += counts.negative;
+        }
+        if (stream) {
+            fence_streams();
+        }
+    }
+    return {missing, negative};
+}
+
+}  // namespace
+
+FoldCounts fold_csr(const CsrView& x, const SlotView& slots, const std::int32_t* slot_of_feature,
+                    const NormalizeParameters& parameters, FoldOutput out, int threads) {
+    FoldCounts counts;
+    with_type(x.dtype, [&](auto* typed) {
+        using T = std::remove_cvref_t<decltype(*typed)>;
+        with_output(out, [&](auto* images) {
+            counts = x.wide_indices
+                         ? fold_csr_typed<T, std::int64_t>(x, slots, slot_of_feature, parameters, images, threads)
+                         : fold_csr_typed<T, std::int32_t>(x, slots, slot_of_feature, parameters, images, threads);
+        });
+    });
+    return counts;
+}
+
+}  // namespace pixfold::PIXFOLD_ISA

@@ -1,0 +1,270 @@
+// fold of dense samples: a sample's slots go by tiles, each loaded (or gathered), normalised and stored while in L1.
+#include "images.hpp"
+#include "kernels.hpp"
+#include "normalise.hpp"
+
+namespace pixfold::PIXFOLD_ISA {
+namespace {
+
+constexpr std::int64_t chunk_slots = tile_slots * 64;    // the part of a sample that one thread takes at a time
+constexpr std::int64_t ahead = 4096;                     // bytes: what is fetched while a tile is worked on
+constexpr std::int64_t far_row = std::int64_t{1} << 19;  // bytes: a row that L2 hardly holds beside all else
+constexpr std::int64_t ahead_slots = 64;                 // of gathers from such a row
+
+// Samples whose features do not lie side by side (Fortran order, say) go by groups: values of one feature may.
+constexpr std::int64_t group_samples = 16;
+constexpr std::int64_t group_slots = 256;
+
+inline void fetch(const char* from, std::int64_t bytes) {
+    for (std::int64_t at = 0; at < bytes; at += cache_line) {
+        __builtin_prefetch(from + at, 0, 2);
+    }
+}
+
+inline void fetch_to_l2(const char* from, std::int64_t bytes) {
+    for (std::int64_t at = 0; at < bytes; at += cache_line) {
+        __builtin_prefetch(from + at, 0, 2);
+    }
+}
+
+// One sample as the tiles see it.
+template <class T>
+struct Row {
+    const char* data;
+    const char* next;     // the sample after it, or null
+    bool side_by_side;    // features without gaps between them
+    bool aligned;         // as T wants it
+    std::int64_t stride;  // bytes from feature to feature
+    bool far;
+};
+
+template <class T, class C>
+void load_tile(const Row<T>& row, const SlotView& slots, std::int64_t first, std::int64_t n, C* value) {
+    constexpr std::int64_t size = sizeof(T);
+    if (slots.identity_features && row.side_by_side) {
+        const char* at = row.data + first * size;
+        fetch(at + ahead, n * size);
+        for (std::int64_t k = 0; k < n; ++k) {
+            value[k] = widen<C>(load<T>(at, size, k));
+        }
+        return;
+    }
+    const std::int32_t* feature = slots.feature + first;
+    if (!row.side_by_side) {
+        for (std::int64_t k = 0; k < n; ++k) {
+            value[k] = widen<C>(load<T>(row.data, row.stride, feature[k]));
+        }
+        return;
+    }
+    if (row.next != nullptr) {
+        // Gathers show the hardware no order to follow: the next sample is fetched by part while this one is read.
+        fetch_to_l2(row.next + first * size, n * size);
+    }
+    std::int64_t k = 0;
+    if (row.far) {
+        const std::int64_t last = slots.n_slots - first - ahead_slots;
+        for (; k < (n < last ? n : last); ++k) {
+            __builtin_prefetch(row.data + feature[k + ahead_slots] * size, 0, 3);
+            value[k] = widen<C>(load<T>(row.data, size, feature[k]));
+        }
+    }
+    for (; k < n; ++k) {
+        value[k] = widen<C>(load<T>(row.data, size, feature[k]));
+    }
+}
+
+// Where the images of one sample go, and how.
+template <class O>
+struct Target {
+    O* image;
+    bool stream;
+};
+
+// Normalise a tile of values and store it. `source` may be `value`; `value` and `work` are room for a tile.
+template <class C, class O>
+FoldCounts emit_tile(const SlotView& slots, const Formula<C>* formula, C row_scale, std::int64_t first, std::int64_t n,
+                     const C* source, C* value, C* work, const Target<O>& target, bool aligned) {
+    FoldCounts counts;
+    if constexpr (std::is_same_v<C, O>) {
+        if (formula != nullptr && slots.identity_pixels) {
+            return normalise_tile(*formula, first, n, row_scale, source, work, target.image + first, aligned);
+        }
+    }
+    const C* y = source;
+    if (formula != nullptr) {
+        counts = normalise_tile(*formula, first, n, row_scale, source, work, value, false);
+        y = value;
+    }
+    if (slots.identity_pixels) {
+        store_tile(y, n, target.image + first, aligned);
+    } else {
+        for (std::int64_t k = 0; k < n; ++k) {
+            store(target.image + slots.pixel[first + k], y[k]);
+        }
+    }
+    return counts;
+}
+
+// Zero the pixels without a feature from the first slot's pixel to the one before slot `end`'s.
+template <class O>
+void zero_gaps(const SlotView& slots, std::int64_t first, std::int64_t end, O* image) {
+    if (!slots.identity_pixels) {
+        zero_pixels(image, first == 0 ? 0 : slots.pixel[first],
+                    end == slots.n_slots ? slots.n_pixels : slots.pixel[end]);
+    } else if (end == slots.n_slots) {
+        zero_pixels(image, end, slots.n_pixels);
+    }
+}
+
+// Slots [first, end) of one sample, one feature per pixel.
+template <class T, class O, class C>
+FoldCounts fold_chunk(const Row<T>& row, const SlotView& slots, const Formula<C>* formula, C row_scale,
+                      std::int64_t first, std::int64_t end, const Target<O>& target) {
+    constexpr std::int64_t per_line = cache_line / static_cast<std::int64_t>(sizeof(O));
+    alignas(cache_line) C value[tile_slots];
+    alignas(cache_line) C work[tile_slots];
+    FoldCounts counts;
+    zero_gaps(slots, first, end, target.image);
+    const bool stream = target.stream && slots.identity_pixels;
+    const bool in_place = std::is_same_v<T, C> && slots.identity_features && row.side_by_side && row.aligned;
+    for (std::int64_t at = first; at < end;) {
+        std::int64_t n = end - at < tile_slots ? end - at : tile_slots;
+        bool aligned = false;
+        if (stream) {
+            // Tiles end where the image's cache lines do; what is left over at both ends is stored normally.
+            const std::int64_t lead = elements_to_line(target.image + at);
+            aligned = lead == 0 && n >= per_line;
+            n = lead != 0 ? (lead < n ? lead : n) : (aligned ? n / per_line * per_line : n);
+        }
+        const C* source = value;
+        if (in_place) {
+            source = reinterpret_cast<const C*>(row.data) + at;
+            fetch(row.data + at * static_cast<std::int64_t>(sizeof(T)) + ahead,
+                  n * static_cast<std::int64_t>(sizeof(T)));
+        } else {
+            load_tile(row, slots, at, n, value);
+        }
+        const FoldCounts tile = emit_tile(slots, formula, row_scale, at, n, source, value, work, target, aligned);
+        counts.missing += tile.missing;
+        counts.negative += tile.negative;
+        at += n;
+    }
+    return counts;
+}
+
+// Slots [first, end) of a group of samples whose features do not lie side by side.
+template <class T, class O, class C>
+FoldCounts fold_group(const DenseView& x, std::int64_t sample, std::int64_t n_samples, const SlotView& slots,
+                      const Formula<C>* formula, const double* row_scale, std::int64_t first, std::int64_t end,
+                      O* out) {
+    C values[group_samples][group_slots];
+    C work[group_slots];
+    FoldCounts counts;
+    const char* data = static_cast<const char*>(x.data) + sample * x.sample_stride;
+    for (std::int64_t i = 0; i < n_samples; ++i) {
+        zero_gaps(slots, first, end, out + (sample + i) * slots.n_pixels);
+    }
+    for (std::int64_t at = first; at < end; at += group_slots) {
+        const std::int64_t n = end - at < group_slots ? end - at : group_slots;
+        for (std::int64_t k = 0; k < n; ++k) {
+            const char* feature = data + slots.feature[at + k] * x.feature_stride;
+            for (std::int64_t i = 0; i < n_samples; ++i) {
+                values[i][k] = widen<C>(load<T>(feature, x.sample_stride, i));
+            }
+        }
+        for (std::int64_t i = 0; i < n_samples; ++i) {
+            const Target<O> target{out + (sample + i) * slots.n_pixels, false};
+            const C scale = row_scale != nullptr ? static_cast<C>(row_scale[sample + i]) : C{1};
+            const FoldCounts tile = emit_tile(slots, formula, scale, at, n, values[i], values[i], work, target, false);
+            counts.missing += tile.missing;
+            counts.negative += tile.negative;
+        }
+    }
+    return counts;
+}
+
+// One sample with several features on a pixel.
+template <class T, class O, class C>
+FoldCounts fold_sample_mean(const Row<T>& row, const SlotView& slots, const Formula<C>* formula, C row_scale,
+                            O* image) {
+    FoldCounts counts;
+    zero_pixels(image, 0, slots.n_pixels);
+    PixelMean<O> mean{image};
+    alignas(cache_line) C value[tile_slots];
+    alignas(cache_line) C work[tile_slots];
+    for (std::int64_t at = 0; at < slots.n_slots; at += tile_slots) {
+        const std::int64_t n = slots.n_slots - at < tile_slots ? slots.n_slots - at : tile_slots;
+        load_tile(row, slots, at, n, value);
+        if (formula != nullptr) {
+            const FoldCounts tile = normalise_tile(*formula, at, n, row_scale, value, work, value, false);
+            counts.missing += tile.missing;
+            counts.negative += tile.negative;
+        }
+        for (std::int64_t k = 0; k < n; ++k) {
+            mean.add(slots.pixel[at + k], static_cast<double>(value[k]));
+        }
+    }
+    mean.flush();
+    return counts;
+}
+
+template <class T, class O>
+FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const NormalizeParameters& parameters, O* out,
+                            int threads) {
+    using C = Compute<T>;
+    const Formula<C> formula(parameters);
+    const Formula<C>* used = parameters.normalise ? &formula : nullptr;
+    const bool side_by_side = x.feature_stride == static_cast<std::int64_t>(sizeof(T));
+    const bool by_group = slots.one_to_one && !side_by_side;
+    const std::int64_t per_unit = by_group ? group_samples : 1;
+    const std::int64_t per_chunk = slots.one_to_one ? chunk_slots : slots.n_slots;
+    const std::int64_t n_chunks =
+        per_chunk == 0 || slots.n_slots == 0 ? 1 : (slots.n_slots + per_chunk - 1) / per_chunk;
+    const std::int64_t n_units = (x.n_samples + per_unit - 1) / per_unit * n_chunks;
+    const bool stream = streams(x.n_samples * slots.n_pixels * static_cast<std::int64_t>(sizeof(O)));
+    std::int64_t missing = 0;
+    std::int64_t negative = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : missing, negative)
+    for (std::int64_t unit = 0; unit < n_units; ++unit) {
+        const std::int64_t i = unit / n_chunks * per_unit;
+        const std::int64_t first = (unit % n_chunks) * per_chunk;
+        const std::int64_t end = slots.n_slots - first < per_chunk ? slots.n_slots : first + per_chunk;
+        FoldCounts counts;
+        if (by_group) {
+            const std::int64_t n = x.n_samples - i < per_unit ? x.n_samples - i : per_unit;
+            counts = fold_group<T>(x, i, n, slots, used, parameters.row_scale, first, end, out);
+        } else {
+            const char* data = static_cast<const char*>(x.data) + i * x.sample_stride;
+            const Row<T> row{data,
+                             i + 1 < x.n_samples ? data + x.sample_stride : nullptr,
+                             side_by_side,
+                             reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0,
+                             x.feature_stride,
+                             x.n_features * static_cast<std::int64_t>(sizeof(T)) > far_row};
+            const C row_scale = parameters.row_scale != nullptr ? static_cast<C>(parameters.row_scale[i]) : C{1};
+            O* image = out + i * slots.n_pixels;
+            counts = slots.one_to_one ? fold_chunk(row, slots, used, row_scale, first, end, Target<O>{image, stream})
+                                      : fold_sample_mean(row, slots, used, row_scale, image);
+        }
+        missing += counts.missing;
+        negative += counts.negative;
+        if (stream) {
+            fence_streams();
+        }
+    }
+    return {missing, negative};
+}
+
+}  // namespace
+
+FoldCounts fold_dense(const DenseView& x, const SlotView& slots, const NormalizeParameters& parameters, FoldOutput out,
+                      int threads) {
+    FoldCounts counts;
+    with_type(x.dtype, [&](auto* typed) {
+        using T = std::remove_cvref_t<decltype(*typed)>;
+        with_output(out, [&](auto* images) { counts = fold_dense_typed<T>(x, slots, parameters, images, threads); });
+    });
+    return counts;
+}
+
+}  // namespace pixfold::PIXFOLD_ISA

@@ -1,0 +1,137 @@
+// The normaliser's formula (fold.hpp) over a tile of values that lies in L1: a few loops, each over the whole tile.
+#pragma once
+
+#include "log1p.hpp"
+#include "pixfold/fold.hpp"
+
+namespace pixfold::PIXFOLD_ISA {
+
+// The parameters of NormalizeParameters, typed.
+template <class C>
+struct Formula {
+    explicit Formula(const NormalizeParameters& p)
+        : offset(static_cast<const C*>(p.offset)),
+          shift(static_cast<const C*>(p.shift)),
+          scale(static_cast<const C*>(p.scale)),
+          fill(static_cast<const C*>(p.fill)),
+          lo(static_cast<C>(p.lo)),
+          hi(static_cast<C>(p.hi)),
+          log(p.log),
+          clip_below_zero(p.clip_below_zero) {}
+
+    const C* offset;
+    const C* shift;
+    const C* scale;
+    const C* fill;
+    C lo;
+    C hi;
+    bool log;
+    bool clip_below_zero;
+};
+
+// The argument of g: (x + offset) * row_scale, raised to 0 where clip_below_zero says so.
+template <class C>
+FoldCounts lift_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, C row_scale, const C* x, C* y) {
+    std::int32_t missing = 0;
+    std::int32_t negative = 0;
+    const C floor = f.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);  // -inf raises nothing
+    if (f.offset == nullptr) {
+#pragma omp simd reduction(+ : missing, negative)
+        for (std::int64_t k = 0; k < n; ++k) {
+            const C argument = x[k] * row_scale;
+            missing += x[k] != x[k] ? 1 : 0;
+            negative += x[k] < C{0} ? 1 : 0;
+            y[k] = argument < floor ? floor : argument;
+        }
+    } else {
+        const C* offset = f.offset + first;
+#pragma omp simd reduction(+ : missing, negative)
+        for (std::int64_t k = 0; k < n; ++k) {
+            const C lifted = x[k] + offset[k];
+            const C argument = lifted * row_scale;
+            missing += x[k] != x[k] ? 1 : 0;
+            negative += lifted < C{0} ? 1 : 0;
+            y[k] = argument < floor ? floor : argument;
+        }
+    }
+    return {missing, negative};
+}
+
+template <class C>
+FoldCounts count_tile(std::int64_t n, const C* x) {
+    std::int32_t missing = 0;
+    std::int32_t negative = 0;
+#pragma omp simd reduction(+ : missing, negative)
+    for (std::int64_t k = 0; k < n; ++k) {
+        missing += x[k] != x[k] ? 1 : 0;
+        negative += x[k] < C{0} ? 1 : 0;
+    }
+    return {missing, negative};
+}
+
+// F is one value or a register of them. A scale of 0 gives 0 even for an infinite g.
+template <class F>
+inline F finish(F g, F shift, F scale, F lo, F hi) {
+    const F y = scale == F{} ? F{} : (g - shift) * scale;
+    return at_most(hi, at_least(lo, y));
+}
+
+// y = clip((g - shift) * scale), and fill where x is NaN if `missing` says that there are any. With `stream`, y is
+// aligned to a cache line and n a multiple of one.
+template <bool missing, bool stream, class C>
+void finish_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, const C* x, const C* g, C* y) {
+    using F = Register<C>;
+    const F lo = F{} + f.lo;
+    const F hi = F{} + f.hi;
+    const C* shift = f.shift + first;
+    const C* scale = f.scale + first;
+    const C* fill = f.fill + first;
+    std::int64_t k = 0;
+    for (; k + lanes_of<F> <= n; k += lanes_of<F>) {
+        F value = finish(load_lanes<F>(g + k), load_lanes<F>(shift + k), load_lanes<F>(scale + k), lo, hi);
+        if constexpr (missing) {
+            const F raw = load_lanes<F>(x + k);
+            value = raw != raw ? load_lanes<F>(fill + k) : value;
+        }
+        if constexpr (stream) {
+            stream_lanes<F>(y + k, value);
+        } else {
+            store_lanes<F>(y + k, value);
+        }
+    }
+    for (; k < n; ++k) {
+        const C value = finish(g[k], shift[k], scale[k], f.lo, f.hi);
+        y[k] = missing && x[k] != x[k] ? fill[k] : value;
+    }
+}
+
+// Slots [first, first + n) of one sample from x to y. `work` has room for n values; it may be y, and x where nothing
+// is missing any more. Counts as fold does.
+template <class C>
+FoldCounts normalise_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, C row_scale, const C* x, C* work,
+                          C* y, bool stream) {
+    FoldCounts counts;
+    const C* g = x;
+    const bool lifts = f.offset != nullptr || row_scale != C{1} || f.clip_below_zero;
+    if (lifts) {
+        counts = lift_tile(f, first, n, row_scale, x, work);
+        g = work;
+    }
+    if (f.log) {
+        const bool regular = log1p_tile(g, work, n);
+        if (!lifts && !regular) {
+            counts = count_tile(n, x);
+        }
+        g = work;
+    } else if (!lifts) {
+        counts = count_tile(n, x);
+    }
+    if (counts.missing != 0) {
+        stream ? finish_tile<true, true>(f, first, n, x, g, y) : finish_tile<true, false>(f, first, n, x, g, y);
+    } else {
+        stream ? finish_tile<false, true>(f, first, n, x, g, y) : finish_tile<false, false>(f, first, n, x, g, y);
+    }
+    return counts;
+}
+
+}  // namespace pixfold::PIXFOLD_ISA
