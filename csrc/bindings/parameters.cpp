@@ -20,9 +20,13 @@ NormalizeParameters parameters_of(const char* op, const PythonParameters* p, con
     parameters.normalise = true;
     parameters.log = p->log;
     parameters.clip_below_zero = p->clip_below_zero;
-    parameters.offset = p->offset.is_none() ? nullptr : typed(op, "offset", p->offset, in_double, n_slots);
-    parameters.shift = typed(op, "shift", p->shift, in_double, n_slots);
-    parameters.scale = typed(op, "scale", p->scale, in_double, n_slots);
+    if (!p->offset.is_none()) {
+        parameters.offset = typed(op, "offset", p->offset, in_double, n_slots);
+    }
+    if (!p->scale.is_none()) {
+        parameters.shift = typed(op, "shift", p->shift, in_double, n_slots);
+        parameters.scale = typed(op, "scale", p->scale, in_double, n_slots);
+    }
     parameters.fill = typed(op, "fill", p->fill, in_double, n_slots);
     parameters.lo = p->lo;
     parameters.hi = p->hi;

@@ -6,7 +6,7 @@
 
 namespace pixfold::bindings {
 
-// offset (None for 0), shift, scale and fill in slot order, of the compute type; None without a normaliser.
+// offset (None for 0), shift, scale (both None for 0 and 1) and fill in slot order, of the compute type.
 struct PythonParameters {
     bool log;
     bool clip_below_zero;

@@ -3,32 +3,10 @@
 #include "images.hpp"
 #include "kernels.hpp"
 #include "normalise.hpp"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "scratch.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
-
-// Memory of one call. Not std::vector: see isa.hpp.
-template <class T>
-struct Buffer {
-    explicit Buffer(std::int64_t n) : data(new T[static_cast<std::size_t>(n)]) {}
-    ~Buffer() { delete[] data; }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-
-    T* data;
-};
-
-inline std::int64_t thread_number() {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
 
 // Up to a tile of a row's values whose features have a slot, and the parameters of these slots side by side.
 template <class C>
@@ -42,25 +20,32 @@ struct Picked {
     C scale[tile_slots];
     C fill[tile_slots];
 
+    void pick(const C* from, C* to) const {
+        for (std::int64_t k = 0; k < n; ++k) {
+            to[k] = from[slot[k]];
+        }
+    }
+
     FoldCounts normalise(const Formula<C>& formula, C row_scale) {
         Formula<C> picked = formula;
-        for (std::int64_t k = 0; k < n; ++k) {
-            shift[k] = formula.shift[slot[k]];
-            scale[k] = formula.scale[slot[k]];
-        }
         if (formula.offset != nullptr) {
-            for (std::int64_t k = 0; k < n; ++k) {
-                offset[k] = formula.offset[slot[k]];
-            }
+            pick(formula.offset, offset);
             picked.offset = offset;
         }
-        for (std::int64_t k = 0; k < n; ++k) {
-            if (value[k] != value[k]) {
-                fill[k] = formula.fill[slot[k]];
-            }
+        if (formula.scale != nullptr) {
+            pick(formula.shift, shift);
+            pick(formula.scale, scale);
+            picked.shift = shift;
+            picked.scale = scale;
         }
-        picked.shift = shift;
-        picked.scale = scale;
+        std::int32_t missing = 0;
+#pragma omp simd reduction(+ : missing)
+        for (std::int64_t k = 0; k < n; ++k) {
+            missing += value[k] != value[k] ? 1 : 0;
+        }
+        if (missing != 0) {
+            pick(formula.fill, fill);
+        }
         picked.fill = fill;
         return normalise_tile(picked, 0, n, row_scale, value, work, value, false);
     }
@@ -70,7 +55,7 @@ template <class T, class I>
 struct Rows {
     const T* values;
     const I* indices;
-    const std::int32_t* slot_of_feature;
+    const std::int32_t* slot_of_feature;  // null where every feature is its own slot
 };
 
 // Calls place(picked) for every tile of entries [start, end).
@@ -80,7 +65,16 @@ FoldCounts each_tile(const Rows<T, I>& rows, std::int64_t start, std::int64_t en
     FoldCounts counts;
     for (std::int64_t e = start; e < end;) {
         picked.n = 0;
-        for (; e < end && picked.n < tile_slots; ++e) {
+        if (rows.slot_of_feature == nullptr) {
+            const std::int64_t n = end - e < tile_slots ? end - e : tile_slots;
+            for (std::int64_t k = 0; k < n; ++k) {
+                picked.slot[k] = static_cast<std::int32_t>(rows.indices[e + k]);
+                picked.value[k] = widen<C>(rows.values[e + k]);
+            }
+            picked.n = n;
+            e += n;
+        }
+        for (; rows.slot_of_feature != nullptr && e < end && picked.n < tile_slots; ++e) {
             const std::int32_t slot = rows.slot_of_feature[rows.indices[e]];
             picked.slot[picked.n] = slot;
             picked.value[picked.n] = widen<C>(rows.values[e]);
@@ -133,7 +127,9 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
     using C = Compute<T>;
     const Formula<C> formula(parameters);
     const Formula<C>* used = parameters.normalise ? &formula : nullptr;
-    const Rows<T, I> rows{static_cast<const T*>(x.values), static_cast<const I*>(x.indices), slot_of_feature};
+    const bool own_slots = slots.identity_features && slots.n_slots == x.n_features;
+    const Rows<T, I> rows{static_cast<const T*>(x.values), static_cast<const I*>(x.indices),
+                          own_slots ? nullptr : slot_of_feature};
     const bool stream = streams(x.n_samples * slots.n_pixels * static_cast<std::int64_t>(sizeof(O)));
     std::int64_t missing = 0;
     std::int64_t negative = 0;
@@ -143,6 +139,7 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
     const Buffer<O> background(slots.one_to_one ? slots.n_pixels : 0);
     const Buffer<O> images(slots.one_to_one ? slots.n_pixels * threads : 0);
     const Buffer<C> dense_values(slots.one_to_one ? 0 : slots.n_slots * threads);
+    const Buffer<std::int32_t> places(slots.n_slots * threads);
     const Buffer<Picked<C>> tiles(threads);
     zero_values(slots, used, zero.data);
     if (slots.one_to_one) {
@@ -154,6 +151,8 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
         O* image = images.data + thread * slots.n_pixels;
         C* dense = dense_values.data + thread * slots.n_slots;
         Picked<C>& picked = tiles.data[thread];
+        // Where this row was placed: a row holds a slot once.
+        std::int32_t* placed = places.data + thread * slots.n_slots;
         if (slots.one_to_one) {
             std::memcpy(static_cast<void*>(image), background.data,
                         static_cast<std::size_t>(slots.n_pixels) * sizeof(O));
@@ -167,36 +166,36 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
             const std::int64_t end = x.row_start[i + 1];
             O* to = out + i * slots.n_pixels;
             FoldCounts counts;
+            std::int64_t n_placed = 0;
             if (slots.one_to_one) {
                 counts = each_tile(rows, start, end, used, row_scale, picked, [&](const Picked<C>& tile) {
                     for (std::int64_t k = 0; k < tile.n; ++k) {
-                        store(image + slots.pixel[tile.slot[k]], tile.value[k]);
+                        const std::int32_t pixel = slots.pixel[tile.slot[k]];
+                        placed[n_placed + k] = pixel;
+                        store(image + pixel, tile.value[k]);
                     }
+                    n_placed += tile.n;
                 });
                 if (stream) {
                     stream_image(image, slots.n_pixels, to);
                 } else {
                     std::memcpy(static_cast<void*>(to), image, static_cast<std::size_t>(slots.n_pixels) * sizeof(O));
                 }
-                for (std::int64_t e = start; e < end; ++e) {
-                    const std::int32_t slot = slot_of_feature[rows.indices[e]];
-                    if (slot >= 0) {
-                        image[slots.pixel[slot]] = background.data[slots.pixel[slot]];
-                    }
+                for (std::int64_t k = 0; k < n_placed; ++k) {
+                    image[placed[k]] = background.data[placed[k]];
                 }
             } else {
                 // The sample as slots, then the same means as for dense input: the same bits.
                 counts = each_tile(rows, start, end, used, row_scale, picked, [&](const Picked<C>& tile) {
                     for (std::int64_t k = 0; k < tile.n; ++k) {
+                        placed[n_placed + k] = tile.slot[k];
                         dense[tile.slot[k]] = tile.value[k];
                     }
+                    n_placed += tile.n;
                 });
                 place_slots(slots, dense, to);
-                for (std::int64_t e = start; e < end; ++e) {
-                    const std::int32_t slot = slot_of_feature[rows.indices[e]];
-                    if (slot >= 0) {
-                        dense[slot] = zero.data[slot];
-                    }
+                for (std::int64_t k = 0; k < n_placed; ++k) {
+                    dense[placed[k]] = zero.data[placed[k]];
                 }
             }
             missing += counts.missing;

@@ -9,7 +9,7 @@ namespace {
 constexpr std::int64_t chunk_slots = tile_slots * 64;    // the part of a sample that one thread takes at a time
 constexpr std::int64_t ahead = 4096;                     // bytes: what is fetched while a tile is worked on
 constexpr std::int64_t far_row = std::int64_t{1} << 19;  // bytes: a row that L2 hardly holds beside all else
-constexpr std::int64_t ahead_slots = 64;                 // of gathers from such a row
+constexpr std::int64_t ahead_slots = 256;                // of gathers from such a row
 
 // Samples whose features do not lie side by side (Fortran order, say) go by groups: values of one feature may.
 constexpr std::int64_t group_samples = 16;
@@ -35,6 +35,7 @@ struct Row {
     bool side_by_side;    // features without gaps between them
     bool aligned;         // as T wants it
     std::int64_t stride;  // bytes from feature to feature
+    std::int64_t n_features;
     bool far;
 };
 
@@ -56,15 +57,18 @@ void load_tile(const Row<T>& row, const SlotView& slots, std::int64_t first, std
         }
         return;
     }
-    if (row.next != nullptr) {
-        // Gathers show the hardware no order to follow: the next sample is fetched by part while this one is read.
+    // Gathers show the hardware no order to follow. The next sample is fetched by part while this one is read; one that
+    // L2 cannot hold is better read through once, in order, when its turn comes.
+    if (row.far && first == 0) {
+        fetch_to_l2(row.data, row.n_features * size);
+    } else if (!row.far && row.next != nullptr) {
         fetch_to_l2(row.next + first * size, n * size);
     }
     std::int64_t k = 0;
     if (row.far) {
         const std::int64_t last = slots.n_slots - first - ahead_slots;
         for (; k < (n < last ? n : last); ++k) {
-            __builtin_prefetch(row.data + feature[k + ahead_slots] * size, 0, 3);
+            __builtin_prefetch(row.data + feature[k + ahead_slots] * size, 0, 2);
             value[k] = widen<C>(load<T>(row.data, size, feature[k]));
         }
     }
@@ -214,6 +218,8 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
     using C = Compute<T>;
     const Formula<C> formula(parameters);
     const Formula<C>* used = parameters.normalise ? &formula : nullptr;
+    const std::int64_t image_bytes = slots.n_pixels * static_cast<std::int64_t>(sizeof(O));
+    const bool stream = streams(x.n_samples * image_bytes);
     const bool side_by_side = x.feature_stride == static_cast<std::int64_t>(sizeof(T));
     const bool by_group = slots.one_to_one && !side_by_side;
     const std::int64_t per_unit = by_group ? group_samples : 1;
@@ -221,7 +227,6 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
     const std::int64_t n_chunks =
         per_chunk == 0 || slots.n_slots == 0 ? 1 : (slots.n_slots + per_chunk - 1) / per_chunk;
     const std::int64_t n_units = (x.n_samples + per_unit - 1) / per_unit * n_chunks;
-    const bool stream = streams(x.n_samples * slots.n_pixels * static_cast<std::int64_t>(sizeof(O)));
     std::int64_t missing = 0;
     std::int64_t negative = 0;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : missing, negative)
@@ -240,6 +245,7 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
                              side_by_side,
                              reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0,
                              x.feature_stride,
+                             x.n_features,
                              x.n_features * static_cast<std::int64_t>(sizeof(T)) > far_row};
             const C row_scale = parameters.row_scale != nullptr ? static_cast<C>(parameters.row_scale[i]) : C{1};
             O* image = out + i * slots.n_pixels;

@@ -1,6 +1,8 @@
 // The normaliser's formula (fold.hpp) over a tile of values that lies in L1: a few loops, each over the whole tile.
 #pragma once
 
+#include <type_traits>
+
 #include "log1p.hpp"
 #include "pixfold/fold.hpp"
 
@@ -78,17 +80,22 @@ inline F finish(F g, F shift, F scale, F lo, F hi) {
 
 // y = clip((g - shift) * scale), and fill where x is NaN if `missing` says that there are any. With `stream`, y is
 // aligned to a cache line and n a multiple of one.
-template <bool missing, bool stream, class C>
+template <bool scaled, bool missing, bool stream, class C>
 void finish_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, const C* x, const C* g, C* y) {
     using F = Register<C>;
     const F lo = F{} + f.lo;
     const F hi = F{} + f.hi;
-    const C* shift = f.shift + first;
-    const C* scale = f.scale + first;
+    const C* shift = scaled ? f.shift + first : nullptr;
+    const C* scale = scaled ? f.scale + first : nullptr;
     const C* fill = f.fill + first;
     std::int64_t k = 0;
     for (; k + lanes_of<F> <= n; k += lanes_of<F>) {
-        F value = finish(load_lanes<F>(g + k), load_lanes<F>(shift + k), load_lanes<F>(scale + k), lo, hi);
+        F value = load_lanes<F>(g + k);
+        if constexpr (scaled) {
+            value = finish(value, load_lanes<F>(shift + k), load_lanes<F>(scale + k), lo, hi);
+        } else {
+            value = at_most(hi, at_least(lo, value));
+        }
         if constexpr (missing) {
             const F raw = load_lanes<F>(x + k);
             value = raw != raw ? load_lanes<F>(fill + k) : value;
@@ -100,7 +107,7 @@ void finish_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, const 
         }
     }
     for (; k < n; ++k) {
-        const C value = finish(g[k], shift[k], scale[k], f.lo, f.hi);
+        const C value = scaled ? finish(g[k], shift[k], scale[k], f.lo, f.hi) : at_most(f.hi, at_least(f.lo, g[k]));
         y[k] = missing && x[k] != x[k] ? fill[k] : value;
     }
 }
@@ -126,10 +133,16 @@ FoldCounts normalise_tile(const Formula<C>& f, std::int64_t first, std::int64_t 
     } else if (!lifts) {
         counts = count_tile(n, x);
     }
-    if (counts.missing != 0) {
-        stream ? finish_tile<true, true>(f, first, n, x, g, y) : finish_tile<true, false>(f, first, n, x, g, y);
+    const auto finish_as = [&](auto scaled, auto missing) {
+        stream ? finish_tile<scaled.value, missing.value, true>(f, first, n, x, g, y)
+               : finish_tile<scaled.value, missing.value, false>(f, first, n, x, g, y);
+    };
+    if (f.scale != nullptr) {
+        counts.missing != 0 ? finish_as(std::true_type{}, std::true_type{})
+                            : finish_as(std::true_type{}, std::false_type{});
     } else {
-        stream ? finish_tile<false, true>(f, first, n, x, g, y) : finish_tile<false, false>(f, first, n, x, g, y);
+        counts.missing != 0 ? finish_as(std::false_type{}, std::true_type{})
+                            : finish_as(std::false_type{}, std::false_type{});
     }
     return counts;
 }

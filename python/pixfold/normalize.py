@@ -523,7 +523,10 @@ class Normalizer:
         if cached is not None and cached[0]() is layout:
             return cached[1]
         kind = np.float64 if in_double else np.float32
-        arrays = (p.offset if p.offset.any() else None, p.shift, p.scale, p.fill)
+        # What does nothing is not read once per value.
+        offsets = p.offset if p.offset.any() else None
+        plain = not p.shift.any() and bool(np.all(p.scale == 1.0))
+        arrays = (offsets, *((None, None) if plain else (p.shift, p.scale)), p.fill)
         offset, shift, scale, fill = (
             None if values is None else np.ascontiguousarray(values[layout.slot_feature], dtype=kind)
             for values in arrays

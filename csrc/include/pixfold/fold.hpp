@@ -26,8 +26,8 @@ struct NormalizeParameters {
     bool log;
     bool clip_below_zero;
     const void* offset;  // [n_slots], or null for 0
-    const void* shift;   // [n_slots]
-    const void* scale;   // [n_slots]
+    const void* shift;   // [n_slots], or null for 0: with a scale of null only
+    const void* scale;   // [n_slots], or null for 1
     const void* fill;    // [n_slots]
     double lo;
     double hi;
