@@ -66,8 +66,16 @@ sanitize: $(VENV)/.dev  ## The C++ tests under AddressSanitizer and UndefinedBeh
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize --target cpp_tests
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize --output-on-failure
 
-bench: $(VENV)/.dev  ## Kernels and conversions as ratios to their limits and to rivals.
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+# The rivals too. BENCH="-k rank" measures a part, BENCH=--tsne all (5 minutes more). Leave the machine alone meanwhile.
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet ".[all,dev,bench]"
+	touch $@
+
+bench: $(VENV)/.bench  ## Kernels and conversions as ratios to their limits and to rivals, some 10 minutes.
+	mkdir -p build
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,min,max \
+		--benchmark-json=build/bench.json $(BENCH)
+	$(BIN)/python benchmarks/summary.py build/bench.json $(if $(findstring -k,$(BENCH)),,--to benchmarks/results/kernels.json)
 
 clean:  ## Remove everything that make made.
 	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

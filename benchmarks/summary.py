@@ -1,0 +1,89 @@
+"""Tables and a small file from what pytest-benchmark wrote: ``summary.py FROM.json... [--to TO.json]``.
+
+The large file names the machine, its paths and every round; the small one keeps what a reader can use elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+KEPT = ("work", "limit", "ratio", "spread", "wanted", "also", "op_ms", "limit_ms", "threads", "isa")
+
+
+def pruned(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Keep each row's figures, to three digits, and in a few words what they were measured on."""
+    rows = [
+        {"suite": Path(b["fullname"].partition("::")[0]).stem.removeprefix("test_")}
+        | {key: shortened(b["extra_info"][key]) for key in KEPT}
+        for report in reports
+        for b in report["benchmarks"]
+        if "ratio" in b["extra_info"]
+    ]
+    cpu = reports[0]["machine_info"].get("cpu", {})
+    machine = {
+        "cpu": cpu.get("brand_raw", platform.machine()),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        **versions("numpy", "scipy", "torch", "pydeepmapper", "pyDeepInsight"),
+    }
+    return {"command": "make bench", "machine": machine, "rows": rows}
+
+
+def shortened(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.3g}")
+    if isinstance(value, list):
+        return [shortened(v) for v in value]
+    if isinstance(value, dict):
+        return {key: shortened(v) for key, v in value.items()}
+    return value
+
+
+def versions(*names: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| work | held to | ratio | of the rounds | wanted |", "|---|---|---|---|---|"]
+    for row in rows:
+        limits = [row["limit"], *row["also"]]
+        ratios = [row["ratio"], *row["also"].values()]
+        low, high = row["spread"]
+        wanted = "" if row["wanted"] is None else f"<= {row['wanted']:g}"
+        lines.append(
+            f"| {row['work']} | {' / '.join(limits)} | {' / '.join(f'{r:.3g}' for r in ratios)} "
+            f"| {low:.3g} to {high:.3g} | {wanted} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables of the given reports and, with --to, write what they are made of."""
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("reports", nargs="+", type=Path, help="what --benchmark-json wrote")
+    arguments.add_argument("--to", type=Path, help="the small file")
+    given = arguments.parse_args()
+    summary = pruned([json.loads(path.read_text()) for path in given.reports])
+    for suite in dict.fromkeys(row["suite"] for row in summary["rows"]):
+        print(f"\n{suite}\n\n{table([row for row in summary['rows'] if row['suite'] == suite])}")
+    print("\n" + ", ".join(f"{key} {value}" for key, value in summary["machine"].items()))
+    if given.to is not None:
+        given.to.write_text(json.dumps(summary, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
