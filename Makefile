@@ -75,7 +75,8 @@ bench: $(VENV)/.bench  ## Kernels and conversions as ratios to their limits and 
 	mkdir -p build
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,min,max \
 		--benchmark-json=build/bench.json $(BENCH)
-	$(BIN)/python benchmarks/summary.py build/bench.json $(if $(findstring -k,$(BENCH)),,--to benchmarks/results/kernels.json)
+	$(BIN)/python benchmarks/summary.py build/bench.json \
+		$(if $(findstring -k,$(BENCH)),,--to benchmarks/results/kernels.json --readme benchmarks/README.md)
 
 clean:  ## Remove everything that make made.
 	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

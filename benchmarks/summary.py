@@ -1,6 +1,7 @@
 """Tables and a small file from what pytest-benchmark wrote: ``summary.py FROM.json... [--to TO.json]``.
 
-The large file names the machine, its paths and every round; the small one keeps what a reader can use elsewhere.
+The large file names the machine, its paths and every round; the small one keeps what a reader can use elsewhere. With
+--readme the tables also replace those that stand between ``<!-- measured: SUITE -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,29 +60,40 @@ def versions(*names: str) -> dict[str, str]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| work | held to | ratio | of the rounds | wanted |", "|---|---|---|---|---|"]
+    lines = ["| work | held to | ms | ratio | of the rounds | wanted |", "|---|---|---|---|---|---|"]
     for row in rows:
-        limits = [row["limit"], *row["also"]]
-        ratios = [row["ratio"], *row["also"].values()]
+        limits = " / ".join([row["limit"], *row["also"]])
+        ratios = " / ".join(f"{ratio:.3g}" for ratio in (row["ratio"], *row["also"].values()))
         low, high = row["spread"]
-        wanted = "" if row["wanted"] is None else f"<= {row['wanted']:g}"
+        took = row["limit_ms"]
         lines.append(
-            f"| {row['work']} | {' / '.join(limits)} | {' / '.join(f'{r:.3g}' for r in ratios)} "
-            f"| {low:.3g} to {high:.3g} | {wanted} |"
+            f"| {row['work']} | {limits} | {f'{took:,.0f}' if took >= 10 else f'{took:.2g}'} "
+            f"| {ratios} | {low:.3g} to {high:.3g} | {'' if row['wanted'] is None else row['wanted']} |"
         )
     return "\n".join(lines)
 
 
+def put_into(readme: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks of `name`; a file without them stays as it is."""
+    marks = re.compile(rf"(<!-- measured: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    readme.write_text(marks.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", readme.read_text()))
+
+
 def main() -> None:
-    """Print the tables of the given reports and, with --to, write what they are made of."""
+    """Print the tables of the given reports and put them where they are wanted."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("reports", nargs="+", type=Path, help="what --benchmark-json wrote")
     arguments.add_argument("--to", type=Path, help="the small file")
+    arguments.add_argument("--readme", type=Path, help="a text with marks where the tables belong")
     given = arguments.parse_args()
     summary = pruned([json.loads(path.read_text()) for path in given.reports])
-    for suite in dict.fromkeys(row["suite"] for row in summary["rows"]):
-        print(f"\n{suite}\n\n{table([row for row in summary['rows'] if row['suite'] == suite])}")
-    print("\n" + ", ".join(f"{key} {value}" for key, value in summary["machine"].items()))
+    texts = {"machine": ", ".join(f"{key} {value}" for key, value in summary["machine"].items())}
+    for row in summary["rows"]:
+        texts.setdefault(row["suite"], table([r for r in summary["rows"] if r["suite"] == row["suite"]]))
+    for name, text in texts.items():
+        print(f"\n{name}\n\n{text}")
+        if given.readme is not None:
+            put_into(given.readme, name, text)
     if given.to is not None:
         given.to.write_text(json.dumps(summary, indent=1) + "\n")
 
