@@ -211,25 +211,28 @@ def test_arrays_in_use_never_overlap(steps):
 
 
 def test_threads_share_a_pool(pool):
+    """Threads that change places all the time, so that an unguarded choice of memory would be made twice."""
     wrong = []
     deadline = time.monotonic() + 1
 
     def work(mark: int) -> None:
-        rng = np.random.default_rng(mark)
-        kept = []
         while time.monotonic() < deadline:
-            array = pool.empty(int(rng.integers(1, 4)) * MIB, np.uint8)
-            array[:] = mark
-            kept.append(array)
-            if len(kept) > 3:
-                kept.pop(int(rng.integers(4)))
-            wrong.extend(a for a in kept if not np.all(a[::4096] == mark))
+            arrays = [pool.empty(MIB, np.uint8) for _ in range(2)]
+            for array in arrays:
+                array[0] = mark
+            pool.empty(2 * MIB, np.uint8)[-1] = 0
+            wrong.extend(array for array in arrays if array[0] != mark)
 
     threads = [threading.Thread(target=work, args=(mark,)) for mark in range(1, 7)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert not wrong
     assert pool.used_bytes == 0
 

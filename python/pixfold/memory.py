@@ -118,7 +118,8 @@ class ImagePool:
         waiting = [block for block in self._blocks if not block.in_use]
         fitting = [block for block in waiting if n_bytes <= block.memory.nbytes <= _SLACK * n_bytes]
         if fitting:
-            block = min(fitting, key=lambda b: b.memory.nbytes)
+            # Of equal ones the last that was handed out: it may still be in the caches.
+            block = min(reversed(fitting), key=lambda b: b.memory.nbytes)
             self._blocks.remove(block)
         else:
             capacity = min(-(-n_bytes // _GRAIN) * _GRAIN, self.max_bytes)
