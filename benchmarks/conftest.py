@@ -43,8 +43,8 @@ def versus(benchmark: Any) -> Callable[..., None]:
     """Time an op in turns with others, and record the ratio to the first of them.
 
     ``versus(op, {"memcpy": run}, work="...", wanted=1.15)``. Each round runs the others and then the op, so that all
-    meet the same machine; `ratio` is that of the medians, `spread` the smallest and the largest of the rounds' own
-    ratios. Results are to be checked before.
+    meet the same machine; `ratio` is the median of the rounds' own ratios, `spread` the smallest and the largest.
+    Results are to be checked before.
     """
 
     def run(
@@ -73,18 +73,17 @@ def versus(benchmark: Any) -> Callable[..., None]:
         if benchmark.stats is None:  # --benchmark-disable
             return
         own = list(benchmark.stats.stats.data)
+        ratios = {name: [a / b for a, b in zip(own, times[name], strict=True)] for name in others}
         first, *rest = others
-        ratio, *other_ratios = (statistics.median(own) / statistics.median(times[name]) for name in others)
-        each = [a / b for a, b in zip(own, times[first], strict=True)]
         benchmark.extra_info.update(
             work=work,
             limit=first,
             wanted=wanted,
-            ratio=ratio,
-            spread=[min(each), max(each)],
+            ratio=statistics.median(ratios[first]),
+            spread=[min(ratios[first]), max(ratios[first])],
             op_ms=statistics.median(own) * 1e3,
             limit_ms=statistics.median(times[first]) * 1e3,
-            also=dict(zip(rest, other_ratios, strict=True)),
+            also={name: statistics.median(ratios[name]) for name in rest},
             threads=threads or _core.default_threads(),
             isa=_core.isa(),
         )

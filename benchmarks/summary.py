@@ -11,21 +11,19 @@ import json
 import os
 import platform
 import re
+import statistics
 from pathlib import Path
 from typing import Any
-
-KEPT = ("work", "limit", "ratio", "spread", "wanted", "also", "op_ms", "limit_ms", "threads", "isa")
 
 
 def pruned(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Keep each row's figures, to three digits, and in a few words what they were measured on."""
-    rows = [
-        {"suite": Path(b["fullname"].partition("::")[0]).stem.removeprefix("test_")}
-        | {key: shortened(b["extra_info"][key]) for key in KEPT}
-        for report in reports
-        for b in report["benchmarks"]
-        if "ratio" in b["extra_info"]
-    ]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for report in reports:
+        for b in report["benchmarks"]:
+            if "ratio" in b["extra_info"]:
+                suite = Path(b["fullname"].partition("::")[0]).stem.removeprefix("test_")
+                rows.setdefault(b["fullname"], []).append({"suite": suite} | b["extra_info"])
     cpu = reports[0]["machine_info"].get("cpu", {})
     machine = {
         "cpu": cpu.get("brand_raw", platform.machine()),
@@ -34,7 +32,19 @@ def pruned(reports: list[dict[str, Any]]) -> dict[str, Any]:
         "python": platform.python_version(),
         **versions("numpy", "scipy", "torch", "pydeepmapper", "pyDeepInsight"),
     }
-    return {"command": "make bench", "machine": machine, "rows": rows}
+    return {"machine": machine, "rows": [shortened(of_runs(same)) for same in rows.values()]}
+
+
+def of_runs(same: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row for the same row of several runs: the median of their ratios, and the spread over all of them."""
+    figures = ("ratio", "op_ms", "limit_ms")
+    return (
+        same[0]
+        | {key: statistics.median(row[key] for row in same) for key in figures}
+        | {"spread": [min(row["spread"][0] for row in same), max(row["spread"][1] for row in same)]}
+        | {"also": {name: statistics.median(row["also"][name] for row in same) for name in same[0]["also"]}}
+        | {"runs": len(same)}
+    )
 
 
 def shortened(value: Any) -> Any:
