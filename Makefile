@@ -66,8 +66,21 @@ sanitize: $(VENV)/.dev  ## The C++ tests under AddressSanitizer and UndefinedBeh
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize --target cpp_tests
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize --output-on-failure
 
-bench: $(VENV)/.dev  ## Kernels and conversions as ratios to their limits and to rivals.
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+# The rivals too. BENCH="-k rank" measures a part, BENCH=--tsne all (5 minutes more), RUNS=3 three times over.
+RUNS ?= 1
+BENCH ?=
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet ".[all,dev,bench]"
+	touch $@
+
+bench: $(VENV)/.bench  ## Kernels and conversions as ratios to their limits and to rivals, some 10 minutes.
+	mkdir -p build/bench
+	rm -f build/bench/*.json
+	run=0; while [ $$run -lt $(RUNS) ]; do run=$$((run + 1)); \
+		$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,min,max \
+			--benchmark-json=build/bench/$$run.json $(BENCH) || exit 1; done
+	$(BIN)/python benchmarks/summary.py build/bench/*.json \
+		$(if $(findstring -k,$(BENCH)),,--to benchmarks/results/kernels.json --readme benchmarks/README.md)
 
 clean:  ## Remove everything that make made.
 	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

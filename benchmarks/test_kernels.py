@@ -1,13 +1,12 @@
-"""Every op against what memory allows, and against NumPy and torch, in one process: `make bench`.
+"""Every row of the speed table: an op against what memory allows on the same threads, in one process.
 
-Each test checks the result first, then times the op and its limit in turns, so that both meet the same machine, and
-records the ratio of the medians as ``extra_info["ratio"]``. Nothing here fails for being slow.
+"kernel" rows call the op without the second look at the input that :func:`pixfold.fold` takes when it is given memory
+of the caller's (a refused fold must leave that untouched), and, for sparse input, without the check of the indices;
+"call" rows are what a user calls. Results are checked before they are timed, and nothing fails for being slow.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,141 +17,287 @@ from scipy import sparse
 import pixfold as pf
 from pixfold import _core
 from pixfold.ops import reference
+from pixfold.ops._arrays import samples as read_samples
+from pixfold.ops.fold import fold_into_fresh
 
-N_SAMPLES, N_FEATURES = 6_216, 19_319  # the paper's comparison with DeepInsight
-ROUNDS = 7
-THREADS = 0  # all that the process may use, for kernels and limits alike
+ALL = 0  # as many threads as the process may use
+Versus = Callable[..., None]
 
-
-@pytest.fixture(scope="module")
-def samples() -> np.ndarray:
-    return np.random.default_rng(0).random((N_SAMPLES, N_FEATURES), dtype=np.float32)
-
-
-@pytest.fixture(scope="module")
-def normalizer(samples: np.ndarray) -> pf.Normalizer:
-    return pf.Normalizer("log1p-minmax").fit(samples)
+threads_of_rows = pytest.mark.parametrize("threads", [ALL, 1], ids=["all", "one"])
+arrangements = pytest.mark.parametrize("arrangement", ["natural", "shuffled"])
 
 
-def against(benchmark: Any, op: Callable[[], object], limit: Callable[[], object], name: str) -> None:
-    """Time `op` under pytest-benchmark, then op and limit in turns for their ratio."""
-    op(), limit()
-    times: dict[str, list[float]] = {"op": [], "limit": []}
-    for _ in range(ROUNDS):
-        for key, run in (("op", op), ("limit", limit)):
-            started = time.perf_counter()
-            run()
-            times[key].append(time.perf_counter() - started)
-    ratio = statistics.median(times["op"]) / statistics.median(times["limit"])
-    benchmark.extra_info.update(limit=name, ratio=round(ratio, 2), isa=_core.isa(), threads=_core.default_threads())
-    benchmark.pedantic(op, rounds=3)
-    print(f"\n{benchmark.name}: {ratio:.2f} x {name} ({statistics.median(times['op']) * 1e3:.1f} ms)")
+def words(*parts: str, threads: int = ALL) -> str:
+    return ", ".join([*parts, "one thread"] if threads == 1 else parts)
 
 
-def head_is_right(images: np.ndarray, samples: Any, layout: pf.Layout, normalizer: pf.Normalizer | None) -> None:
-    expected = reference.fold(samples[:3], layout, normalizer)
-    np.testing.assert_allclose(images[:3], expected, rtol=0, atol=1e-6)
+def bar(ratio: float, threads: int) -> float | None:
+    """The speed table's bars are for all threads; rows of one thread show how the ops scale."""
+    return ratio if threads == ALL else None
 
 
-@pytest.mark.parametrize("arrangement", ["natural", "shuffled"])
-def test_fold_dense(benchmark: Any, samples: np.ndarray, normalizer: pf.Normalizer, arrangement: str) -> None:
-    layout = getattr(pf.Layout, arrangement)(N_FEATURES)
-    out = np.empty((N_SAMPLES, *layout.shape), dtype=np.float32)
-    kernel = (layout.slot_feature, layout.slot_pixel, layout.n_pixels)
-    parameters = normalizer.slot_parameters(layout, in_double=False)
+def head_is_right(images: np.ndarray, x: Any, layout: pf.Layout, normalizer: pf.Normalizer | None) -> None:
+    expected = reference.fold(x[:3], layout, normalizer)
+    # Half a step of the output's type, and 1e-6 for the arithmetic in float.
+    step = np.finfo(images.dtype).eps / 2
+    np.testing.assert_allclose(images[:3], expected, rtol=step, atol=1e-6)
+    tail = reference.fold(x[-2:], layout, normalizer)
+    np.testing.assert_allclose(images[-2:], tail, rtol=step, atol=1e-6)
+
+
+def copy_of(x: np.ndarray, threads: int) -> Callable[[], object]:
+    other = np.empty_like(x)
+    return lambda: _core.copy_bytes(other, x, threads)
+
+
+def fills_of(out: np.ndarray, threads: int) -> dict[str, Callable[[], object]]:
+    """memset to 1, and to 0: some processors write zeros several times as fast as any other value."""
+    other = np.empty_like(out)
+    return {
+        "memset": lambda: _core.fill_bytes(other, threads, 1),
+        "memset to 0": lambda: _core.fill_bytes(other, threads, 0),
+    }
+
+
+@threads_of_rows
+@arrangements
+def test_fold_dense_kernel(
+    versus: Versus, samples: np.ndarray, normalizer: pf.Normalizer, arrangement: str, threads: int
+) -> None:
+    layout = getattr(pf.Layout, arrangement)(samples.shape[1])
+    out = np.empty((len(samples), *layout.shape), dtype=np.float32)
+    given = None if threads == ALL else threads
 
     def op() -> object:
-        return _core.fold_dense(samples, False, *kernel, parameters, None, out, False, THREADS)
+        return fold_into_fresh(samples, layout, normalizer, dtype="float32", out=out, threads=given)
 
     op()
     head_is_right(out, samples, layout, normalizer)
-    other = np.empty_like(samples)
-    against(benchmark, op, lambda: _core.copy_bytes(other, samples, THREADS), "memcpy")
+    versus(
+        op,
+        {"memcpy": copy_of(samples, threads)},
+        work=words("fold float32", "log1p-minmax", arrangement, "kernel", threads=threads),
+        wanted=bar({"natural": 1.15, "shuffled": 2.0}[arrangement], threads),
+        threads=threads,
+    )
 
 
-def test_fold_wide_shuffled(benchmark: Any) -> None:
-    x = np.random.default_rng(0).random((120, 1_000_000), dtype=np.float32)
-    layout = pf.Layout.shuffled(x.shape[1])
-    out, other = np.empty((len(x), *layout.shape), dtype=np.float32), np.empty_like(x)
-    pf.fold(x, layout, out=out)
-    head_is_right(out, x, layout, None)
-    against(benchmark, lambda: pf.fold(x, layout, out=out), lambda: _core.copy_bytes(other, x, THREADS), "memcpy")
+@pytest.mark.parametrize("memory", ["reused array", "ImagePool", "new memory"])
+@arrangements
+def test_fold_dense_call(
+    versus: Versus, samples: np.ndarray, normalizer: pf.Normalizer, arrangement: str, memory: str
+) -> None:
+    layout = getattr(pf.Layout, arrangement)(samples.shape[1])
+    shape = (len(samples), *layout.shape)
+    out = {"reused array": lambda: np.empty(shape, np.float32), "ImagePool": pf.ImagePool, "new memory": lambda: None}
+    given = out[memory]()
+    head_is_right(pf.fold(samples, layout, normalizer, out=given), samples, layout, normalizer)
+    versus(
+        lambda: pf.fold(samples, layout, normalizer, out=given),
+        {"memcpy": copy_of(samples, ALL)},
+        work=words("fold float32", "log1p-minmax", arrangement, "call", memory),
+    )
 
 
-def test_fold_csr(benchmark: Any) -> None:
-    x = sparse.random(2_000, N_FEATURES, density=0.05, format="csr", dtype=np.float32, random_state=0)
-    layout = pf.Layout.natural(N_FEATURES)
-    normalizer = pf.Normalizer("log1p").fit(x)
-    out = np.empty((x.shape[0], *layout.shape), dtype=np.float32)
-    pf.fold(x, layout, normalizer, out=out)
-    head_is_right(out, x, layout, normalizer)
-    kernel = (layout.slot_of_feature, layout.slot_feature, layout.slot_pixel, layout.n_pixels)
+@threads_of_rows
+@arrangements
+def test_fold_dense_without_normaliser(versus: Versus, samples: np.ndarray, arrangement: str, threads: int) -> None:
+    layout = getattr(pf.Layout, arrangement)(samples.shape[1])
+    out = np.empty((len(samples), *layout.shape), dtype=np.float32)
+    given = None if threads == ALL else threads
+    pf.fold(samples, layout, out=out)
+    head_is_right(out, samples, layout, None)
+    versus(
+        lambda: pf.fold(samples, layout, out=out, threads=given),
+        {"memcpy": copy_of(samples, threads)},
+        work=words("fold float32", "no normaliser", arrangement, "call", threads=threads),
+        threads=threads,
+    )
+
+
+@pytest.fixture(scope="module")
+def wide() -> np.ndarray:
+    return np.random.default_rng(0).random((120, 1_000_000), dtype=np.float32)
+
+
+@pytest.mark.parametrize("normalised", [False, True], ids=["none", "log1p-minmax"])
+def test_fold_wide_shuffled(versus: Versus, wide: np.ndarray, normalised: bool) -> None:
+    layout = pf.Layout.shuffled(wide.shape[1])
+    normalizer = pf.Normalizer("log1p-minmax").fit(wide) if normalised else None
+    out = np.empty((len(wide), *layout.shape), dtype=np.float32)
+
+    def op() -> object:
+        return fold_into_fresh(wide, layout, normalizer, dtype="float32", out=out, threads=None)
+
+    op()
+    head_is_right(out, wide, layout, normalizer)
+    versus(
+        op,
+        {"memcpy": copy_of(wide, ALL)},
+        work=words("fold float32 of 120 x 10^6", "log1p-minmax" if normalised else "no normaliser", "shuffled, kernel"),
+        wanted=4.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def csr(samples: np.ndarray) -> sparse.csr_matrix:
+    """5 % of the samples' values, whole numbers as counts are."""
+    stored = [np.flatnonzero(row < 0.05).astype(np.int32) for row in samples]
+    starts = np.concatenate([[0], np.cumsum([len(s) for s in stored])]).astype(np.int32)
+    values = np.random.default_rng(1).geometric(0.3, size=starts[-1]).astype(np.float32)
+    return sparse.csr_matrix((values, np.concatenate(stored), starts), shape=samples.shape)
+
+
+@threads_of_rows
+@arrangements
+@pytest.mark.parametrize("preset", ["log1p", "log1p-zscore"])
+def test_fold_csr_kernel(versus: Versus, csr: sparse.csr_matrix, preset: str, arrangement: str, threads: int) -> None:
+    layout = getattr(pf.Layout, arrangement)(csr.shape[1])
+    normalizer = pf.Normalizer(preset).fit(csr)
+    out = np.empty((csr.shape[0], *layout.shape), dtype=np.float32)
+    rows = read_samples("fold", csr).rows
     parameters = normalizer.slot_parameters(layout, in_double=False)
-    starts = x.indptr.astype(np.int64)
-    against(
-        benchmark,
-        lambda: _core.fold_csr(x.data, False, x.indices, starts, *kernel, parameters, None, out, False, THREADS),
-        lambda: _core.fill_bytes(out, THREADS),
-        "memset",
+
+    def op() -> object:
+        return _core.fold_csr(rows, layout.slots, parameters, None, out, False, threads)
+
+    op()
+    head_is_right(out, csr, layout, normalizer)
+    versus(
+        op,
+        fills_of(out, threads),
+        work=words("fold CSR 5 % -> float32", preset, arrangement, "kernel", threads=threads),
+        wanted=bar(1.3, threads),
+        threads=threads,
     )
 
 
-def test_column_stats(benchmark: Any, samples: np.ndarray) -> None:
-    np.testing.assert_allclose(pf.column_stats(samples).mean, samples.mean(axis=0, dtype=np.float64), rtol=1e-9)
-    against(
-        benchmark, lambda: pf.column_stats(samples), lambda: _core.read_bytes(samples, THREADS), "reading the bytes"
+@arrangements
+def test_fold_csr_call(versus: Versus, csr: sparse.csr_matrix, arrangement: str) -> None:
+    layout = getattr(pf.Layout, arrangement)(csr.shape[1])
+    normalizer = pf.Normalizer("log1p").fit(csr)
+    pool = pf.ImagePool()
+    out = pf.fold(csr, layout, normalizer, out=pool)
+    head_is_right(out, csr, layout, normalizer)
+    limits = fills_of(out, ALL)
+    del out
+    versus(
+        lambda: pf.fold(csr, layout, normalizer, out=pool),
+        limits,
+        work=words("fold CSR 5 % -> float32", "log1p", arrangement, "call", "ImagePool"),
     )
 
 
-def test_aggregate(benchmark: Any) -> None:
+@threads_of_rows
+@arrangements
+def test_fold_genotypes(versus: Versus, arrangement: str, threads: int) -> None:
+    if not hasattr(pf, "PackedGenotypes"):
+        pytest.skip("this build has no packed genotypes")
+    n_samples, n_features = 250, 1_000_000
+    packed = np.random.default_rng(0).integers(0, 256, (n_samples, n_features // 4), dtype=np.uint8)
+    genotypes = pf.PackedGenotypes(packed, n_features)
+    layout = getattr(pf.Layout, arrangement)(n_features)
+    normalizer = pf.Normalizer("genotype").fit(genotypes)
+    out = np.empty((n_samples, *layout.shape), dtype=np.float16)
+    given = None if threads == ALL else threads
+
+    def op() -> object:
+        return fold_into_fresh(genotypes, layout, normalizer, dtype="float16", out=out, threads=given)
+
+    op()
+    dense = genotypes.toarray()
+    head_is_right(out, dense, layout, normalizer)
+    versus(
+        op,
+        fills_of(out, threads),
+        work=words("fold 2-bit genotypes of 250 x 10^6 -> float16", arrangement, "kernel", threads=threads),
+        wanted=bar(1.5, threads),
+        threads=threads,
+    )
+
+
+@threads_of_rows
+@pytest.mark.parametrize("log", [False, True], ids=["identity", "log1p"])
+def test_column_stats(versus: Versus, samples: np.ndarray, log: bool, threads: int) -> None:
+    given = None if threads == ALL else threads
+    found = pf.column_stats(samples, log=log, threads=given)
+    some = slice(0, None, 997)
+    values = samples[:, some].astype(np.float64)
+    values = np.log1p(values) if log else values
+    np.testing.assert_allclose(found.mean[some], values.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.m2[some], values.var(axis=0) * len(values), rtol=1e-6)
+    np.testing.assert_array_equal(found.zeros[some], (samples[:, some] == 0).sum(axis=0))
+    versus(
+        lambda: pf.column_stats(samples, log=log, threads=given),
+        {"read": lambda: _core.read_bytes(samples, threads)},
+        work=words("column_stats float32", "log1p" if log else "no logarithm", "call", threads=threads),
+        wanted=bar(1.3, threads),
+        threads=threads,
+    )
+
+
+@threads_of_rows
+@pytest.mark.parametrize("n_samples", [64, 256])
+def test_aggregate(versus: Versus, n_samples: int, threads: int) -> None:
     layout = pf.Layout.natural(1_000_000)
-    attributions = np.random.default_rng(0).standard_normal((64, *layout.shape), dtype=np.float32)
-    labels = np.arange(64) % 10
+    attributions = np.random.default_rng(0).standard_normal((n_samples, *layout.shape), dtype=np.float32)
+    labels = np.arange(n_samples) % 10
+    given = None if threads == ALL else threads
     accumulator = pf.AttributionAccumulator(layout, 10)
-    accumulator.update(attributions, labels)
-    expected = attributions[labels == 3].astype(np.float64).mean(axis=0).ravel()
-    np.testing.assert_allclose(accumulator.result().mean[3], expected, rtol=1e-9, atol=1e-12)
-    against(
-        benchmark,
-        lambda: accumulator.update(attributions, labels),
-        lambda: _core.read_bytes(attributions, THREADS),
-        "reading the bytes",
+    accumulator.update(attributions, labels, threads=given)
+    # What has to move besides the attributions: mean, M2 and mean absolute value of each class, read and written.
+    state = np.zeros((2, 10, 3, layout.n_pixels))
+    some = attributions.reshape(n_samples, -1)[labels == 3, ::997].astype(np.float64)
+    found = accumulator.result()
+    np.testing.assert_allclose(found.mean[3, ::997], some.mean(axis=0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.mean_abs[3, ::997], abs(some).mean(axis=0), rtol=1e-9)
+    versus(
+        lambda: accumulator.update(attributions, labels, threads=given),
+        {
+            "read": lambda: _core.read_bytes(attributions, threads),
+            "read, and the state copied": lambda: (
+                _core.read_bytes(attributions, threads),
+                _core.copy_bytes(state[0], state[1], threads),
+            ),
+        },
+        work=words(f"aggregate {n_samples} x 10^6 float32, 10 classes", "call", threads=threads),
+        wanted=bar(1.3, threads),
+        threads=threads,
     )
 
 
-def test_rank(benchmark: Any) -> None:
+@pytest.mark.parametrize("op", ["rank", "top_k"])
+@pytest.mark.parametrize("values", ["uniform", "normal", "1,000 values"])
+def test_rank(versus: Versus, values: str, op: str) -> None:
     from scipy.stats import rankdata
 
-    importance = np.random.default_rng(0).random(1_000_000)
+    rng = np.random.default_rng(0)
+    draw = {
+        "uniform": rng.random,
+        "normal": rng.standard_normal,
+        "1,000 values": lambda n: rng.integers(0, 1_000, n) / 7,
+    }
+    importance = draw[values](1_000_000)
     np.testing.assert_array_equal(pf.rank(importance), rankdata(-importance))
-    against(benchmark, lambda: pf.rank(importance), lambda: rankdata(-importance), "scipy.stats.rankdata")
+    # Ties that would straddle the cut are left out whole.
+    expected = np.flatnonzero(rankdata(-importance, "max") <= 5_000)
+    np.testing.assert_array_equal(np.sort(pf.top_k(importance, 5_000)), expected)
+    run = {"rank": lambda: pf.rank(importance), "top_k": lambda: pf.top_k(importance, 5_000)}[op]
+    versus(
+        run,
+        {"scipy.stats.rankdata": lambda: rankdata(importance)},
+        work=words({"rank": "rank", "top_k": "top_k 5,000"}[op] + " of 10^6 float64", values, "call"),
+        wanted=0.2,
+    )
 
 
-def test_conversion_against_numpy(benchmark: Any, samples: np.ndarray, normalizer: pf.Normalizer) -> None:
-    """The same images from NumPy's own operations, fresh memory on both sides."""
-    layout = pf.Layout.natural(N_FEATURES)
-    p = normalizer.parameters()
-    shift, scale = p.shift.astype(np.float32), p.scale.astype(np.float32)
-
-    def rival() -> np.ndarray:
-        images = np.zeros((N_SAMPLES, layout.n_pixels), dtype=np.float32)
-        images[:, :N_FEATURES] = np.clip((np.log1p(samples) - shift) * scale, 0, 1)
-        return images.reshape(N_SAMPLES, *layout.shape)
-
-    np.testing.assert_allclose(pf.fold(samples[:50], layout, normalizer), rival()[:50], atol=1e-6)
-    against(benchmark, lambda: pf.fold(samples, layout, normalizer), rival, "NumPy")
-
-
-def test_conversion_against_torch(benchmark: Any, samples: np.ndarray, normalizer: pf.Normalizer) -> None:
-    torch = pytest.importorskip("torch")
-    layout = pf.Layout.natural(N_FEATURES)
-    p = normalizer.parameters()
-    x = torch.from_numpy(samples)
-    shift, scale = torch.from_numpy(p.shift).float(), torch.from_numpy(p.scale).float()
-
-    def rival() -> Any:
-        y = ((torch.log1p(x) - shift) * scale).clamp(0, 1)
-        return torch.nn.functional.pad(y, (0, layout.n_pixels - N_FEATURES)).view(N_SAMPLES, *layout.shape)
-
-    np.testing.assert_allclose(pf.fold(samples[:50], layout, normalizer), rival()[:50].numpy(), atol=1e-6)
-    against(benchmark, lambda: pf.fold(samples, layout, normalizer), rival, "torch eager")
+@arrangements
+def test_unfold(versus: Versus, samples: np.ndarray, arrangement: str) -> None:
+    layout = getattr(pf.Layout, arrangement)(samples.shape[1])
+    images = pf.fold(samples, layout)
+    np.testing.assert_array_equal(pf.unfold(images, layout), samples)
+    versus(
+        lambda: pf.unfold(images, layout),
+        {"memcpy": copy_of(samples, ALL)},
+        work=words("unfold float32", arrangement, "call", "new memory"),
+    )

@@ -39,6 +39,20 @@ def dense(source):
     return X.toarray() if source.is_sparse else X
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_large_batches_use_memory_again_but_never_that_of_a_batch_in_use(dtype):
+    X = np.random.default_rng(0).random((12, 300_000), dtype=np.float32)
+    layout = Layout.natural(X.shape[1])
+    expected = fold(torch.from_numpy(X), layout, dtype=dtype)
+    batches = FoldLoader(ArraySource(X), layout, batch_size=2, dtype=dtype)
+    kept = [images for images, _, _ in batches]
+    assert torch.equal(torch.cat(kept), expected)
+    assert len({images.data_ptr() for images in kept}) == len(kept)
+    del kept
+    # The next batch is made while the last one is still at hand: two take turns.
+    assert len({images.data_ptr() for images, _, _ in batches}) < len(batches)
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 7, 23, 64])
 def test_every_sample_comes_once_with_its_image_and_label(source, shuffle, batch_size):

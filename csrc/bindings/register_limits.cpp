@@ -26,12 +26,12 @@ void copy(py::array to, const py::array& from, int threads) {
     copy_bytes(out, in, n, used);
 }
 
-void fill(py::array to, int threads) {
+void fill(py::array to, int threads, int value) {
     const std::int64_t n = bytes_of("fill_bytes", "to", to);
     void* out = to.mutable_data();
     const int used = threads_for(threads, n);
     py::gil_scoped_release release;
-    fill_bytes(out, n, used);
+    fill_bytes(out, value, n, used);
 }
 
 std::uint64_t read(const py::array& from, int threads) {
@@ -47,8 +47,8 @@ std::uint64_t read(const py::array& from, int threads) {
 void register_limits(py::module_& module) {
     module.def("copy_bytes", &copy, py::arg("to"), py::arg("from_"), py::arg("threads"),
                "memcpy on the kernels' threads: the limit of fold.");
-    module.def("fill_bytes", &fill, py::arg("to"), py::arg("threads"),
-               "memset to 0 on the kernels' threads: the limit of sparse input.");
+    module.def("fill_bytes", &fill, py::arg("to"), py::arg("threads"), py::arg("value") = 1,
+               "memset of every byte to `value` on the kernels' threads: the limit of sparse and packed input.");
     module.def("read_bytes", &read, py::arg("from_"), py::arg("threads"),
                "Sum of all 8-byte words on the kernels' threads: the limit of statistics.");
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pixfold.estimator import DeepMapperClassifier as DeepMapperClassifier
     from pixfold.layout import Layout as Layout
     from pixfold.loader import FoldLoader as FoldLoader
+    from pixfold.memory import ImagePool as ImagePool
     from pixfold.normalize import Normalizer as Normalizer
     from pixfold.ops.aggregate import AttributionAccumulator as AttributionAccumulator
     from pixfold.ops.column_stats import column_stats as column_stats
@@ -31,6 +32,7 @@ _HOMES = {
     "DeepMapperAutoencoder": "pixfold.estimator",
     "DeepMapperClassifier": "pixfold.estimator",
     "FoldLoader": "pixfold.loader",
+    "ImagePool": "pixfold.memory",
     "InputError": "pixfold.errors",
     "Layout": "pixfold.layout",
     "Normalizer": "pixfold.normalize",

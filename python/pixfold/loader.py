@@ -14,7 +14,9 @@ from torch import Tensor
 from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.layout import Layout
+from pixfold.memory import ImagePool
 from pixfold.normalize import Normalizer
+from pixfold.ops._arrays import to_torch
 from pixfold.ops.fold import fold_into_fresh
 from pixfold.sources.array import ArraySource
 from pixfold.sources.base import Source
@@ -97,6 +99,7 @@ class FoldLoader:
         self.dtype, self.device, self.threads = dtype, torch.device(device), threads
         self.check_finite = check_finite
         self._epoch = 0
+        self._pool = ImagePool()
 
     @property
     def n_samples(self) -> int:
@@ -123,8 +126,9 @@ class FoldLoader:
         samples = self.source.read(rows)
         if self.check_finite:
             self._refuse_infinite(samples)
-        n = len(positions)
-        out = torch.empty((n, *self.layout.shape), dtype=getattr(torch, self.dtype))
+        shape = (len(positions), *self.layout.shape)
+        bfloat16 = self.dtype == "bfloat16"
+        out = to_torch(self._pool.empty(shape, "uint16" if bfloat16 else self.dtype), bfloat16)
         fold_into_fresh(samples, self.layout, self.normalizer, dtype=self.dtype, out=out, threads=self.threads)
         labels = None if self.labels is None else torch.from_numpy(self.labels[positions]).to(self.device)
         return out.to(self.device), labels, torch.from_numpy(positions)

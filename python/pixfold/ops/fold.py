@@ -8,6 +8,7 @@ import numpy as np
 
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
+from pixfold.memory import ImagePool
 from pixfold.ops._arrays import Array, Csr, Dense, is_torch, samples, threads_argument, to_torch
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def fold(
         A fitted normaliser. Without one, values are moved and converted, missing values (NaN) included.
     dtype : {"float32", "float16", "bfloat16"}
         Element type of the images; torch dtypes are understood too. bfloat16 for NumPy input needs ml_dtypes.
-    out : array (n_samples, channels, height, width), optional
-        Images are written here: C-contiguous, of `dtype`, not overlapping `X`. On an error it is untouched.
+    out : array (n_samples, channels, height, width) or ImagePool, optional
+        An array: images are written here; C-contiguous, of `dtype`, not overlapping `X`; on an error it is untouched.
+        An :class:`~pixfold.ImagePool`: the images' memory comes from it and goes back to it when they are gone.
     threads : int, optional
         Default: OMP_NUM_THREADS and the process's CPU affinity decide.
 
@@ -62,7 +64,8 @@ def fold(
         `X` is on a device for which this build has no kernels.
     """
     # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
-    return _fold(X, layout, normalizer, dtype, out, threads, check_first=out is not None)
+    given = out is not None and not isinstance(out, ImagePool)
+    return _fold(X, layout, normalizer, dtype, out, threads, check_first=given)
 
 
 def fold_into_fresh(
@@ -131,12 +134,14 @@ def _numpy_name(dtype: Any) -> str:
 
 def _output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
     """Memory for the kernel (uint16 bits for bfloat16) and the same memory as the caller will see it."""
-    if out is not None:
+    if out is not None and not isinstance(out, ImagePool):
         return _given_output(x, shape, name, out), out
+    # NumPy's memory for tensors too: it asks for huge pages, which torch.empty does not.
+    new = np.empty if out is None else out.empty
     if name != "bfloat16":
-        images: Array = np.empty(shape, dtype=name)
+        images: Array = new(shape, dtype=name)
         return images, to_torch(images) if x.torch else images
-    bits: Array = np.empty(shape, dtype=np.uint16)
+    bits: Array = new(shape, dtype=np.uint16)
     if x.torch:
         return bits, to_torch(bits, bfloat16=True)
     try:
@@ -158,7 +163,7 @@ def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -
         usable = bool(out.flags.c_contiguous and out.flags.writeable and out.dtype.isnative)
         memory = out.view(np.uint16) if usable and found == "bfloat16" else out
     else:
-        raise TypeError(f"fold: out must be a NumPy array or a torch tensor, got {type(out).__name__}")
+        raise TypeError(f"fold: out must be a NumPy array, a torch tensor or an ImagePool, got {type(out).__name__}")
     if found != name or tuple(out.shape) != shape or not usable or memory is None:
         state = "" if usable else ", not C-contiguous writeable CPU memory in native byte order"
         raise InputError(
