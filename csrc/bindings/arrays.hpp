@@ -5,6 +5,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
+#include <limits>
 #include <string>
 
 #include "pixfold/views.hpp"
@@ -21,13 +23,24 @@ std::string describe(const py::array& array);
 // The element type of an array; bfloat16 travels as uint16 bits with `bfloat16` set.
 DType dtype_of(const char* op, const char* argument, const py::array& array, bool bfloat16 = false);
 
-// A C-contiguous array of T with exactly `size` elements.
+// a * b, or -1, which is no array's size, where one is negative or 64 bits do not hold the product.
+inline std::int64_t product(std::int64_t a, std::int64_t b) {
+    const bool held = a >= 0 && b >= 0 && (b == 0 || a <= std::numeric_limits<std::int64_t>::max() / b);
+    return held ? a * b : -1;
+}
+
+inline bool is_aligned(const py::array& array, std::size_t alignment) {
+    return reinterpret_cast<std::uintptr_t>(array.data()) % alignment == 0;
+}
+
+// A C-contiguous and aligned array of T with exactly `size` elements.
 template <class T>
 const T* vector_of(const char* op, const char* argument, const py::array& array, std::int64_t size) {
-    if (!py::isinstance<py::array_t<T>>(array) || (array.flags() & py::array::c_style) == 0 || array.size() != size) {
+    if (!py::isinstance<py::array_t<T>>(array) || (array.flags() & py::array::c_style) == 0 || array.size() != size ||
+        !is_aligned(array, alignof(T))) {
         refuse(op, argument,
-               "a C-contiguous " + std::string(py::str(py::dtype::of<T>())) + " array of " + std::to_string(size) +
-                   " elements",
+               "a C-contiguous and aligned " + std::string(py::str(py::dtype::of<T>())) + " array of " +
+                   std::to_string(size) + " elements",
                describe(array));
     }
     return static_cast<const T*>(array.data());

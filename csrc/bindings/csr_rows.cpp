@@ -50,8 +50,9 @@ CsrRows::CsrRows(const char* op, py::array values, bool bfloat16, py::array indi
     : values_(std::move(values)), indices_(std::move(indices)), row_start_(std::move(row_start)) {
     const DType dtype = dtype_of(op, "X.data", values_, bfloat16);
     const std::int64_t nnz = values_.size();
-    if (values_.ndim() != 1 || (values_.flags() & py::array::c_style) == 0) {
-        refuse(op, "X.data", "one-dimensional and contiguous", describe(values_));
+    if (values_.ndim() != 1 || (values_.flags() & py::array::c_style) == 0 ||
+        !is_aligned(values_, static_cast<std::size_t>(values_.itemsize()))) {
+        refuse(op, "X.data", "one-dimensional, contiguous and aligned", describe(values_));
     }
     const bool wide = py::isinstance<py::array_t<std::int64_t>>(indices_);
     const void* index_data = wide ? static_cast<const void*>(vector_of<std::int64_t>(op, "X.indices", indices_, nnz))

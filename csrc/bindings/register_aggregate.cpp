@@ -13,8 +13,8 @@ void aggregate(const py::array& attributions, bool bfloat16, const py::array& la
     const DType dtype = dtype_of(op, "attributions", attributions, bfloat16);
     const bool is_float = dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16;
     if (attributions.ndim() != 3 || (attributions.flags() & py::array::c_style) == 0 || !is_float ||
-        attributions.shape(1) < 1) {
-        refuse(op, "attributions", "a C-contiguous float array (n_samples, n_channels, n_pixels)",
+        attributions.shape(1) < 1 || !is_aligned(attributions, static_cast<std::size_t>(attributions.itemsize()))) {
+        refuse(op, "attributions", "a C-contiguous and aligned float array (n_samples, n_channels, n_pixels)",
                describe(attributions));
     }
     const std::int64_t n_samples = attributions.shape(0);
@@ -27,16 +27,29 @@ void aggregate(const py::array& attributions, bool bfloat16, const py::array& la
                    std::to_string(label[b]) + " at position " + std::to_string(b));
         }
     }
-    const std::int64_t size = n_classes * n_pixels;
+    const bool* kept = vector_of<bool>(op, "keep", keep, n_samples);
+    const auto* kept_bytes = reinterpret_cast<const unsigned char*>(kept);
+    for (std::int64_t b = 0; b < n_samples; ++b) {  // memory that was only called bool may hold anything
+        if (kept_bytes[b] > 1) {
+            refuse(op, "keep", "True or False", "byte " + std::to_string(kept_bytes[b]));
+        }
+    }
+    std::int64_t* counts = output_of<std::int64_t>(op, "count", count, n_classes);
+    for (std::int64_t k = 0; k < n_classes; ++k) {
+        if (counts[k] < 0 || counts[k] > std::numeric_limits<std::int64_t>::max() - n_samples) {
+            refuse(op, "count", "a number of samples", std::to_string(counts[k]));
+        }
+    }
+    const std::int64_t size = product(n_classes, n_pixels);
     const AggregateArguments arguments{attributions.data(),
                                        dtype,
                                        n_samples,
                                        attributions.shape(1),
                                        n_pixels,
                                        label,
-                                       vector_of<bool>(op, "keep", keep, n_samples),
+                                       kept,
                                        n_classes,
-                                       output_of<std::int64_t>(op, "count", count, n_classes),
+                                       counts,
                                        output_of<double>(op, "mean", mean, size),
                                        output_of<double>(op, "m2", m2, size),
                                        output_of<double>(op, "mean_abs", mean_abs, size)};

@@ -23,14 +23,15 @@ void check_features(std::int64_t n_features, const Slots& layout) {
 
 FoldOutput images_of(py::array& out, bool bfloat16, std::int64_t n_samples, std::int64_t n_pixels) {
     const DType dtype = dtype_of(op, "out", out, bfloat16);
-    const std::int64_t size = n_samples * n_pixels;
+    const std::int64_t size = product(n_samples, n_pixels);
     switch (dtype) {
         case DType::f32:
             return {output_of<float>(op, "out", out, size), dtype};
         case DType::f16:
         case DType::bf16:
-            if (out.size() != size || (out.flags() & py::array::c_style) == 0 || !out.writeable()) {
-                refuse(op, "out", "C-contiguous and writeable with " + std::to_string(size) + " elements",
+            if (out.size() != size || (out.flags() & py::array::c_style) == 0 || !out.writeable() ||
+                !is_aligned(out, 2)) {
+                refuse(op, "out", "C-contiguous, aligned and writeable with " + std::to_string(size) + " elements",
                        describe(out));
             }
             return {out.mutable_data(), dtype};

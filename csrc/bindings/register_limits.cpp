@@ -8,8 +8,9 @@ namespace {
 
 std::int64_t bytes_of(const char* op, const char* argument, const py::array& array) {
     const bool aligned = reinterpret_cast<std::uintptr_t>(array.data()) % 8 == 0;
-    if ((array.flags() & py::array::c_style) == 0 || !aligned) {
-        refuse(op, argument, "C-contiguous and aligned to 8 bytes", describe(array));
+    const bool references = py::cast<bool>(array.dtype().attr("hasobject"));  // which cannot be copied as bytes
+    if ((array.flags() & py::array::c_style) == 0 || !aligned || references) {
+        refuse(op, argument, "C-contiguous, aligned to 8 bytes and free of objects", describe(array));
     }
     return array.nbytes();
 }

@@ -11,15 +11,17 @@ void unfold(const py::array& images, const Slots& layout, py::array out, int thr
     constexpr const char* op = "unfold";
     const std::int64_t size = images.itemsize();
     if (images.ndim() != 2 || (images.flags() & py::array::c_style) == 0 ||
-        (size != 1 && size != 2 && size != 4 && size != 8) || images.dtype().kind() == 'O' ||
-        images.shape(1) != layout.view().n_pixels) {
-        refuse(op, "images", "C-contiguous numbers, (n_samples, " + std::to_string(layout.view().n_pixels) + ")",
+        (size != 1 && size != 2 && size != 4 && size != 8) || !is_aligned(images, static_cast<std::size_t>(size)) ||
+        py::cast<bool>(images.dtype().attr("hasobject")) || images.shape(1) != layout.view().n_pixels) {
+        refuse(op, "images",
+               "C-contiguous and aligned numbers, (n_samples, " + std::to_string(layout.view().n_pixels) + ")",
                describe(images));
     }
     const std::int64_t n_features = layout.n_features();
     if (!out.dtype().equal(images.dtype()) || out.ndim() != 2 || out.shape(0) != images.shape(0) ||
-        out.shape(1) != n_features || (out.flags() & py::array::c_style) == 0 || !out.writeable()) {
-        refuse(op, "out", "a C-contiguous writeable array of the images' dtype, (n_samples, n_features)",
+        out.shape(1) != n_features || (out.flags() & py::array::c_style) == 0 || !out.writeable() ||
+        !is_aligned(out, static_cast<std::size_t>(size))) {
+        refuse(op, "out", "a C-contiguous, aligned and writeable array of the images' dtype, (n_samples, n_features)",
                describe(out));
     }
     const UnfoldArguments arguments{images.data(),

@@ -50,7 +50,7 @@ const Kernels* find(const std::string& name) {
         }
         names += names.empty() ? table->isa : std::string(", ") + table->isa;
     }
-    throw std::invalid_argument("PIXFOLD_ISA: this machine and build run " + names + "; '" + name + "' was asked for");
+    throw std::invalid_argument("PIXFOLD_ISA: must be one of " + names + " on this machine, got '" + name + "'");
 }
 
 std::atomic<const Kernels*> current{nullptr};

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
+from pixfold.layout import Layout
 
 Array = NDArray[Any]
 
@@ -81,10 +82,7 @@ def array(op: str, argument: str, x: Any) -> Dense:
     """Read `x` as a dense array of numbers, without a copy where NumPy can view it."""
     if is_torch(x):
         return _from_torch(op, argument, x)
-    try:
-        values = np.asarray(x)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{op}: {argument} must be an array of numbers, got {type(x).__name__} ({error})") from error
+    values = as_array(op, argument, x)
     # ml_dtypes gives NumPy its bfloat16; it is the torch and JAX type, and not NumPy's own.
     if values.dtype.name == "bfloat16":
         return Dense(values.view(np.uint16), bfloat16=True)
@@ -93,6 +91,14 @@ def array(op: str, argument: str, x: Any) -> Dense:
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     return Dense(values)
+
+
+def as_array(op: str, argument: str, x: Any) -> Array:
+    """NumPy's view of `x`, or one error that names the argument."""
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{op}: {argument} must be an array of numbers, got {type(x).__name__} ({error})") from error
 
 
 def _from_torch(op: str, argument: str, x: Any) -> Dense:
@@ -139,39 +145,58 @@ def _from_scipy(op: str, x: Any) -> Csr:
         raise TypeError(f"{op}: X must be of a float16/32/64, bool or integer dtype, got {csr.data.dtype}")
     found = _checked(op, csr)
     if not found.rows.canonical:
-        # SciPy's own meaning of unsorted and repeated entries; its cached flags can be stale, so it is made to look.
-        csr = csr.copy()
-        csr.has_canonical_format = False
-        csr.has_sorted_indices = False
+        # SciPy's own meaning of unsorted and repeated entries, in a matrix of what was checked: it trusts indices, and
+        # flags of its own that can be stale. It knows no float16; sums of a few of them are exact in float32.
+        values = found.values.astype(np.float32) if found.values.dtype == np.float16 else found.values
+        csr = type(csr)((values, found.indices, found.row_start), shape=csr.shape, copy=True)
         csr.sum_duplicates()
         found = _checked(op, csr)
     return found
 
 
 def _checked(op: str, csr: Any) -> Csr:
+    for name, part in (("data", csr.data), ("indices", csr.indices), ("indptr", csr.indptr)):
+        if part.ndim != 1 or (name != "data" and part.dtype.kind not in "iu"):
+            kind = "" if name == "data" else " integers"
+            raise InputError(f"{op}: X.{name} must be one-dimensional{kind}, got {part.dtype} of shape {part.shape}")
     n_samples, n_features = (int(n) for n in csr.shape)
-    row_start = np.ascontiguousarray(csr.indptr, dtype=np.int64)
+    row_start = plain(csr.indptr, np.int64)
     if row_start.shape != (n_samples + 1,):
         raise InputError(f"{op}: X.indptr must have {n_samples + 1} entries, got shape {row_start.shape}")
     # What lies beyond the last row's end belongs to no sample.
     nnz = min(int(row_start[-1]), csr.indices.size, csr.data.size) if row_start[-1] >= 0 else csr.indices.size
-    values, indices = np.ascontiguousarray(csr.data[:nnz]), np.ascontiguousarray(csr.indices[:nnz])
+    values, indices = plain(csr.data[:nnz]), plain(csr.indices[:nnz])
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     if indices.dtype not in (np.int32, np.int64):
         indices = indices.astype(np.int64)
-    try:
-        rows = _core.CsrRows(op, values, False, indices, row_start, n_features)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    rows = _core.CsrRows(op, values, False, indices, row_start, n_features)
     return Csr(values, indices, row_start, (n_samples, n_features), rows)
+
+
+def plain(values: Any, dtype: Any = None) -> Array:
+    """Give C-ordered memory at addresses that the element type is read at, copied only where it is not yet so."""
+    return np.require(np.asarray(values), dtype, ["C", "ALIGNED"])
+
+
+def layout_argument(op: str, layout: object) -> None:
+    """Refuse what is no layout (a normaliser in its place, say) before an attribute of it is missed."""
+    if not isinstance(layout, Layout):
+        raise TypeError(f"{op}: layout must be a Layout, got {type(layout).__name__}")
+
+
+def flag_argument(op: str, name: str, value: object) -> bool:
+    """Read a bool, and nothing that only behaves like one."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{op}: {name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def threads_argument(op: str, threads: int | None) -> int:
     """Threads for the kernels: 0 stands for their default."""
     if threads is None:
         return 0
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**31:
         raise InputError(f"{op}: threads must be a positive integer or None, got {threads!r}")
     return int(threads)
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import array, is_torch, threads_argument
+from pixfold.ops._arrays import array, as_array, is_torch, layout_argument, plain, threads_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -63,11 +63,14 @@ class AttributionAccumulator:
     ------
     InputError
         When `n_classes` is not a positive integer.
+    TypeError
+        When `layout` is no layout.
     """
 
     def __init__(self, layout: Layout, n_classes: int) -> None:
         if isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer) or n_classes < 1:
             raise InputError(f"AttributionAccumulator: n_classes must be a positive integer, got {n_classes!r}")
+        layout_argument("AttributionAccumulator", layout)
         self.layout = layout
         self.n_classes = int(n_classes)
         size = (self.n_classes, layout.n_pixels)
@@ -107,7 +110,7 @@ class AttributionAccumulator:
         n = shape[0]
         n_summed = shape[1] if layout.channels == 1 else 1
         # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
-        flat = np.ascontiguousarray(images.array).reshape(n, n_summed, layout.n_pixels)
+        flat = plain(images.array).reshape(n, n_summed, layout.n_pixels)
         _core.aggregate(
             flat, images.bfloat16, _labels(labels, n), _mask(keep, n),
             self._count, self._mean, self._m2, self._mean_abs, threads_argument("aggregate", threads),
@@ -149,20 +152,20 @@ class AttributionAccumulator:
 
 
 def _labels(labels: Any, n: int) -> NDArray[np.int64]:
-    values = np.asarray(labels.detach().cpu() if is_torch(labels) else labels)
-    if values.dtype.kind not in "iu" and values.size:
+    values = as_array("aggregate", "labels", labels.detach().cpu() if is_torch(labels) else labels)
+    if values.dtype.kind not in ("iu" if values.size else "iuf"):  # NumPy reads [] as floats
         raise InputError(f"aggregate: labels must be integers, got {values.dtype}")
     if values.shape != (n,):
         raise InputError(f"aggregate: labels must have shape ({n},), got {values.shape}")
-    return np.ascontiguousarray(values, dtype=np.int64)
+    return plain(values, np.int64)
 
 
 def _mask(keep: Any, n: int) -> NDArray[np.bool_]:
     if keep is None:
         return np.ones(n, dtype=np.bool_)
-    values = np.asarray(keep.detach().cpu() if is_torch(keep) else keep)
+    values = as_array("aggregate", "keep", keep.detach().cpu() if is_torch(keep) else keep)
     if values.dtype != np.bool_ or values.shape != (n,):
         raise InputError(
             f"aggregate: keep must be a bool array of shape ({n},), got {values.dtype} of shape {values.shape}"
         )
-    return np.ascontiguousarray(values)
+    return plain(values)

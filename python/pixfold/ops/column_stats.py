@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Csr, Dense, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, as_array, flag_argument, plain, samples, threads_argument
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -124,9 +124,13 @@ def column_stats(
     """
     x = samples("column_stats", X)
     return stats_of(
-        x, log, _vector("offset", offset, x.shape[1]), _vector("row_scale", row_scale, x.shape[0]),
-        clip_below_zero, threads_argument("column_stats", threads),
-    )  # fmt: skip
+        x,
+        flag_argument("column_stats", "log", log),
+        _vector("offset", offset, x.shape[1]),
+        _vector("row_scale", row_scale, x.shape[0]),
+        flag_argument("column_stats", "clip_below_zero", clip_below_zero),
+        threads_argument("column_stats", threads),
+    )
 
 
 def stats_of(
@@ -160,7 +164,9 @@ def row_sums(x: Dense | Csr, threads: int = 0) -> Float64Array:
 def _vector(name: str, values: ArrayLike | None, n: int) -> Float64Array | None:
     if values is None:
         return None
-    vector = np.ascontiguousarray(values, dtype=np.float64)
-    if vector.shape != (n,):
-        raise InputError(f"column_stats: {name} must have shape ({n},), got {vector.shape}")
-    return vector
+    vector = as_array("column_stats", name, values)
+    if vector.dtype.kind not in "fiub" or vector.shape != (n,):
+        raise InputError(
+            f"column_stats: {name} must hold numbers, in shape ({n},), got {vector.dtype} of shape {vector.shape}"
+        )
+    return plain(vector, np.float64)

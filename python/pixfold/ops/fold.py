@@ -9,7 +9,7 @@ import numpy as np
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
 from pixfold.memory import ImagePool
-from pixfold.ops._arrays import Array, Csr, Dense, is_torch, samples, threads_argument, to_torch
+from pixfold.ops._arrays import Array, Csr, Dense, is_torch, layout_argument, samples, threads_argument, to_torch
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -59,7 +59,7 @@ def fold(
         A wrong shape, a missing value under ``missing="error"``, a negative value under a log normaliser without
         ``negative="shift"``, an unusable `out`, a tensor that requires a gradient. It is a ValueError.
     TypeError
-        A dtype that is not a number.
+        A dtype that is not a number; a layout or a normaliser that is none.
     BackendError
         `X` is on a device for which this build has no kernels.
     """
@@ -84,6 +84,8 @@ def _fold(
     threads: int | None,
     check_first: bool,
 ) -> Any:
+    layout_argument("fold", layout)
+    _normalizer_argument(normalizer)
     x = samples("fold", X)
     if x.shape[1] != layout.n_features:
         raise InputError(
@@ -111,6 +113,14 @@ def _fold(
     return result
 
 
+def _normalizer_argument(normalizer: object) -> None:
+    if normalizer is not None:
+        from pixfold.normalize import Normalizer  # which folds, and so imports this module
+
+        if not isinstance(normalizer, Normalizer):
+            raise TypeError(f"fold: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
+
+
 def _dtype_name(dtype: Any) -> str:
     name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
     if name not in _DTYPES:
@@ -124,11 +134,11 @@ def is_torch_dtype(dtype: object) -> bool:
 
 
 def _numpy_name(dtype: Any) -> str:
-    if dtype == "bfloat16":
+    if isinstance(dtype, str) and dtype == "bfloat16":
         return "bfloat16"
     try:
         return str(np.dtype(dtype).name)
-    except TypeError:
+    except (TypeError, ValueError):  # whatever NumPy makes of something that is no dtype
         return repr(dtype)
 
 
@@ -160,12 +170,12 @@ def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -
         memory = to_numpy_bits(out) if usable else None
     elif isinstance(out, np.ndarray):
         found = out.dtype.name
-        usable = bool(out.flags.c_contiguous and out.flags.writeable and out.dtype.isnative)
+        usable = bool(out.flags.carray and out.dtype.isnative)  # C-contiguous, aligned, writeable
         memory = out.view(np.uint16) if usable and found == "bfloat16" else out
     else:
         raise TypeError(f"fold: out must be a NumPy array, a torch tensor or an ImagePool, got {type(out).__name__}")
     if found != name or tuple(out.shape) != shape or not usable or memory is None:
-        state = "" if usable else ", not C-contiguous writeable CPU memory in native byte order"
+        state = "" if usable else ", not C-contiguous, aligned and writeable CPU memory in native byte order"
         raise InputError(
             f"fold: out must be a C-contiguous writeable {name} array of shape {shape}, "
             f"got {found} of shape {tuple(out.shape)}{state}"

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
+from pixfold.ops._arrays import as_array, plain
 
 
 def rank(importance: ArrayLike) -> NDArray[np.float64]:
@@ -69,9 +70,9 @@ def top_k(importance: ArrayLike, k: int) -> NDArray[np.int64]:
 
 
 def _importance(op: str, importance: Any) -> NDArray[np.float64]:
-    values = np.asarray(importance)
+    values = as_array(op, "importance", importance)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{op}: importance must be of a float or integer dtype, got {values.dtype}")
     if values.ndim != 1:
         raise InputError(f"{op}: importance must be one-dimensional, got shape {values.shape}")
-    return np.ascontiguousarray(values, dtype=np.float64)
+    return plain(values, np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import array, threads_argument, to_torch
+from pixfold.ops._arrays import array, layout_argument, plain, threads_argument, to_torch
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -37,14 +37,17 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     ------
     InputError
         When the images do not have the layout's shape. It is a ValueError.
+    TypeError
+        For images that are no numbers, or a layout that is none.
     """
+    layout_argument("unfold", layout)
     pixels = array("unfold", "images", images)
     if pixels.array.ndim != 4 or pixels.array.shape[1:] != layout.shape:
         raise InputError(
             f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {pixels.array.shape}"
         )
     n = pixels.array.shape[0]
-    flat = np.ascontiguousarray(pixels.array).reshape(n, layout.n_pixels)
+    flat = plain(pixels.array).reshape(n, layout.n_pixels)
     features = np.empty((n, layout.n_features), dtype=flat.dtype)
     _core.unfold(flat, layout.slots, features, threads_argument("unfold", threads))
     if pixels.torch:
