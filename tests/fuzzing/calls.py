@@ -280,6 +280,14 @@ def aggregate_call(rng: Random) -> Call:
     return Call("aggregate", AttributionAccumulator.update, arguments, check)
 
 
+def strangers(rng: Random) -> None:
+    """Folds of other sizes, whose layouts, rows and parameters fit no other call."""
+    n_features = int(rng.integers(1, 9))
+    x = rng.random((2, n_features)).astype(pick(rng, FLOATS[:2]))
+    normalizer = Normalizer("log1p-zscore").fit(rng.random((4, n_features)))
+    fold(pick(rng, [x, scipy.sparse.csr_array(x)]), layout_of(rng, n_features), normalizer)
+
+
 def importance_of(rng: Random) -> Any:
     """Importances with and without ties."""
     n = pick(rng, [0, *SIZES, 700])

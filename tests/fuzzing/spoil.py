@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from fuzzing.calls import Random, layout_of, pick, unaligned
+from pixfold import _core
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
 
@@ -149,9 +150,10 @@ def csr(rng: Random, x: Any) -> Any:
     return damaged
 
 
-def number(rng: Random, value: int) -> Any:
-    """Another number where one is expected."""
-    return pick(rng, [*EDGES, value - 1, value + 1, 2**70, True, 1.0, 1.5, np.nan, np.int64(value), np.float32(value)])
+def number(rng: Random, value: int, *, long: bool) -> Any:
+    """Another number where one is expected; `long` allows those that are gigabytes where they are a size."""
+    edges = [edge for edge in EDGES if long or not 2**24 <= edge < 2**33]
+    return pick(rng, [*edges, value - 1, value + 1, 2**70, True, 1.0, 1.5, np.nan, np.int64(value), np.float32(value)])
 
 
 def damaged(rng: Random, value: Any, others: Sequence[Any], *, long: bool) -> Any:
@@ -163,6 +165,9 @@ def damaged(rng: Random, value: Any, others: Sequence[Any], *, long: bool) -> An
                 return pick(rng, OBJECTS)(value)
             if draw < 0.2 and others:
                 return pick(rng, others)
+            same = [other for other in others if type(other).__name__ == type(value).__name__]
+            if hasattr(_core, type(value).__name__) and draw < 0.8:
+                return pick(rng, same)
             if isinstance(value, np.ndarray) and value.size < 2**24:
                 return array(rng, value, long=long)
             if scipy.sparse.issparse(value) and value.format == "csr":
@@ -174,7 +179,7 @@ def damaged(rng: Random, value: Any, others: Sequence[Any], *, long: bool) -> An
             if isinstance(value, bool):
                 return pick(rng, [not value, int(value), "yes", None])
             if isinstance(value, int | np.integer):
-                return number(rng, int(value))
+                return number(rng, int(value), long=long)
             if isinstance(value, float):
                 return pick(rng, ODD_FLOATS)
             return pick(rng, OBJECTS)(value)
