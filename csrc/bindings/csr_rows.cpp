@@ -46,7 +46,7 @@ template <class I>
 }  // namespace
 
 CsrRows::CsrRows(const char* op, py::array values, bool bfloat16, py::array indices, py::array row_start,
-                 std::int64_t n_features)
+                 std::int64_t n_features, int threads)
     : values_(std::move(values)), indices_(std::move(indices)), row_start_(std::move(row_start)) {
     const DType dtype = dtype_of(op, "X.data", values_, bfloat16);
     const std::int64_t nnz = values_.size();
@@ -68,12 +68,12 @@ CsrRows::CsrRows(const char* op, py::array values, bool bfloat16, py::array indi
                std::string(py::str(row_start_)));
     }
     view_ = {values_.data(), dtype, index_data, wide, starts, n_samples, n_features};
-    const int threads = threads_for(0, indices_.nbytes());
+    const int used = threads_for(threads, indices_.nbytes());
     Indices found{};
     {
         py::gil_scoped_release release;
-        found = wide ? check_indices(static_cast<const std::int64_t*>(index_data), view_, threads)
-                     : check_indices(static_cast<const std::int32_t*>(index_data), view_, threads);
+        found = wide ? check_indices(static_cast<const std::int64_t*>(index_data), view_, used)
+                     : check_indices(static_cast<const std::int32_t*>(index_data), view_, used);
     }
     if (!found.in_range) {
         wide ? refuse_index(op, static_cast<const std::int64_t*>(index_data), view_)

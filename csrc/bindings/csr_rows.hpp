@@ -11,7 +11,7 @@ class CsrRows {
     // values that are not numbers. Arrays: C-contiguous; values bfloat16 as uint16 bits where `bfloat16` says so;
     // indices int32 or int64; row_start int64. They are kept alive.
     CsrRows(const char* op, py::array values, bool bfloat16, py::array indices, py::array row_start,
-            std::int64_t n_features);
+            std::int64_t n_features, int threads);
 
     // Whether the indices of every row increase strictly; the kernels want that.
     bool canonical() const { return canonical_; }

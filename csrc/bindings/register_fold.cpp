@@ -86,11 +86,12 @@ void register_fold(py::module_& module) {
              py::arg("pixel"), py::arg("n_features"), py::arg("n_pixels"));
     py::class_<CsrRows>(module, "CsrRows", "Compressed sparse rows, checked once.")
         .def(py::init([](const std::string& name, const py::array& values, bool bfloat16, const py::array& indices,
-                         const py::array& row_start, std::int64_t n_features) {
-                 return std::make_unique<CsrRows>(name.c_str(), values, bfloat16, indices, row_start, n_features);
+                         const py::array& row_start, std::int64_t n_features, int threads) {
+                 return std::make_unique<CsrRows>(name.c_str(), values, bfloat16, indices, row_start, n_features,
+                                                  threads);
              }),
              py::arg("op"), py::arg("values"), py::arg("bfloat16"), py::arg("indices"), py::arg("row_start"),
-             py::arg("n_features"))
+             py::arg("n_features"), py::arg("threads"))
         .def_property_readonly("canonical", &CsrRows::canonical, "Whether the indices of every row increase.");
     module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("x_bfloat16"), py::arg("slots"),
                py::arg("parameters").none(true), py::arg("row_scale"), py::arg("out"), py::arg("out_bfloat16"),

@@ -19,6 +19,13 @@ namespace {
 std::atomic<bool> in_forked_child{false};
 
 int processors() {
+#if defined(_OPENMP) && _OPENMP >= 201307
+    // Where OpenMP binds threads to places, the first thread's own affinity is its place and says nothing of the
+    // others.
+    if (omp_get_proc_bind() != omp_proc_bind_false) {
+        return omp_get_num_procs();
+    }
+#endif
 #ifdef __linux__
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) == 0) {

@@ -17,7 +17,7 @@ from pixfold._files import load_arrays, save_arrays
 from pixfold._words import counted
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.ops._arrays import Csr, Dense, samples
+from pixfold.ops._arrays import Csr, Dense, samples, threads_argument
 from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
 from pixfold.ops.fold import fold
 
@@ -359,7 +359,7 @@ class Normalizer:
         """Whether these counts of missing and negative values are an error under the options."""
         return (missing > 0 and self.missing == "error") or (negative > 0 and self.parts.log and not self._lift_allowed)
 
-    def check(self, X: Any, layout: Layout) -> None:
+    def check(self, X: Any, layout: Layout, *, threads: int | None = None) -> None:
         """Raise the error that folding `X` would raise for missing or negative values; write nothing.
 
         Parameters
@@ -368,17 +368,20 @@ class Normalizer:
             As for :func:`pixfold.fold`.
         layout : Layout
             Features without a pixel are not looked at.
+        threads : int, optional
+            As for :func:`pixfold.fold`.
 
         Raises
         ------
         InputError
             Saying how many there are, in which features, and which option handles them.
         """
-        x = samples("fold", X)
+        n_threads = threads_argument("fold", threads)
+        x = samples("fold", X, n_threads)
         could_miss = self.missing == "error" and (x.dtype.kind == "f" or x.bfloat16)
         could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
         if could_miss or could_be_negative:
-            stats = stats_of(x, False, None, None, False, 0)
+            stats = stats_of(x, False, None, None, False, n_threads)
             placed = layout.pixel_of_feature >= 0
             # A dropped feature is as good as one without values.
             seen = replace(

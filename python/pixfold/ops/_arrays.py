@@ -66,12 +66,12 @@ def is_scipy_sparse(x: object) -> bool:
     return type(x).__module__.startswith("scipy.sparse") and hasattr(x, "tocsr")
 
 
-def samples(op: str, x: Any) -> Dense | Csr:
-    """Read `x` as (n_samples, n_features) without copying dense data."""
+def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr:
+    """Read `x` as (n_samples, n_features) without copying dense data; `threads` look at sparse indices."""
     if is_scipy_sparse(x):
-        return _from_scipy(op, x)
+        return _from_scipy(op, x, threads)
     if is_torch(x) and str(x.layout) == "torch.sparse_csr":
-        return _from_torch_csr(op, x)
+        return _from_torch_csr(op, x, threads)
     dense = array(op, "X", x)
     if dense.array.ndim != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {dense.array.shape}")
@@ -122,7 +122,7 @@ def _from_torch(op: str, argument: str, x: Any) -> Dense:
     return Dense(x.numpy(), torch=True)
 
 
-def _from_torch_csr(op: str, x: Any) -> Csr:
+def _from_torch_csr(op: str, x: Any, threads: int) -> Csr:
     if x.device.type != "cpu":
         raise BackendError(f"{op}: X is on {x.device}; this build of pixfold has CPU kernels only: pass X.cpu()")
     # SciPy's checks and canonical form serve torch's CSR too.
@@ -133,28 +133,28 @@ def _from_torch_csr(op: str, x: Any) -> Csr:
     except ImportError as error:
         raise BackendError(f'{op}: sparse tensors need SciPy: pip install "pixfold[io]"') from error
     parts = (x.values().detach().numpy(), x.col_indices().numpy(), x.crow_indices().numpy())
-    csr = _from_scipy(op, sparse.csr_matrix(parts, shape=tuple(x.shape)))
+    csr = _from_scipy(op, sparse.csr_matrix(parts, shape=tuple(x.shape)), threads)
     return replace(csr, torch=True)
 
 
-def _from_scipy(op: str, x: Any) -> Csr:
+def _from_scipy(op: str, x: Any, threads: int) -> Csr:
     if x.ndim != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {x.shape}")
     csr = x.tocsr()
     if csr.data.dtype.kind not in "fiub" or csr.data.dtype.itemsize > 8:
         raise TypeError(f"{op}: X must be of a float16/32/64, bool or integer dtype, got {csr.data.dtype}")
-    found = _checked(op, csr)
+    found = _checked(op, csr, threads)
     if not found.rows.canonical:
         # SciPy's own meaning of unsorted and repeated entries, in a matrix of what was checked: it trusts indices, and
         # flags of its own that can be stale. It knows no float16; sums of a few of them are exact in float32.
         values = found.values.astype(np.float32) if found.values.dtype == np.float16 else found.values
         csr = type(csr)((values, found.indices, found.row_start), shape=csr.shape, copy=True)
         csr.sum_duplicates()
-        found = _checked(op, csr)
+        found = _checked(op, csr, threads)
     return found
 
 
-def _checked(op: str, csr: Any) -> Csr:
+def _checked(op: str, csr: Any, threads: int) -> Csr:
     for name, part in (("data", csr.data), ("indices", csr.indices), ("indptr", csr.indptr)):
         if part.ndim != 1 or (name != "data" and part.dtype.kind not in "iu"):
             kind = "" if name == "data" else " integers"
@@ -170,7 +170,7 @@ def _checked(op: str, csr: Any) -> Csr:
         values = values.astype(values.dtype.newbyteorder("="))
     if indices.dtype not in (np.int32, np.int64):
         indices = indices.astype(np.int64)
-    rows = _core.CsrRows(op, values, False, indices, row_start, n_features)
+    rows = _core.CsrRows(op, values, False, indices, row_start, n_features, threads)
     return Csr(values, indices, row_start, (n_samples, n_features), rows)
 
 

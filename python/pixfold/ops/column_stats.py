@@ -122,14 +122,15 @@ def column_stats(
     TypeError
         For a dtype that is not a number.
     """
-    x = samples("column_stats", X)
+    n_threads = threads_argument("column_stats", threads)
+    x = samples("column_stats", X, n_threads)
     return stats_of(
         x,
         flag_argument("column_stats", "log", log),
         _vector("offset", offset, x.shape[1]),
         _vector("row_scale", row_scale, x.shape[0]),
         flag_argument("column_stats", "clip_below_zero", clip_below_zero),
-        threads_argument("column_stats", threads),
+        n_threads,
     )
 
 

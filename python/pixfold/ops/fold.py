@@ -86,7 +86,8 @@ def _fold(
 ) -> Any:
     layout_argument("fold", layout)
     _normalizer_argument(normalizer)
-    x = samples("fold", X)
+    n_threads = threads_argument("fold", threads)
+    x = samples("fold", X, n_threads)
     if x.shape[1] != layout.n_features:
         raise InputError(
             f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {x.shape})"
@@ -95,10 +96,9 @@ def _fold(
     shape = (x.shape[0], *layout.shape)
     images, result = _output(x, shape, name, out)
     if check_first and normalizer is not None:
-        normalizer.check(X, layout)
+        normalizer.check(X, layout, threads=threads)
     parameters = None
     row_scale = None
-    n_threads = threads_argument("fold", threads)
     if normalizer is not None:
         in_double = _core.computes_in_double(x.values if isinstance(x, Csr) else x.array, x.bfloat16)
         parameters = normalizer.slot_parameters(layout, in_double=in_double)
@@ -109,7 +109,7 @@ def _fold(
     else:
         missing, negative = _core.fold_dense(x.array, x.bfloat16, *how)
     if normalizer is not None and normalizer.refuses(missing, negative):
-        normalizer.check(X, layout)
+        normalizer.check(X, layout, threads=threads)
     return result
 
 
