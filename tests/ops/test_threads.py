@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 
@@ -79,16 +80,22 @@ NAMES = [
 def said(code: str, **environment: str) -> str:
     """Run a script that must end well, and give what it printed."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=SECONDS,
         # NumPy's own threads would be counted, too.
         env={**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **environment},
-    )
-    assert done.returncode == 0, f"ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout.strip()
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, complained = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with the children that hang
+            raise
+    assert process.returncode == 0, f"ended with {process.returncode}\n{printed}\n{complained}"
+    return printed.strip()
 
 
 class TestHowMany:
