@@ -27,6 +27,37 @@ void isas() {
     CHECK_EQUAL(std::string(kernels().isa), names.back());  // a refusal changes nothing
 }
 
+std::string refusal(const std::string& name, const Processor& processor) {
+    try {
+        kernels_for(name, processor);
+    } catch (const std::exception& error) {
+        return error.what();
+    }
+    return "";
+}
+
+// Machines other than this one: only names are looked at, no kernel runs.
+void other_processors() {
+    const Processor v2, v3{true, true, false}, v4{true, true, true};
+    CHECK_EQUAL(std::string(kernels_for("", v2).isa), "baseline");
+    CHECK_EQUAL(std::string(kernels_for("baseline", v4).isa), "baseline");
+    CHECK(refusal("", {false, false, false}).find("SSE4.2") != std::string::npos);
+    CHECK_EQUAL(refusal("avx2", v2), "PIXFOLD_ISA: must be one of baseline on this machine, got 'avx2'");
+#ifdef PIXFOLD_HAS_X86
+    CHECK_EQUAL(std::string(kernels_for("", v3).isa), "avx2");
+    CHECK_EQUAL(std::string(kernels_for("", v4).isa), "avx512");
+    CHECK_EQUAL(std::string(kernels_for("avx2", v4).isa), "avx2");
+    CHECK_EQUAL(refusal("avx512", v3), "PIXFOLD_ISA: must be one of baseline, avx2 on this machine, got 'avx512'");
+    // AVX-512 without AVX2 is no level of x86-64: a hypervisor that hides one hides both.
+    CHECK_EQUAL(std::string(kernels_for("", {true, false, true}).isa), "baseline");
+#else
+    CHECK_EQUAL(std::string(kernels_for("", v4).isa), "baseline");
+#endif
+    for (const char* name : {"sse9", "AVX2", "avx", "avx512 ", " "}) {
+        CHECK(!refusal(name, v4).empty());
+    }
+}
+
 void threads() {
     CHECK(default_threads() >= 1);
     CHECK_EQUAL(threads_for(4, 0), 1);
@@ -43,5 +74,5 @@ void threads() {
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"isas", isas}, {"threads", threads}});
+    return run({{"isas", isas}, {"other_processors", other_processors}, {"threads", threads}});
 }

@@ -24,6 +24,17 @@ struct Kernels {
     AllFinite all_finite;
 };
 
+// Which levels of x86-64 a processor runs; any other processor runs portable code as v2.
+struct Processor {
+    bool v2 = true;
+    bool v3 = false;
+    bool v4 = false;
+};
+
+// The table of that name for such a processor, the best one for an empty name. Throws std::invalid_argument for a name
+// that is unknown, not built or not run by the processor, std::runtime_error where it runs none.
+const Kernels& kernels_for(const std::string& name, const Processor& processor);
+
 // The table in use: the best one that this machine runs, or the one that PIXFOLD_ISA names.
 const Kernels& kernels();
 
