@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,16 @@ def array(op: str, argument: str, x: Any) -> Dense:
     return Dense(values)
 
 
+def memory_of(x: Any) -> list[Array]:
+    """Arrays over the memory that the caller's samples are in, whatever copies are made of them."""
+    if is_torch(x):
+        if str(x.layout) == "torch.strided":
+            return [_from_torch("fold", "X", x).array]
+        return [part.detach().numpy() for part in (x.values(), x.col_indices(), x.crow_indices())]
+    parts = (getattr(x, name, None) for name in ("data", "indices", "indptr", "row", "col"))
+    return [part for part in (x, *parts) if isinstance(part, np.ndarray)]
+
+
 def as_array(op: str, argument: str, x: Any) -> Array:
     """NumPy's view of `x`, or one error that names the argument."""
     try:
@@ -101,7 +112,7 @@ def as_array(op: str, argument: str, x: Any) -> Array:
         raise InputError(f"{op}: {argument} must be an array of numbers, got {type(x).__name__} ({error})") from error
 
 
-def _from_torch(op: str, argument: str, x: Any) -> Dense:
+def _usable_tensor(op: str, argument: str, x: Any) -> None:
     import torch
 
     if x.device.type != "cpu":
@@ -112,6 +123,12 @@ def _from_torch(op: str, argument: str, x: Any) -> Dense:
         raise InputError(
             f"{op}: {argument} requires a gradient, which this op does not propagate: pass {argument}.detach()"
         )
+
+
+def _from_torch(op: str, argument: str, x: Any) -> Dense:
+    import torch
+
+    _usable_tensor(op, argument, x)
     x = x.detach()
     if x.layout != torch.strided:
         raise InputError(f"{op}: {argument} must be a dense or sparse CSR tensor, got layout {x.layout}")
@@ -123,38 +140,53 @@ def _from_torch(op: str, argument: str, x: Any) -> Dense:
 
 
 def _from_torch_csr(op: str, x: Any, threads: int) -> Csr:
-    if x.device.type != "cpu":
-        raise BackendError(f"{op}: X is on {x.device}; this build of pixfold has CPU kernels only: pass X.cpu()")
-    # SciPy's checks and canonical form serve torch's CSR too.
-    import importlib
-
-    try:
-        sparse = importlib.import_module("scipy.sparse")
-    except ImportError as error:
-        raise BackendError(f'{op}: sparse tensors need SciPy: pip install "pixfold[io]"') from error
-    parts = (x.values().detach().numpy(), x.col_indices().numpy(), x.crow_indices().numpy())
-    csr = _from_scipy(op, sparse.csr_matrix(parts, shape=tuple(x.shape)), threads)
-    return replace(csr, torch=True)
+    _usable_tensor(op, "X", x)
+    values = x.values().detach()
+    if str(values.dtype) == "torch.bfloat16":
+        values = values.float()  # exact, and what the kernels compute in
+    parts = _Parts(values.numpy(), x.col_indices().numpy(), x.crow_indices().numpy(), tuple(x.shape))
+    return replace(_canonical(op, parts, threads), torch=True)
 
 
 def _from_scipy(op: str, x: Any, threads: int) -> Csr:
     if x.ndim != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {x.shape}")
     csr = x.tocsr()
+    return _canonical(op, _Parts(csr.data, csr.indices, csr.indptr, csr.shape), threads)
+
+
+class _Parts(NamedTuple):
+    """Compressed sparse rows as they came, unchecked."""
+
+    data: Array
+    indices: Array
+    indptr: Array
+    shape: tuple[int, ...]
+
+
+def _canonical(op: str, csr: _Parts, threads: int) -> Csr:
     if csr.data.dtype.kind not in "fiub" or csr.data.dtype.itemsize > 8:
         raise TypeError(f"{op}: X must be of a float16/32/64, bool or integer dtype, got {csr.data.dtype}")
     found = _checked(op, csr, threads)
-    if not found.rows.canonical:
-        # SciPy's own meaning of unsorted and repeated entries, in a matrix of what was checked: it trusts indices, and
-        # flags of its own that can be stale. It knows no float16; sums of a few of them are exact in float32.
-        values = found.values.astype(np.float32) if found.values.dtype == np.float16 else found.values
-        csr = type(csr)((values, found.indices, found.row_start), shape=csr.shape, copy=True)
-        csr.sum_duplicates()
-        found = _checked(op, csr, threads)
-    return found
+    if found.rows.canonical:
+        return found
+    # SciPy's own meaning of unsorted and repeated entries, in a matrix of what was checked: it trusts indices. It knows
+    # no float16; sums of a few of them are exact in float32.
+    try:
+        sparse = importlib.import_module("scipy.sparse")
+    except ImportError as error:
+        raise BackendError(
+            f'{op}: unsorted or repeated entries of sparse X need SciPy: pip install "pixfold[io]"'
+        ) from error
+    values = found.values.astype(np.float32) if found.values.dtype == np.float16 else found.values
+    summed = sparse.csr_array((values, found.indices, found.row_start), shape=csr.shape, copy=True)
+    summed.sum_duplicates()
+    return _checked(op, _Parts(summed.data, summed.indices, summed.indptr, csr.shape), threads)
 
 
-def _checked(op: str, csr: Any, threads: int) -> Csr:
+def _checked(op: str, csr: _Parts, threads: int) -> Csr:
+    if len(csr.shape) != 2:
+        raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {csr.shape}")
     for name, part in (("data", csr.data), ("indices", csr.indices), ("indptr", csr.indptr)):
         if part.ndim != 1 or (name != "data" and part.dtype.kind not in "iu"):
             kind = "" if name == "data" else " integers"

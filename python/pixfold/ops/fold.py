@@ -9,7 +9,17 @@ import numpy as np
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
 from pixfold.memory import ImagePool
-from pixfold.ops._arrays import Array, Csr, Dense, is_torch, layout_argument, samples, threads_argument, to_torch
+from pixfold.ops._arrays import (
+    Array,
+    Csr,
+    Dense,
+    is_torch,
+    layout_argument,
+    memory_of,
+    samples,
+    threads_argument,
+    to_torch,
+)
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -94,7 +104,7 @@ def _fold(
         )
     name = _dtype_name(dtype)
     shape = (x.shape[0], *layout.shape)
-    images, result = _output(x, shape, name, out)
+    images, result = _output(X, x, shape, name, out)
     if check_first and normalizer is not None:
         normalizer.check(X, layout, threads=threads)
     parameters = None
@@ -142,10 +152,10 @@ def _numpy_name(dtype: Any) -> str:
         return repr(dtype)
 
 
-def _output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
+def _output(X: Any, x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
     """Memory for the kernel (uint16 bits for bfloat16) and the same memory as the caller will see it."""
     if out is not None and not isinstance(out, ImagePool):
-        return _given_output(x, shape, name, out), out
+        return _given_output(X, shape, name, out), out
     # NumPy's memory for tensors too: it asks for huge pages, which torch.empty does not.
     new = np.empty if out is None else out.empty
     if name != "bfloat16":
@@ -163,11 +173,12 @@ def _output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tupl
     return bits, bits.view(ml_dtypes.bfloat16)
 
 
-def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> Array:
+def _given_output(X: Any, shape: tuple[int, ...], name: str, out: Any) -> Array:
     if is_torch(out):
         found = str(out.dtype).removeprefix("torch.")
-        usable = out.device.type == "cpu" and out.is_contiguous() and not out.requires_grad
-        memory = to_numpy_bits(out) if usable else None
+        usable = out.device.type == "cpu" and str(out.layout) == "torch.strided" and not out.requires_grad
+        memory = to_numpy_bits(out) if usable and out.is_contiguous() else None
+        usable = memory is not None and bool(memory.flags.carray)
     elif isinstance(out, np.ndarray):
         found = out.dtype.name
         usable = bool(out.flags.carray and out.dtype.isnative)  # C-contiguous, aligned, writeable
@@ -180,9 +191,8 @@ def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -
             f"fold: out must be a C-contiguous writeable {name} array of shape {shape}, "
             f"got {found} of shape {tuple(out.shape)}{state}"
         )
-    for part in (x.values, x.indices, x.row_start) if isinstance(x, Csr) else (x.array,):
-        if np.may_share_memory(memory, part):
-            raise InputError("fold: out must not overlap X in memory")
+    if any(np.may_share_memory(memory, part) for part in memory_of(X)):
+        raise InputError("fold: out must not overlap X in memory")
     return memory
 
 
