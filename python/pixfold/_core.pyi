@@ -63,14 +63,13 @@ def row_sums_csr(rows: CsrRows, threads: int) -> Any: ...
 def aggregate(
     attributions: Any,
     bfloat16: bool,
-    labels: Any,
-    keep: Any,
-    count: Any,
-    mean: Any,
-    m2: Any,
-    mean_abs: Any,
+    samples: Any,
+    added: Any,
+    seen: Any,
+    before: list[Any],
+    after: list[Any],
     threads: int,
-) -> None: ...
+) -> bool: ...
 def rank(importance: Any, threads: int) -> Any: ...
 def top_k(importance: Any, k: int, threads: int) -> Any: ...
 def copy_bytes(to: Any, from_: Any, threads: int) -> None: ...
