@@ -21,7 +21,6 @@ struct Kernels {
     RowSumsDense row_sums_dense;
     RowSumsCsr row_sums_csr;
     Aggregate aggregate;
-    
 };
 
 // The table in use: the best one that this machine runs, or the one that PIXFOLD_ISA names.
