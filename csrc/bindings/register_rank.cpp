@@ -1,7 +1,8 @@
-#include <cmath>
+#include <algorithm>
 
 #include "arrays.hpp"
 #include "pixfold/rank.hpp"
+#include "pixfold/threads.hpp"
 #include "register.hpp"
 
 namespace pixfold::bindings {
@@ -12,41 +13,58 @@ const double* importance_of(const char* op, const py::array& importance) {
     if (importance.ndim() != 1) {
         refuse(op, "importance", "one-dimensional", describe(importance));
     }
-    for (std::int64_t j = 0; j < importance.size(); ++j) {
-        if (std::isnan(values[j])) {
-            refuse(op, "importance", "free of NaN", "NaN at position " + std::to_string(j));
-        }
-    }
     return values;
 }
 
-py::array_t<std::int64_t> sorted(const char* op, const py::array& importance) {
-    const double* values = importance_of(op, importance);
-    py::array_t<std::int64_t> order(importance.size());
-    std::int64_t* out = order.mutable_data();
-    py::gil_scoped_release release;
-    sort_descending(values, importance.size(), out);
-    return order;
+Survey survey_of(const char* op, const double* values, std::int64_t n, int threads) {
+    Survey found;
+    {
+        py::gil_scoped_release release;
+        found = survey(values, n, threads);
+    }
+    if (found.first_nan >= 0) {
+        refuse(op, "importance", "free of NaN", "NaN at position " + std::to_string(found.first_nan));
+    }
+    return found;
 }
 
-py::array_t<double> rank(const py::array& importance) {
-    const py::array_t<std::int64_t> order = sorted("rank", importance);
-    const double* values = static_cast<const double*>(importance.data());
-    py::array_t<double> ranks(importance.size());
+py::array_t<double> rank(const py::array& importance, int threads) {
+    const double* values = importance_of("rank", importance);
+    const std::int64_t n = importance.size();
+    const int used = threads_for(threads, importance.nbytes());
+    const Survey found = survey_of("rank", values, n, used);
+    py::array_t<double> ranks(n);
     double* out = ranks.mutable_data();
-    const std::int64_t* positions = order.data();
     py::gil_scoped_release release;
-    average_ranks(values, positions, importance.size(), out);
+    average_ranks(values, n, found, out, used);
     return ranks;
+}
+
+py::array_t<std::int64_t> select(const py::array& importance, std::int64_t k, int threads) {
+    const double* values = importance_of("top_k", importance);
+    const std::int64_t n = importance.size();
+    if (k < 0) {
+        refuse("top_k", "k", "0 or more", std::to_string(k));
+    }
+    const int used = threads_for(threads, importance.nbytes());
+    const Survey found = survey_of("top_k", values, n, used);
+    py::array_t<std::int64_t> positions(std::min(k, n));
+    std::int64_t* out = positions.mutable_data();
+    std::int64_t selected = 0;
+    {
+        py::gil_scoped_release release;
+        selected = top_k(values, n, found, k, out, used);
+    }
+    positions.resize({selected});
+    return positions;
 }
 
 }  // namespace
 
 void register_rank(py::module_& module) {
-    module.def(
-        "sort_descending", [](const py::array& importance) { return sorted("top_k", importance); },
-        py::arg("importance"), "Positions by decreasing value, ties by position.");
-    module.def("rank", &rank, py::arg("importance"), "Average ranks, 1 for the largest.");
+    module.def("rank", &rank, py::arg("importance"), py::arg("threads"), "Average ranks, 1 for the largest.");
+    module.def("top_k", &select, py::arg("importance"), py::arg("k"), py::arg("threads"),
+               "Positions of the largest values, no tied group in part.");
 }
 
 }  // namespace pixfold::bindings

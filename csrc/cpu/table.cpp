@@ -9,7 +9,7 @@ namespace pixfold::PIXFOLD_ISA {
 extern const Kernels table;
 const Kernels table = {
     PIXFOLD_NAME(PIXFOLD_ISA), &fold_dense,     &fold_csr,     &unfold,    &column_stats_dense,
-    &column_stats_csr,         &row_sums_dense, &row_sums_csr, &aggregate, &all_finite,
+    &column_stats_csr,         &row_sums_dense, &row_sums_csr, &aggregate,
 };
 
 }  // namespace pixfold::PIXFOLD_ISA

@@ -1,5 +1,7 @@
-// aggregate against moments taken in two passes, and all_finite with one bad element at every place.
-#include <memory>
+// aggregate against moments taken in two passes, in one batch and in several, and with one bad value at every place.
+#include <cfloat>
+#include <cstring>
+#include <tuple>
 #include <vector>
 
 #include "checks.hpp"
@@ -11,52 +13,97 @@ namespace {
 
 constexpr DType dtypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
 
+// Moments of every class: two places for each, in buffers of their own, of which `at` holds the current one.
 struct State {
     std::vector<std::int64_t> count;
-    std::vector<double> mean, m2, mean_abs;
+    std::vector<int> at;
+    std::vector<std::vector<double>> moments[2];
 
     State(std::int64_t n_classes, std::int64_t n_pixels)
-        : count(static_cast<std::size_t>(n_classes)),
-          mean(static_cast<std::size_t>(n_classes * n_pixels)),
-          m2(mean),
-          mean_abs(mean) {}
-    bool operator==(const State&) const = default;
+        : count(static_cast<std::size_t>(n_classes)), at(static_cast<std::size_t>(n_classes)) {
+        for (auto& side : moments) {
+            side.assign(static_cast<std::size_t>(n_classes),
+                        std::vector<double>(static_cast<std::size_t>(3 * n_pixels), nan));  // never read before written
+        }
+    }
+    const std::vector<double>& of(std::int64_t k) const {
+        return moments[at[static_cast<std::size_t>(k)]][static_cast<std::size_t>(k)];
+    }
+    bool same_bits(const State& other) const {
+        bool same = count == other.count;
+        for (std::size_t k = 0; k < count.size() && same; ++k) {
+            const auto& mine = of(static_cast<std::int64_t>(k));
+            const auto& theirs = other.of(static_cast<std::int64_t>(k));
+            same = std::memcmp(mine.data(), theirs.data(), mine.size() * sizeof(double)) == 0;
+        }
+        return same;
+    }
 };
 
-// Random attributions (n_samples rows of n_channels * n_pixels), labels, and a mark on most samples.
+// Random attributions (n_samples rows of n_channels * n_pixels), labels, and a mark on most samples. Samples without it
+// are NaN: nothing may come of reading them.
 struct Batches {
     Matrix x;
     std::int64_t n_channels, n_pixels, n_classes;
-    Dense dense;
     std::vector<std::int64_t> labels;
-    std::unique_ptr<bool[]> keep;  // a vector of bool has no array of them
+    std::vector<char> keep;
+    Dense dense;
 
     Batches(DType dtype, std::int64_t n, std::int64_t channels, std::int64_t pixels, std::int64_t classes)
         : x(make_matrix(dtype, n, channels * pixels, 5, false, true)),
           n_channels(channels),
           n_pixels(pixels),
           n_classes(classes),
-          dense(x, Storage::packed),
-          keep(new bool[static_cast<std::size_t>(n)]) {
+          dense(mark(n), Storage::packed) {}
+
+    const Matrix& mark(std::int64_t n) {
         for (std::int64_t i = 0; i < n; ++i) {
-            labels.push_back(classes > 2 ? (i * 7) % (classes - 1) : i % classes);  // the last of three has none
-            keep[static_cast<std::size_t>(i)] = i % 5 != 3;
+            labels.push_back(n_classes > 2 ? (i * 7) % (n_classes - 1) : i % n_classes);  // the last of three has none
+            keep.push_back(i % 5 != 3 ? 1 : 0);
+            for (std::int64_t j = 0; j < x.n_features && keep.back() == 0; ++j) {
+                x.values[static_cast<std::size_t>(i * x.n_features + j)] = nan;
+            }
         }
-        labels.shrink_to_fit();
+        return x;
     }
 
-    void add(State& state, std::int64_t first, std::int64_t n, int threads) const {
+    // Samples [first, first + n) as a batch of their own; whether all was finite.
+    bool add(State& state, std::int64_t first, std::int64_t n, int threads) const {
         const char* data =
             static_cast<const char*>(dense.view().data) + first * n_channels * n_pixels * size_of(x.dtype);
-        kernels().aggregate({data, x.dtype, n, n_channels, n_pixels, labels.data() + first, keep.get() + first,
-                             n_classes, state.count.data(), state.mean.data(), state.m2.data(), state.mean_abs.data()},
-                            threads);
+        std::vector<std::vector<std::int64_t>> samples(static_cast<std::size_t>(n_classes));
+        for (std::int64_t i = 0; i < n; ++i) {
+            const auto b = static_cast<std::size_t>(first + i);
+            if (keep[b] != 0) {
+                samples[static_cast<std::size_t>(labels[b])].push_back(i);
+            }
+        }
+        std::vector<ClassSamples> classes;
+        for (std::size_t k = 0; k < samples.size(); ++k) {
+            if (!samples[k].empty()) {
+                const int now = state.at[k];
+                classes.push_back({samples[k].data(), static_cast<std::int64_t>(samples[k].size()), state.count[k],
+                                   state.count[k] > 0 ? state.moments[now][k].data() : nullptr,
+                                   state.moments[1 - now][k].data()});
+            }
+        }
+        const bool finite = kernels().aggregate(
+            {data, x.dtype, n_channels, n_pixels, classes.data(), static_cast<std::int64_t>(classes.size())}, threads);
+        for (std::size_t k = 0; k < samples.size() && finite; ++k) {
+            if (!samples[k].empty()) {
+                state.at[k] = 1 - state.at[k];
+                state.count[k] += static_cast<std::int64_t>(samples[k].size());
+            }
+        }
+        return finite;
     }
 };
 
-// Welford's recurrence rounds a few times per sample: each mean is off by at most 4 n roundoffs of the largest value,
-// and m2 by that times 2 sum |a - mean| plus as many roundoffs of itself. A sum over channels adds one per channel.
-void check_state(const Batches& b, const State& state) {
+// Roundings, with u = 2^-53 and all |a| at most A: a carries c - 1 of its channel sum. A batch's sum of n differences
+// of at most 2 A is off by 2 n (n + 1) u A, so the mean that it moves by an nth of that by 2 (n + 1) u A, and by 5 u A
+// more for the divisions and the sum; over the batches the n add up. The squares, at most 4 A^2 each, sum to an error
+// of 4 n (n + 3) u A^2, S^2 / N to twice that, and a pivot that is off by e moves m2 by 4 n A e.
+void check_state(const Batches& b, const State& state, int n_batches) {
     for (std::int64_t k = 0; k < b.n_classes; ++k) {
         std::vector<std::int64_t> samples;
         for (std::int64_t i = 0; i < b.x.n_samples; ++i) {
@@ -87,66 +134,105 @@ void check_state(const Batches& b, const State& state) {
             for (const long double value : values) {
                 m2 += (value - mean) * (value - mean);
             }
-            const auto at = static_cast<std::size_t>(k * b.n_pixels + p);
-            const double bound = (4.0 * n + static_cast<double>(b.n_channels)) * 0x1p-53 * size;
-            const auto squares = static_cast<double>(m2);
-            CHECK_NEAR(state.mean[at], static_cast<double>(mean), bound);
-            CHECK_NEAR(state.mean_abs[at], static_cast<double>(mean_abs), bound);
-            CHECK_NEAR(state.m2[at], squares,
-                       2.0 * bound * std::sqrt(n * squares) + n * bound * bound + 4.0 * n * 0x1p-53 * squares);
+            if (samples.empty()) {
+                continue;
+            }
+            const auto at = static_cast<std::size_t>(p);
+            const auto pixels = static_cast<std::size_t>(b.n_pixels);
+            const double channels = static_cast<double>(b.n_channels);
+            const double bound = (2.0 * n + 7.0 * n_batches + channels) * 0x1p-53 * size;
+            const std::vector<double>& moments = state.of(k);
+            CHECK_NEAR(moments[at], static_cast<double>(mean), bound);
+            CHECK_NEAR(moments[2 * pixels + at], static_cast<double>(mean_abs), bound);
+            CHECK_NEAR(moments[pixels + at], static_cast<double>(m2),
+                       n * size * (12.0 * (n + 3.0) * 0x1p-53 * size + 8.0 * bound));
         }
     }
 }
 
-// Around a block of pixels (1,024); the state is fed in one batch, and in three with the middle one empty.
+// Around a register, a tile (4,096 pixels, or 1,024 where rows are summed first) and a group of rows (8).
 void moments() {
     for (const DType dtype : dtypes) {
-        for (const std::int64_t n_pixels : {1, 15, 17, 1023, 1024, 1025, 2500}) {
+        for (const std::int64_t n_pixels : {1, 15, 17, 1023, 1025, 4095, 4097}) {
             for (const std::int64_t n_channels : {1, 3}) {
-                for (const std::int64_t n : {0, 1, 29}) {
+                for (const std::int64_t n : {0, 1, 8, 29}) {
                     const Batches b(dtype, n, n_channels, n_pixels, n_pixels % 2 == 1 ? 3 : 2);
-                    State first(b.n_classes, n_pixels);
-                    bool seen = false;
                     for (const std::string& isa : available_isas()) {
                         set_isa(isa);
-                        for (const int threads : {1, 3}) {
-                            context = isa + " " + name_of(dtype) + ", " + text(n) + " samples of " + text(n_channels) +
-                                      " x " + text(n_pixels) + ", " + text(threads) + " threads";
-                            State state(b.n_classes, n_pixels);
-                            b.add(state, 0, n, threads);
-                            if (!seen) {
-                                check_state(b, state);
-                                first = state;
-                                seen = true;
-                            }
-                            CHECK(state == first);
-                            State parts(b.n_classes, n_pixels);
-                            b.add(parts, 0, n / 3, threads);
-                            b.add(parts, n / 3, 0, threads);
-                            b.add(parts, n / 3, n - n / 3, threads);
-                            CHECK(parts == first);
-                        }
+                        context = isa + " " + name_of(dtype) + ", " + text(n) + " samples of " + text(n_channels) +
+                                  " x " + text(n_pixels);
+                        State first(b.n_classes, n_pixels);
+                        CHECK(b.add(first, 0, n, 1));
+                        check_state(b, first, 1);
+                        State parts(b.n_classes, n_pixels);
+                        CHECK(b.add(parts, 0, n / 3, 1));
+                        CHECK(b.add(parts, n / 3, 0, 1));
+                        CHECK(b.add(parts, n / 3, n - n / 3, 1));
+                        check_state(b, parts, 2);
+                        State many(b.n_classes, n_pixels);
+                        CHECK(b.add(many, 0, n / 3, 5));
+                        CHECK(b.add(many, n / 3, n - n / 3, 3));
+                        CHECK(many.same_bits(parts));
                     }
                 }
             }
         }
+    }
+}
+
+// Every number of rows in a group, with and without samples before, and one more than a group.
+void groups() {
+    for (std::int64_t n = 1; n <= 17; ++n) {
+        const Batches b(DType::f32, n, 1, 37, 1);
+        for (const std::string& isa : available_isas()) {
+            set_isa(isa);
+            context = isa + ", " + text(n) + " samples of one class";
+            State state(1, 37);
+            CHECK(b.add(state, 0, n, 1));
+            check_state(b, state, 1);
+        }
+    }
+}
+
+// 12 MiB of new moments per class: three of them go past the caches, one does not. Same bits.
+void past_the_caches() {
+    const std::int64_t n_pixels = (std::int64_t{1} << 19) + 5;
+    const Batches b(DType::f16, 8, 1, n_pixels, 4);
+    for (const std::string& isa : available_isas()) {
+        set_isa(isa);
+        context = isa;
+        State together(4, n_pixels), apart(4, n_pixels);
+        CHECK(b.add(together, 0, 8, 2));
+        for (std::int64_t k = 0; k < 3; ++k) {
+            Batches one = b;
+            for (std::size_t i = 0; i < one.labels.size(); ++i) {
+                one.keep[i] = one.labels[i] == k ? one.keep[i] : 0;
+            }
+            CHECK(one.add(apart, 0, 8, 2));
+        }
+        CHECK(together.same_bits(apart));
     }
 }
 
 void every_place() {
     for (const DType dtype : dtypes) {
-        for (const std::int64_t n : {0, 1, 7, 16, 33, 70}) {
-            for (std::int64_t bad = -1; bad < n; ++bad) {
+        for (const std::int64_t n_channels : {1, 2}) {
+            const std::int64_t n = 3;
+            const std::int64_t n_pixels = 19;
+            Batches b(dtype, n, n_channels, n_pixels, 1);
+            const Matrix good = b.x;
+            for (std::int64_t bad = -1; bad < n * n_channels * n_pixels; ++bad) {
                 for (const double value : {nan, infinity, -infinity}) {
-                    Matrix x = make_matrix(dtype, 1, n, 6, false, true);
+                    b.x = good;
                     if (bad >= 0) {
-                        x.values[static_cast<std::size_t>(bad)] = value;
+                        b.x.values[static_cast<std::size_t>(bad)] = value;
                     }
-                    const Dense dense(x, Storage::packed);
+                    b.dense = Dense(b.x, Storage::packed);
                     for (const std::string& isa : available_isas()) {
                         set_isa(isa);
-                        context = isa + " " + name_of(dtype) + ", " + text(n) + " elements, bad: " + text(bad);
-                        CHECK_EQUAL(kernels().all_finite(dense.view().data, dtype, n, 2), bad < 0);
+                        context = isa + " " + name_of(dtype) + ", " + text(n_channels) + " channels, bad: " + text(bad);
+                        State state(1, n_pixels);
+                        CHECK_EQUAL(b.add(state, 0, n, 2), bad < 0);
                     }
                 }
             }
@@ -154,18 +240,24 @@ void every_place() {
     }
 }
 
-// The largest finite numbers are finite.
+// The largest finite numbers of the narrow types are fine; squares that double does not hold are refused.
 void limits() {
-    const std::uint16_t half[] = {0x7bff, 0xfbff};
-    const std::uint16_t bfloat[] = {0x7f7f, 0xff7f};
-    const float single[] = {FLT_MAX, -FLT_MAX};
-    const double wide[] = {DBL_MAX, -DBL_MAX};
-    for (const std::string& isa : available_isas()) {
-        set_isa(isa);
-        CHECK(kernels().all_finite(half, DType::f16, 2, 1));
-        CHECK(kernels().all_finite(bfloat, DType::bf16, 2, 1));
-        CHECK(kernels().all_finite(single, DType::f32, 2, 1));
-        CHECK(kernels().all_finite(wide, DType::f64, 2, 1));
+    for (const auto& [dtype, value, fine] :
+         {std::tuple{DType::f16, 65504.0, true}, std::tuple{DType::bf16, 0x1.fep127, true},
+          std::tuple{DType::f32, static_cast<double>(FLT_MAX), true}, std::tuple{DType::f64, 1e153, true},
+          std::tuple{DType::f64, 1e155, false}, std::tuple{DType::f64, DBL_MAX, false}}) {
+        Batches b(dtype, 3, 1, 5, 1);
+        for (std::size_t i = 0; i < b.x.values.size(); ++i) {
+            b.x.values[i] = i < 5 ? value : -value;
+        }
+        b.dense = Dense(b.x, Storage::packed);
+        for (const std::string& isa : available_isas()) {
+            set_isa(isa);
+            context = isa + " " + name_of(dtype) + ", " + text(value);
+            State state(1, 5);
+            CHECK_EQUAL(b.add(state, 0, 3, 1), fine);
+            CHECK(!fine || std::isfinite(state.of(0)[5]));
+        }
     }
 }
 
@@ -174,5 +266,9 @@ void limits() {
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"moments", moments}, {"every_place", every_place}, {"limits", limits}});
+    return run({{"moments", moments},
+                {"groups", groups},
+                {"past_the_caches", past_the_caches},
+                {"every_place", every_place},
+                {"limits", limits}});
 }

@@ -36,11 +36,10 @@ def assert_aggregated(result, attributions, labels, keep, layout, n_classes):
     channels = np.asarray(attributions).shape[1]
     top = np.abs(np.asarray(attributions, np.float64)).sum(axis=1).max(initial=0.0)
     # Double throughout: each value carries the roundings of its channel sum and of the division by the
-    # features of a pixel, each mean those of n updates (three operations each) of numbers no larger than 2
-    # top.
+    # features of a pixel, each mean those of sums of n numbers no larger than 2 top, and four per batch.
     mean_bound = (channels + 2 + 6 * n) * 2.0**-53 * top
-    # m2 moves by twice the deviation times the error of the value and of the mean, per term, and rounds n
-    # times.
+    # m2 moves by twice the deviation times the error of the value and of the mean, per term; the sum of squares about
+    # the pivot and the square of the sum, of n terms up to 4 top^2 each, round n times.
     m2_bound = n * (4 * top * 2 * mean_bound + 6 * n * 2.0**-53 * 4 * top**2)
     for name, bound in (("mean", mean_bound), ("mean_abs", mean_bound), ("m2", m2_bound)):
         actual = getattr(result, name)
@@ -175,7 +174,8 @@ def test_large_common_attribution(isa):
     accumulator = AttributionAccumulator(layout, 1)
     accumulator.update(values, np.zeros(50, dtype=np.int64), keep=np.ones(50, dtype=bool))
     exact = (np.var(values.astype(np.longdouble), axis=0) * 50).ravel().astype(np.float64)
-    # Each term moves by twice its deviation (below 5) times the mean's 50 * 6 roundings of 1e8.
+    # Each difference from the first value, below 10, is exact but for the rounding of the values themselves, and each
+    # term moves by twice its deviation (below 5) times no more than 300 roundings of 1e8.
     np.testing.assert_allclose(accumulator.result().m2[0], exact, rtol=0, atol=50 * 2 * 5 * 300 * 1e8 * 2.0**-53)
 
 
@@ -216,6 +216,90 @@ def test_strided(isa, make_layout):
     accumulator.update(np.asfortranarray(attributions[1::2]), labels[1::2], keep=keep[1::2])
     order = np.r_[0:12:2, 1:12:2]
     assert_aggregated(accumulator.result(), attributions[order], labels[order], keep[order], layout, 3)
+
+
+@pytest.mark.parametrize("batches", [[1], [1, 1, 8], [9, 23, 5], [60]])
+def test_any_cut_in_batches_is_close(isa, make_layout, batches):
+    layout = make_layout("shuffled", 300)
+    attributions, labels, keep = batch(layout, 60, 4)
+    whole, parts = AttributionAccumulator(layout, 4), AttributionAccumulator(layout, 4)
+    whole.update(attributions, labels, keep=keep)
+    ends = np.cumsum(batches)
+    for part in np.split(np.arange(60), ends):
+        parts.update(attributions[part], labels[part], keep=keep[part])
+    for name in ("mean", "m2", "mean_abs"):
+        np.testing.assert_allclose(
+            getattr(parts.result(), name), getattr(whole.result(), name), rtol=1e-6, atol=1e-12, err_msg=name
+        )
+    assert_aggregated(parts.result(), attributions, labels, keep, layout, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_same_bits_for_any_threads(isa, dtype, channels):
+    # 1.5 MB and more: three threads. Two batches, so that moments before are read, too.
+    layout = Layout.shuffled(30_000)
+    attributions, labels, keep = batch(layout, 26, 3, channels, dtype)
+    states = []
+    for threads in (1, 2, 3, 7):
+        accumulator = AttributionAccumulator(layout, 3)
+        accumulator.update(attributions, labels, keep=keep, threads=threads)
+        accumulator.update(attributions[::-1], labels[::-1], threads=threads)
+        states.append(accumulator.result())
+    for state in states[1:]:
+        for name in ("mean", "m2", "mean_abs"):
+            assert getattr(state, name).tobytes() == getattr(states[0], name).tobytes()
+
+
+def test_samples_that_do_not_count_are_not_read(isa, make_layout):
+    layout = make_layout("shuffled", 83)
+    attributions, labels, keep = batch(layout, 23, 2)
+    spoiled = attributions.copy()
+    spoiled[~keep] = np.nan
+    clean, marked = AttributionAccumulator(layout, 2), AttributionAccumulator(layout, 2)
+    clean.update(attributions, labels, keep=keep)
+    marked.update(spoiled, labels, keep=keep)
+    for name in ("count", "mean", "m2", "mean_abs"):
+        np.testing.assert_array_equal(getattr(marked.result(), name), getattr(clean.result(), name))
+
+
+def test_bad_batch_between_good_ones(isa):
+    # New classes, seen ones, and values at the end of the last tile: nothing of a refused batch stays.
+    layout = Layout.natural(10_000)
+    attributions, labels, _ = batch(layout, 20, 3)
+    clean, tried = AttributionAccumulator(layout, 3), AttributionAccumulator(layout, 3)
+    clean.update(attributions[:10], labels[:10])
+    clean.update(attributions[10:], labels[10:])
+    bad = attributions.copy()
+    bad[0, 0, 99, 99] = np.inf
+    with pytest.raises(ValueError, match="attributions must be finite"):
+        tried.update(bad, labels)
+    tried.update(attributions[:10], labels[:10])
+    with pytest.raises(ValueError, match="attributions must be finite"):
+        tried.update(bad, labels)
+    tried.update(attributions[10:], labels[10:])
+    for name in ("count", "mean", "m2", "mean_abs"):
+        np.testing.assert_array_equal(getattr(tried.result(), name), getattr(clean.result(), name))
+
+
+def test_squares_beyond_float64_are_refused(isa):
+    layout = Layout.natural(4)
+    accumulator = AttributionAccumulator(layout, 1)
+    values = np.ones((3, 1, 2, 2))
+    values[1, 0, 0, 1] = 1e200
+    with pytest.raises(ValueError, match="attributions must be finite, with squares that float64 holds"):
+        accumulator.update(values, np.zeros(3, dtype=np.int64))
+    np.testing.assert_array_equal(accumulator.result().count, 0)
+
+
+@pytest.mark.parametrize("value", [0.1, -3e7, 1e-30])
+def test_constant_attributions_have_no_spread(isa, value):
+    layout = Layout.natural(100)
+    accumulator = AttributionAccumulator(layout, 1)
+    for n in (1, 7, 20):
+        accumulator.update(np.full((n, 1, 10, 10), value, np.float32), np.zeros(n, dtype=np.int64))
+    np.testing.assert_array_equal(accumulator.result().m2, 0.0)
+    np.testing.assert_array_equal(accumulator.result().mean, np.float64(np.float32(value)))
 
 
 GOOD = (np.ones((4, 1, 4, 4), np.float32), np.array([0, 1, 0, 1]), np.ones(4, dtype=bool))

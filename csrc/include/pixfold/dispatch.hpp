@@ -21,7 +21,6 @@ struct Kernels {
     RowSumsDense row_sums_dense;
     RowSumsCsr row_sums_csr;
     Aggregate aggregate;
-    AllFinite all_finite;
 };
 
 // Which levels of x86-64 a processor runs; any other processor runs portable code as v2.

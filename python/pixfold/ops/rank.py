@@ -9,16 +9,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import as_array, plain
+from pixfold.ops._arrays import as_array, plain, threads_argument
 
 
-def rank(importance: ArrayLike) -> NDArray[np.float64]:
+def rank(importance: ArrayLike, *, threads: int | None = None) -> NDArray[np.float64]:
     """Average ranks: 1 for the most important feature, tied features share the mean of the ranks they span.
 
     Parameters
     ----------
     importance : array (n_features,)
-        Any float or integer dtype; NaN is refused.
+        Any float, integer or bool dtype, compared as float64; NaN is refused. -0.0 equals 0.0.
+    threads : int, optional
+        The result does not depend on it.
 
     Returns
     -------
@@ -28,12 +30,14 @@ def rank(importance: ArrayLike) -> NDArray[np.float64]:
     ------
     InputError
         For an input that is not one-dimensional or holds NaN. It is a ValueError.
+    TypeError
+        For another dtype.
     """
-    ranks: NDArray[np.float64] = _core.rank(_importance("rank", importance))
+    ranks: NDArray[np.float64] = _core.rank(_importance("rank", importance), threads_argument("rank", threads))
     return ranks
 
 
-def top_k(importance: ArrayLike, k: int) -> NDArray[np.int64]:
+def top_k(importance: ArrayLike, k: int, *, threads: int | None = None) -> NDArray[np.int64]:
     """Positions of the `k` most important features, by decreasing importance.
 
     Ties are never broken by position: a tied group that would straddle the cut is left out whole, and importances
@@ -42,9 +46,11 @@ def top_k(importance: ArrayLike, k: int) -> NDArray[np.int64]:
     Parameters
     ----------
     importance : array (n_features,)
-        Any float or integer dtype; NaN is refused.
+        Any float, integer or bool dtype, compared as float64; NaN is refused. -0.0 equals 0.0.
     k : int
         At least 0; more than n_features counts as n_features.
+    threads : int, optional
+        The result does not depend on it.
 
     Returns
     -------
@@ -54,25 +60,20 @@ def top_k(importance: ArrayLike, k: int) -> NDArray[np.int64]:
     ------
     InputError
         For NaN, a wrong shape or a negative `k`. It is a ValueError.
+    TypeError
+        For another dtype.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise InputError(f"top_k: k must be a non-negative integer, got {k!r}")
     values = _importance("top_k", importance)
-    order: NDArray[np.int64] = _core.sort_descending(values)
-    if k == 0 or values.size == 0 or values[order[0]] == values[order[-1]]:
-        return order[:0]
-    end = min(int(k), values.size)
-    if end < values.size:
-        # Step back over the group that goes on beyond the cut.
-        beyond = values[order[end]]
-        end = int(np.searchsorted(-values[order[:end]], -beyond, side="left"))
-    return order[:end]
+    positions: NDArray[np.int64] = _core.top_k(values, min(int(k), values.size), threads_argument("top_k", threads))
+    return positions
 
 
 def _importance(op: str, importance: Any) -> NDArray[np.float64]:
     values = as_array(op, "importance", importance)
     if values.dtype.kind not in "fiub":
-        raise TypeError(f"{op}: importance must be of a float or integer dtype, got {values.dtype}")
+        raise TypeError(f"{op}: importance must be of a float, integer or bool dtype, got {values.dtype}")
     if values.ndim != 1:
         raise InputError(f"{op}: importance must be one-dimensional, got shape {values.shape}")
     return plain(values, np.float64)
