@@ -213,4 +213,9 @@ def _mask(keep: Any, n: int) -> NDArray[np.bool_]:
         raise InputError(
             f"aggregate: keep must be a bool array of shape ({n},), got {values.dtype} of shape {values.shape}"
         )
-    return plain(values)
+    mask = plain(values)
+    # Bytes viewed as bool can hold anything, and NumPy counts them wrongly.
+    strange = np.flatnonzero(mask.view(np.uint8) > 1)
+    if strange.size:
+        raise InputError(f"aggregate: keep must be True or False, got {mask.view(np.uint8)[strange[0]]}")
+    return mask
