@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= out/demo
+FUZZ_SECONDS ?= 60
 
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.j2' \))
 
-.PHONY: help demo test test-slow lint format wheel-check sanitize bench bench-defaults clean
+.PHONY: help demo test test-slow lint format wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-defaults clean
 
 help:  ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,18 +58,33 @@ wheel-check: $(VENV)/.dev  ## Build sdist and wheel; the wheel must fold with Nu
 	build/wheel-venv/bin/python -m pip install --quiet build/dist/*.whl
 	cd build && wheel-venv/bin/python ../tests/wheel_check.py
 
-sanitize: $(VENV)/.dev  ## The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-	$(BIN)/python -m pip install --quiet cmake ninja pybind11
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-		-DSKBUILD_PROJECT_NAME=pixfold -DSKBUILD_PROJECT_VERSION=0 -DSKBUILD_PROJECT_VERSION_FULL=0 \
-		-DPIXFOLD_SANITIZE=ON -DPIXFOLD_TESTS=ON -DPIXFOLD_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-		-Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize --target cpp_tests
-	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize --output-on-failure
+fuzz: $(VENV)/.dev  ## Random and damaged calls of every op for FUZZ_SECONDS (60).
+	$(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS)
 
-# The rivals too. BENCH="-k rank" measures a part, BENCH=--tsne all (5 minutes more), RUNS=3 three times over.
-RUNS ?= 1
-BENCH ?=
+sanitize: sanitize-address sanitize-thread  ## Everything below a sanitizer: both of the next.
+
+# $(1): address or thread
+configure_sanitized = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/sanitize-$(1) -G Ninja \
+	-DCMAKE_BUILD_TYPE=Debug -DSKBUILD_PROJECT_NAME=pixfold -DSKBUILD_PROJECT_VERSION=0 \
+	-DSKBUILD_PROJECT_VERSION_FULL=0 -DPIXFOLD_SANITIZE=$(1) -DPIXFOLD_TESTS=ON -DPIXFOLD_WERROR=ON \
+	-DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+
+$(VENV)/.sanitize: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet cmake ninja pybind11
+	touch $@
+
+sanitize-address: $(VENV)/.sanitize  ## C++ tests, tests of the ops and some fuzz under ASan and UBSan.
+	$(call configure_sanitized,address)
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core
+	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
+	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops
+	$(BIN)/python tests/sanitized.py build/sanitize-address tests/fuzz.py --seconds 10
+
+sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
+	$(call configure_sanitized,thread)
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-thread --target cpp_tests
+	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-thread --output-on-failure
+
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet ".[all,dev,bench]"
 	touch $@

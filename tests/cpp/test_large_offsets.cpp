@@ -105,10 +105,10 @@ void check_dense(std::int64_t sample_stride, std::int64_t feature_stride, std::i
 void dense_samples() { check_dense(9 * gib + 4, 4, 4); }
 void dense_features() { check_dense(12, 9 * gib + 4, 4); }
 
-// The samples behind 3 * 2^30 entries of others: a slice of a large matrix.
+// The samples behind 5 * 2^30 entries of others, more than unsigned 32 bits count: a slice of a large matrix.
 template <class Index>
 void check_csr() {
-    constexpr std::int64_t first = 3 * gib + 5;
+    constexpr std::int64_t first = 5 * gib + 5;
     const std::vector<std::int64_t> row_start{first, first + 2, first + 2, first + 5};
     const Reserved values((first + 5) * 4);
     const Reserved indices((first + 5) * static_cast<std::int64_t>(sizeof(Index)));

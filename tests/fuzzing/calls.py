@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from pixfold.layout import Layout
+from pixfold.memory import ImagePool
 from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator, column_stats, fold, rank, reference, top_k, unfold
 
@@ -28,6 +29,7 @@ STORAGES = [
 SIZES = [1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100]
 SAMPLES = [0, 1, 2, 3, 5, 8, 17]
 PRESETS = ["none", "log1p", "minmax", "log1p-minmax", "norm2", "cp10k-log1p", "zscore", "log1p-zscore", "genotype"]
+POOL = ImagePool(64 << 20)
 
 
 @dataclass
@@ -176,11 +178,12 @@ def fold_call(rng: Random) -> Call:
     x = stored(rng, values_of(rng, (n, n_features), dtype, kind), pick(rng, STORAGES))
     layout = layout_of(rng, n_features)
     wanted = pick(rng, ["float32", "float32", "float16"])
-    out = np.full((n, *layout.shape), 9, dtype=wanted) if rng.random() < 0.5 else None
+    kind_of_out = pick(rng, ["none", "array", "array", "pool"])
+    out = {"none": None, "pool": POOL, "array": np.full((n, *layout.shape), 9, dtype=wanted)}[kind_of_out]
 
     def check(images: Any) -> None:
         assert images.dtype == wanted
-        assert out is None or images is out
+        assert kind_of_out != "array" or images is out
         with np.errstate(over="ignore", invalid="ignore"):
             expected = reference.fold(x, layout, normalizer)
             bound = reference.fold_bound(x, layout, normalizer, wanted)

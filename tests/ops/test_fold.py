@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse
 
+from pixfold import _core
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
 from pixfold.ops import fold, reference
@@ -620,6 +623,119 @@ class TestTorch:
         np.testing.assert_array_equal(out.numpy(), reference.fold(x, layout))
         with pytest.raises((ValueError, TypeError), match="out"):
             fold(torch.from_numpy(x), layout, out=out[:3])
+
+
+# What a fold is made of. `Everything` puts every two values of different lines together at least once, on every
+# instruction set.
+FACTORS = {
+    "dtype": [*DTYPES, "uint64"],
+    "storage": [*STORAGES, "unaligned", "memory map", "csr unsorted", "csr repeated", "csr explicit zeros"],
+    "layout": KINDS,
+    "preset": [None, *PRESETS, *PARTS],
+    "out": ["float32", "float16"],
+    "n_samples": [1, 2, 3, 17],
+}
+SIZES = [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1_000, 18_225]
+
+
+def combinations(size):
+    """Every dtype with every storage; the other lines are drawn, and differ from size to size.
+
+    18,225 features are slow to compute by the reference: there every seventh combination.
+    """
+    rng = np.random.default_rng(size)
+    for i, (dtype, storage) in enumerate(itertools.product(FACTORS["dtype"], FACTORS["storage"])):
+        drawn = {
+            name: FACTORS[name][rng.integers(len(FACTORS[name]))] for name in ("layout", "preset", "out", "n_samples")
+        }
+        if size < 10_000 or i % 7 == 0:
+            yield {"dtype": dtype, "storage": storage, **drawn}
+
+
+def damaged_csr(matrix, how, rng):
+    """The same numbers as rows that are not canonical."""
+    data, indices = [], []
+    ends = [0]
+    for i in range(matrix.shape[0]):
+        row = slice(matrix.indptr[i], matrix.indptr[i + 1])
+        values, columns = matrix.data[row], matrix.indices[row]
+        if how == "csr repeated":  # a zero and the value: exact in every dtype
+            values, columns = np.concatenate([values, np.zeros_like(values)]), np.concatenate([columns, columns])
+        if how == "csr explicit zeros":
+            absent = np.setdiff1d(np.arange(matrix.shape[1], dtype=columns.dtype), columns)[::2]
+            values = np.concatenate([values, np.zeros(absent.size, values.dtype)])
+            columns = np.concatenate([columns, absent])
+            order = np.argsort(columns)
+        else:
+            order = rng.permutation(columns.size)
+        data.append(values[order])
+        indices.append(columns[order])
+        ends.append(ends[-1] + columns.size)
+    parts = (np.concatenate(data), np.concatenate(indices), np.array(ends, dtype=matrix.indptr.dtype))
+    return scipy.sparse.csr_array(parts, shape=matrix.shape)
+
+
+class TestEverything:
+    @pytest.fixture
+    def samples(self, make_samples, tmp_path):
+        def build_samples(n, n_features, dtype, storage, preset):
+            rng = np.random.default_rng(n + n_features)
+            x = codes(n, n_features, dtype) if preset == "genotype" else make_samples(n, n_features, dtype, seed=n)
+            if storage.startswith("csr"):
+                dtype = "float32" if dtype == "float16" else dtype  # SciPy knows no sparse float16
+                x = np.where(rng.random(x.shape) < 0.5, x, 0).astype(dtype)
+                matrix = scipy.sparse.csr_array(x)
+                index = "int64" if storage == "csr64" else "int32"
+                parts = (matrix.data, matrix.indices.astype(index), matrix.indptr.astype(index))
+                matrix = scipy.sparse.csr_array(parts, shape=x.shape)
+                return matrix if storage in ("csr32", "csr64") else damaged_csr(matrix, storage, rng)
+            if storage == "unaligned":
+                memory = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+                memory[...] = x
+                return memory
+            if storage == "memory map":
+                np.save(tmp_path / "x.npy", x)
+                return np.load(tmp_path / "x.npy", mmap_mode="r")
+            if preset == "genotype":
+                return x
+            return make_samples(n, n_features, dtype, storage, seed=n)
+
+        return build_samples
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_combinations(self, make_layout, make_samples, samples, size):
+        before = _core.isa()
+        for row in combinations(size):
+            preset, wanted = row["preset"], row["out"]
+            x = samples(row["n_samples"], size, row["dtype"], row["storage"], preset)
+            layout = make_layout(row["layout"], size)
+            normalizer = None
+            if preset is not None:
+                dtype = str(x.dtype)
+                train = codes(8, size, dtype) if preset == "genotype" else make_samples(8, size, dtype, seed=99)
+                normalizer = build(preset).fit(train)
+            expected = reference.fold(x, layout, normalizer)
+            bound = reference.fold_bound(x, layout, normalizer, wanted)
+            try:
+                for isa in _core.isas():
+                    _core.set_isa(isa)
+                    images = fold(x, layout, normalizer, dtype=wanted, threads=2)
+                    error = np.abs(images.astype(np.float64) - expected)
+                    assert np.all(error <= bound), f"{isa}, {row}: {np.max(error - bound)} over the bound"
+                    if preset is None and layout.is_one_to_one:
+                        assert images.tobytes() == expected.astype(wanted).tobytes(), f"{isa}, {row}"
+            finally:
+                _core.set_isa(before)
+
+    def test_every_two_values_meet(self):
+        rows = [{**row, "n_features": size} for size in SIZES for row in combinations(size)]
+        factors = {**FACTORS, "n_features": SIZES}
+        for one, other in itertools.combinations(factors, 2):
+            met = {(row[one], row[other]) for row in rows}
+            wanted = set(itertools.product(factors[one], factors[other]))
+            # 18,225 features meet every seventh dtype and storage of each other line.
+            missing = {pair for pair in wanted - met if 18_225 not in pair}
+            assert not missing, f"{one} and {other}: {sorted(missing, key=str)[:5]}"
 
 
 def test_float16_matches_numpy_on_all_exponents(isa):
