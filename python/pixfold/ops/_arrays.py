@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
+from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
 
 Array = NDArray[Any]
@@ -56,6 +57,26 @@ class Csr:
         return False
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Packed genotypes; `dtype` is that of the dense values they stand for."""
+
+    genotypes: PackedGenotypes
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    bfloat16: bool = False
+    torch: bool = False
+
+    @property
+    def bits(self) -> NDArray[np.uint8]:
+        """The packed rows."""
+        return self.genotypes.bits
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and features."""
+        return self.genotypes.shape
+
+
 def is_torch(x: object) -> bool:
     """Whether `x` is a torch tensor, found out without importing torch."""
     return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "requires_grad")
@@ -68,6 +89,8 @@ def is_scipy_sparse(x: object) -> bool:
 
 def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr:
     """Read `x` as (n_samples, n_features) without copying dense data; `threads` look at sparse indices."""
+    if isinstance(x, PackedGenotypes):
+        return Packed(x)
     if is_scipy_sparse(x):
         return _from_scipy(op, x, threads)
     if is_torch(x) and str(x.layout) == "torch.sparse_csr":

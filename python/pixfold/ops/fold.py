@@ -9,7 +9,18 @@ import numpy as np
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
 from pixfold.memory import ImagePool
-from pixfold.ops._arrays import Array, Csr, Dense, is_torch, layout_argument, samples, threads_argument, to_torch
+from pixfold.ops._arrays import (
+    Array,
+    Csr,
+    Dense,
+    Packed,
+    is_torch,
+    layout_argument,
+    samples,
+    threads_argument,
+    to_torch,
+)
+from pixfold.ops._packed import fold_packed
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -33,7 +44,7 @@ def fold(
     ----------
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
-        or torch CPU tensor, dense or sparse CSR.
+        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -95,6 +106,9 @@ def _fold(
     name = _dtype_name(dtype)
     shape = (x.shape[0], *layout.shape)
     images, result = _output(x, shape, name, out)
+    if isinstance(x, Packed):
+        fold_packed(x, layout, normalizer, name, images, n_threads)
+        return result
     if check_first and normalizer is not None:
         normalizer.check(X, layout, threads=threads)
     parameters = None
@@ -142,7 +156,7 @@ def _numpy_name(dtype: Any) -> str:
         return repr(dtype)
 
 
-def _output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
+def _output(x: Dense | Csr | Packed, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
     """Memory for the kernel (uint16 bits for bfloat16) and the same memory as the caller will see it."""
     if out is not None and not isinstance(out, ImagePool):
         return _given_output(x, shape, name, out), out
@@ -163,7 +177,7 @@ def _output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tupl
     return bits, bits.view(ml_dtypes.bfloat16)
 
 
-def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> Array:
+def _given_output(x: Dense | Csr | Packed, shape: tuple[int, ...], name: str, out: Any) -> Array:
     if is_torch(out):
         found = str(out.dtype).removeprefix("torch.")
         usable = out.device.type == "cpu" and out.is_contiguous() and not out.requires_grad
@@ -180,10 +194,16 @@ def _given_output(x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -
             f"fold: out must be a C-contiguous writeable {name} array of shape {shape}, "
             f"got {found} of shape {tuple(out.shape)}{state}"
         )
-    for part in (x.values, x.indices, x.row_start) if isinstance(x, Csr) else (x.array,):
+    for part in _memory_of(x):
         if np.may_share_memory(memory, part):
             raise InputError("fold: out must not overlap X in memory")
     return memory
+
+
+def _memory_of(x: Dense | Csr | Packed) -> tuple[Array, ...]:
+    if isinstance(x, Csr):
+        return x.values, x.indices, x.row_start
+    return (x.bits if isinstance(x, Packed) else x.array,)
 
 
 def to_numpy_bits(tensor: Any) -> Array:
