@@ -99,24 +99,27 @@ void interleave(const Rows& rows, std::int64_t first, std::int64_t end, std::int
     }
 }
 
-// The elements that the codes of sample s (of eight) choose, of n pixels.
-template <class T>
+// The elements that the codes of sample s (of eight) choose, of n pixels. Everything is as wide as an element, so that
+// no lane has to change its width; a byte is the half of the word that has the sample.
+template <int dropped, class T>
 void choose(const std::uint16_t* __restrict words, int s, const T* __restrict plane, std::int64_t plane_stride,
             std::int64_t n, T* __restrict value) {
     const T* __restrict p0 = plane;
     const T* __restrict p1 = plane + plane_stride;
     const T* __restrict p2 = plane + 2 * plane_stride;
     const T* __restrict p3 = plane + 3 * plane_stride;
+    const T low_bit = static_cast<T>(1u << (2 * s - dropped));
+    const T high_bit = static_cast<T>(2u << (2 * s - dropped));
     for (std::int64_t k = 0; k < n; ++k) {
-        const unsigned code = static_cast<unsigned>(words[k]) >> (2 * s);
+        const T code = static_cast<T>(words[k] >> dropped);
         // All four are loaded: a load that depends on the code could not become vector code.
         const T v0 = p0[k];
         const T v1 = p1[k];
         const T v2 = p2[k];
         const T v3 = p3[k];
-        const T low = (code & 1u) != 0 ? v1 : v0;
-        const T high = (code & 1u) != 0 ? v3 : v2;
-        value[k] = (code & 2u) != 0 ? high : low;
+        const T low = (code & low_bit) != 0 ? v1 : v0;
+        const T high = (code & low_bit) != 0 ? v3 : v2;
+        value[k] = (code & high_bit) != 0 ? high : low;
     }
 }
 
@@ -153,7 +156,11 @@ struct Fold {
                 last = line_after(image, end, chunk_end);
             }
             const std::int64_t n = (last - at + spare - 1) / spare * spare;
-            choose(tile.words[s / 8], s % 8, planes, table.plane_stride, n, tile.value);
+            if (sizeof(T) == 1 && s % 8 >= 4) {
+                choose<8>(tile.words[s / 8], s % 8, planes, table.plane_stride, n, tile.value);
+            } else {
+                choose<0>(tile.words[s / 8], s % 8, planes, table.plane_stride, n, tile.value);
+            }
             const std::int64_t bytes = (last - first) * static_cast<std::int64_t>(sizeof(T));
             if (streamed) {
                 copy_streaming(image + first, tile.value + (first - at), bytes);
@@ -232,10 +239,11 @@ void fold_natural(const Fold<T>& fold, int threads) {
 #pragma omp parallel num_threads(threads)
     {
         Tile<T> tile;
-#pragma omp for schedule(static) nowait
+// All samples of one chunk of pixels before the next one: the chunk's planes stay in L2.
+#pragma omp for schedule(dynamic, 1) nowait
         for (std::int64_t unit = 0; unit < n_blocks * chunks.n; ++unit) {
-            const std::int64_t c = unit % chunks.n;
-            fold.natural(rows_of(fold.x, unit / chunks.n * block_samples), chunks.first(c), chunks.end(c), tile);
+            const std::int64_t c = unit / n_blocks;
+            fold.natural(rows_of(fold.x, unit % n_blocks * block_samples), chunks.first(c), chunks.end(c), tile);
         }
         finish_streaming();
     }
