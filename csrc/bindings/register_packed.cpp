@@ -79,7 +79,8 @@ class PythonTable {
         }
         const NormalizeParameters p = parameters_of(op, parameters, py::none(), false, slots.n_slots, 4);
         // The planes are the images of four samples, each of one code at every feature: the dense kernel's own bits.
-        const DenseView samples{vector_of<float>(op, "values", values, 4), DType::f32, 4, n_features_, sizeof(float), 0};
+        const DenseView samples{
+            vector_of<float>(op, "values", values, 4), DType::f32, 4, n_features_, sizeof(float), 0};
         const std::int64_t row_bytes = (n_features_ + 3) / 4;
         const bool natural = slots.identity_features && slots.identity_pixels;
         const int used = threads_for(threads, 4 * n_pixels_ * 4);
@@ -112,7 +113,8 @@ void* memory_of(const char* op, const char* argument, py::array& out, DType dtyp
     if (dtype_of(op, argument, out, bfloat16) != dtype || out.size() != size ||
         (out.flags() & py::array::c_style) == 0 || !out.writeable() ||
         !is_aligned(out, static_cast<std::size_t>(element_of(dtype)))) {
-        refuse(op, argument, "C-contiguous, aligned and writeable with " + std::to_string(size) + " elements of its type",
+        refuse(op, argument,
+               "C-contiguous, aligned and writeable with " + std::to_string(size) + " elements of its type",
                describe(out));
     }
     return out.mutable_data();

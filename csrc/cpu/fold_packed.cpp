@@ -1,13 +1,10 @@
 // fold of packed genotypes. Sixteen samples go together: their codes of one feature side by side are two 16-bit words,
 // made by transposing 4 x 4 blocks of codes, so that the loop over pixels has one element per pixel in every array that
 // it touches (words, the four planes of the table, output) and becomes plain vector code.
+#include "images.hpp"
 #include "kernels.hpp"
 #include "pixfold/packed.hpp"
-#include "stream.hpp"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "scratch.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
@@ -139,7 +136,7 @@ struct Fold {
 
     Fold(const PackedView& view, const PackedTable& t, void* images) : x(view), table(t), out(static_cast<T*>(images)) {
         const std::int64_t bytes = x.n_samples * t.n_pixels * static_cast<std::int64_t>(sizeof(T));
-        streamed = bytes >= streamed_bytes && reinterpret_cast<std::uintptr_t>(images) % sizeof(T) == 0;
+        streamed = streams(bytes) && reinterpret_cast<std::uintptr_t>(images) % sizeof(T) == 0;
     }
 
     // Pixels [at, end) of all samples of the block, their words being in `tile`. Streamed rows begin and end on lines
@@ -161,17 +158,17 @@ struct Fold {
             } else {
                 choose<0>(tile.words[s / 8], s % 8, planes, table.plane_stride, n, tile.value);
             }
-            const std::int64_t bytes = (last - first) * static_cast<std::int64_t>(sizeof(T));
             if (streamed) {
-                copy_streaming(image + first, tile.value + (first - at), bytes);
+                stream_image(tile.value + (first - at), last - first, image + first);
             } else {
-                std::memcpy(static_cast<void*>(image + first), tile.value, static_cast<std::size_t>(bytes));
+                std::memcpy(static_cast<void*>(image + first), tile.value,
+                            static_cast<std::size_t>(last - first) * sizeof(T));
             }
         }
     }
 
     static std::int64_t line_after(const T* image, std::int64_t at, std::int64_t end) {
-        const std::int64_t next = at + to_line(image + at) / static_cast<std::int64_t>(sizeof(T));
+        const std::int64_t next = at + elements_to_line(image + at);
         return next < end ? next : end;
     }
 
@@ -224,14 +221,6 @@ struct Chunks {
     std::int64_t n;
 };
 
-inline std::int64_t thread_number() {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
 template <class T>
 void fold_natural(const Fold<T>& fold, int threads) {
     const std::int64_t n_blocks = (fold.x.n_samples + block_samples - 1) / block_samples;
@@ -245,7 +234,7 @@ void fold_natural(const Fold<T>& fold, int threads) {
             const std::int64_t c = unit / n_blocks;
             fold.natural(rows_of(fold.x, unit % n_blocks * block_samples), chunks.first(c), chunks.end(c), tile);
         }
-        finish_streaming();
+        fence_streams();
     }
 }
 
@@ -258,12 +247,12 @@ void fold_gathered(const Fold<T>& fold, int threads) {
     const bool apart = threads == 1 || n_blocks >= 4 * threads;
     const Chunks chunks(fold.table.n_pixels);
     // Taken here: an exception must not leave a parallel region.
-    auto* const scratch = new std::uint32_t[static_cast<std::size_t>((apart ? threads : 1) * row_bytes * 4)];
+    const Buffer<std::uint32_t> scratch((apart ? threads : 1) * row_bytes * 4);
 #pragma omp parallel num_threads(threads)
     {
         Tile<T> tile;
         if (apart) {
-            std::uint32_t* words = scratch + thread_number() * row_bytes * 4;
+            std::uint32_t* words = scratch.data + thread_number() * row_bytes * 4;
 #pragma omp for schedule(dynamic, 1) nowait
             for (std::int64_t b = 0; b < n_blocks; ++b) {
                 const Rows rows = rows_of(fold.x, b * block_samples);
@@ -276,17 +265,16 @@ void fold_gathered(const Fold<T>& fold, int threads) {
 #pragma omp for schedule(static)
                 for (std::int64_t at = 0; at < row_bytes; at += transposed_bytes) {
                     const std::int64_t end = at + transposed_bytes < row_bytes ? at + transposed_bytes : row_bytes;
-                    interleave(rows, at, end, row_bytes, scratch);
+                    interleave(rows, at, end, row_bytes, scratch.data);
                 }
 #pragma omp for schedule(static)
                 for (std::int64_t c = 0; c < chunks.n; ++c) {
-                    fold.gathered(rows, scratch, chunks.first(c), chunks.end(c), tile);
+                    fold.gathered(rows, scratch.data, chunks.first(c), chunks.end(c), tile);
                 }
             }
         }
-        finish_streaming();
+        fence_streams();
     }
-    delete[] scratch;
 }
 
 template <class T>
