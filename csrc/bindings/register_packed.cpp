@@ -17,7 +17,8 @@ constexpr std::int64_t most_features = (std::int64_t{1} << 31) - 64;  // their p
 PackedView packed_view(const char* op, const py::array& bits, std::int64_t n_features) {
     const bool is_matrix = py::isinstance<py::array_t<std::uint8_t>>(bits) && bits.ndim() == 2;
     const bool fits = is_matrix && n_features > 0 && n_features <= most_features &&
-                      bits.shape(1) == (n_features + 3) / 4 && (bits.strides(1) == 1 || bits.shape(1) == 1);
+                      bits.shape(1) == (n_features + 3) / 4 &&
+                      (bits.strides(1) == 1 || bits.shape(1) == 1 || bits.size() == 0);
     if (!fits) {
         refuse(op, "bits", "a uint8 array of rows of " + std::to_string((n_features + 3) / 4) + " contiguous bytes",
                describe(bits));

@@ -64,7 +64,7 @@ class PackedGenotypes:
                 f"PackedGenotypes: bits must have shape (n_samples, {width}) for {n_features} features, "
                 f"got {rows.shape}"
             )
-        if width > 1 and rows.strides[1] != 1:
+        if width > 1 and rows.size and rows.strides[1] != 1:
             raise InputError(
                 f"PackedGenotypes: the bytes of a row of bits must follow each other, got strides {rows.strides}: "
                 "pass np.ascontiguousarray(bits)"
@@ -171,7 +171,10 @@ class PackedGenotypes:
             For anything else, and for positions outside.
         """
         if not isinstance(rows, slice):
-            rows = np.asarray(rows)
+            try:
+                rows = np.asarray(rows)
+            except ValueError:  # of ragged lists
+                rows = np.asarray(None)
             if rows.size == 0 and rows.ndim == 1:
                 rows = rows.astype(np.int64)
             if rows.ndim != 1 or rows.dtype.kind not in "iub":
