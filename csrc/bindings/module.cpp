@@ -30,6 +30,7 @@ PYBIND11_MODULE(_core, module) {
     using namespace pixfold::bindings;
     register_build(module);
     register_fold(module);
+    register_packed(module);
     register_unfold(module);
     register_column_stats(module);
     register_aggregate(module);

@@ -15,5 +15,10 @@ StatsCounts column_stats_csr(const CsrView&, const StatsArguments&, const StatsO
 void row_sums_dense(const DenseView&, double* out, int threads);
 void row_sums_csr(const CsrView&, double* out, int threads);
 bool aggregate(const AggregateArguments&, int threads);
+void fold_packed(const PackedView&, const PackedTable&, void* out, int threads);
+StatsCounts column_stats_packed(const PackedView&, std::int32_t copies, const StatsArguments&, const StatsOutput&,
+                                int threads);
+bool any_missing_packed(const PackedView&, int threads);
+std::int64_t pack(const DenseView&, const PackArguments&, std::uint8_t* bits, int threads);
 
 }  // namespace pixfold::PIXFOLD_ISA

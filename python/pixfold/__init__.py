@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pixfold.errors import PixfoldError as PixfoldError
     from pixfold.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
     from pixfold.estimator import DeepMapperClassifier as DeepMapperClassifier
+    from pixfold.genotypes import PackedGenotypes as PackedGenotypes
     from pixfold.layout import Layout as Layout
     from pixfold.loader import FoldLoader as FoldLoader
     from pixfold.memory import ImagePool as ImagePool
@@ -36,6 +37,7 @@ _HOMES = {
     "InputError": "pixfold.errors",
     "Layout": "pixfold.layout",
     "Normalizer": "pixfold.normalize",
+    "PackedGenotypes": "pixfold.genotypes",
     "PixfoldError": "pixfold.errors",
     "build_config": "pixfold.build",
     "column_stats": "pixfold.ops",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixfold._words import counted, listed
 from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
 from pixfold.memory import ImagePool
 from pixfold.normalize import Normalizer
@@ -124,7 +125,7 @@ class FoldLoader:
     def _batch(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor | None, Tensor]:
         rows = self.rows[positions]
         samples = self.source.read(rows)
-        if self.check_finite:
+        if self.check_finite and not isinstance(samples, PackedGenotypes):
             self._refuse_infinite(samples)
         shape = (len(positions), *self.layout.shape)
         bfloat16 = self.dtype == "bfloat16"

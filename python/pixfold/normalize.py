@@ -17,7 +17,8 @@ from pixfold._files import load_arrays, save_arrays
 from pixfold._words import counted
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.ops._arrays import Csr, Dense, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, Packed, samples, threads_argument
+from pixfold.ops._packed import packed_table
 from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
 from pixfold.ops.fold import fold
 
@@ -179,7 +180,7 @@ class Normalizer:
         self._transformed: ColumnStats | None = None  # of g(x * row_scale), with `_offset` where it is set
         self._offset: Float64Array | None = None
         self._parameters: Parameters | None = None
-        self._plans: dict[bool, tuple[weakref.ref[Layout], Any]] = {}
+        self._plans: dict[Any, tuple[weakref.ref[Layout], Any]] = {}
 
     # Fitting
 
@@ -315,7 +316,7 @@ class Normalizer:
         self.feature_names = self.feature_names or other.feature_names
         return self
 
-    def _add(self, x: Dense | Csr) -> None:
+    def _add(self, x: Dense | Csr | Packed) -> None:
         seen = self._raw or self._transformed
         if seen is not None and x.shape[1] != seen.count.size:
             raise InputError(f"Normalizer: X must have {seen.count.size} features, got {x.shape[1]}")
@@ -392,7 +393,7 @@ class Normalizer:
             )
             self._refuse(x, seen, "fold")
 
-    def _refuse(self, x: Dense | Csr, stats: ColumnStats, op: str) -> None:
+    def _refuse(self, x: Dense | Csr | Packed, stats: ColumnStats, op: str) -> None:
         if self.missing == "error" and stats.missing.any():
             raise InputError(
                 f"{op}: X must have no missing values, got {int(stats.missing.sum())} NaN in "
@@ -499,13 +500,18 @@ class Normalizer:
             std = np.sqrt(np.maximum(2.0 * p * (1.0 - p), 0.0))
         return np.nan_to_num(mean), np.divide(1.0, std, out=np.zeros(n), where=varies & (std > 0))
 
-    def row_scale(self, x: Dense | Csr, threads: int = 0) -> Float64Array | None:
+    def row_scale(self, x: Dense | Csr | Packed, threads: int = 0) -> Float64Array | None:
         """library_size over each sample's sum (0 for a sum of 0), or None without a library size."""
         return self._row_scale(x, threads)
 
-    def _row_scale(self, x: Dense | Csr, threads: int) -> Float64Array | None:
+    def _row_scale(self, x: Dense | Csr | Packed, threads: int) -> Float64Array | None:
         if self.parts.library_size is None:
             return None
+        if isinstance(x, Packed):
+            raise InputError(
+                "Normalizer: packed genotypes cannot be scaled to a library size, which would make every sample's "
+                "values its own: pass X.toarray()"
+            )
         sums = row_sums(x, threads)
         return np.divide(self.parts.library_size, sums, out=np.zeros(sums.size), where=sums > 0)
 
@@ -537,6 +543,19 @@ class Normalizer:
         plan = _core.Parameters(p.log, p.clip_below_zero, offset, shift, scale, fill, p.lo, p.hi)
         self._plans[in_double] = (weakref.ref(layout), plan)
         return plan
+
+    def packed_table(self, layout: Layout, values: NDArray[np.float32], dtype: str) -> Any:
+        """What each code of a packed genotype becomes at each pixel of `layout`, in the fold's output type.
+
+        `values` are what codes 0 to 3 stand for.
+        """
+        key = (dtype, values.tobytes())
+        cached = self._plans.get(key)
+        if cached is not None and cached[0]() is layout:
+            return cached[1]
+        table = packed_table(layout, self.slot_parameters(layout, in_double=False), values, dtype)
+        self._plans[key] = (weakref.ref(layout), table)
+        return table
 
     # Use
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.sources.array import is_sparse
-from pixfold.sources.base import Source, check_labels
+from pixfold.sources.base import Source, as_values, check_labels
 
 Missing = Literal["error", "zero", "mean"]
 
@@ -246,7 +246,7 @@ def _scan(source: Source, rows: NDArray[np.int64]) -> _Counts:
     infinite_samples: list[int] = []
     for start in range(0, len(rows), source.block_size):
         wanted = rows[start : start + source.block_size]
-        block = source.read(wanted)
+        block = as_values(source.read(wanted))
         scan = _scan_sparse if is_sparse(block) else _scan_dense
         present, missing, endless = scan(block)
         counts.nonzero += present.features

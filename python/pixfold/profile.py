@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pixfold._words import counted, listed
 from pixfold.normalize import Normalizer
-from pixfold.sources.base import Source
+from pixfold.sources.base import Source, as_values
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def profile(source: Source, rows: NDArray[np.int64]) -> Profile:
     whole, smallest, largest, n_negative = True, np.inf, -np.inf, 0
     negative = np.zeros(source.n_features, dtype=bool)
     for start in range(0, len(rows), source.block_size):
-        block = source.read(rows[start : start + source.block_size])
+        block = as_values(source.read(rows[start : start + source.block_size]))
         values: NDArray[Any] = block.data if source.is_sparse else block
         if source.is_sparse and values.size < block.shape[0] * block.shape[1]:
             smallest, largest = min(smallest, 0.0), max(largest, 0.0)

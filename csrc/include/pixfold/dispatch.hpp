@@ -7,6 +7,7 @@
 #include "pixfold/aggregate.hpp"
 #include "pixfold/column_stats.hpp"
 #include "pixfold/fold.hpp"
+#include "pixfold/packed.hpp"
 #include "pixfold/unfold.hpp"
 
 namespace pixfold {
@@ -20,6 +21,10 @@ struct Kernels {
     ColumnStatsCsr column_stats_csr;
     RowSumsDense row_sums_dense;
     RowSumsCsr row_sums_csr;
+    FoldPacked fold_packed;
+    ColumnStatsPacked column_stats_packed;
+    AnyMissingPacked any_missing_packed;
+    Pack pack;
     Aggregate aggregate;
 };
 

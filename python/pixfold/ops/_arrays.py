@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold.errors import BackendError, InputError
+from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
 
 Array = NDArray[Any]
@@ -57,6 +58,26 @@ class Csr:
         return False
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Packed genotypes; `dtype` is that of the dense values they stand for."""
+
+    genotypes: PackedGenotypes
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    bfloat16: bool = False
+    torch: bool = False
+
+    @property
+    def bits(self) -> NDArray[np.uint8]:
+        """The packed rows."""
+        return self.genotypes.bits
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and features."""
+        return self.genotypes.shape
+
+
 def is_torch(x: object) -> bool:
     """Whether `x` is a torch tensor, found out without importing torch."""
     return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "requires_grad")
@@ -69,6 +90,8 @@ def is_scipy_sparse(x: object) -> bool:
 
 def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr:
     """Read `x` as (n_samples, n_features) without copying dense data; `threads` look at sparse indices."""
+    if isinstance(x, PackedGenotypes):
+        return Packed(x)
     if is_scipy_sparse(x):
         return _from_scipy(op, x, threads)
     if is_torch(x) and str(x.layout) == "torch.sparse_csr":
@@ -100,7 +123,7 @@ def memory_of(x: Any) -> list[Array]:
         if str(x.layout) == "torch.strided":
             return [_from_torch("fold", "X", x).array]
         return [part.detach().numpy() for part in (x.values(), x.col_indices(), x.crow_indices())]
-    parts = (getattr(x, name, None) for name in ("data", "indices", "indptr", "row", "col"))
+    parts = (getattr(x, name, None) for name in ("data", "indices", "indptr", "row", "col", "bits"))
     return [part for part in (x, *parts) if isinstance(part, np.ndarray)]
 
 

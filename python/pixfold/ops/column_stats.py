@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Csr, Dense, as_array, flag_argument, plain, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, Packed, as_array, flag_argument, plain, samples, threads_argument
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -99,13 +99,13 @@ def column_stats(
     Parameters
     ----------
     X : array (n_samples, n_features)
-        As for :func:`fold`: dense of any number dtype, SciPy sparse, or torch CPU. NaN is missing.
+        As for :func:`fold`: dense of any number dtype, SciPy sparse, packed genotypes, or torch CPU. NaN is missing.
     log : bool
         g is log1p when set, else the identity.
     offset : array (n_features,), optional
         Added to each feature first.
     row_scale : array (n_samples,), optional
-        Multiplies each sample. With a sparse `X` it cannot be combined with `offset`.
+        Multiplies each sample. With a sparse `X` it cannot be combined with `offset`; packed genotypes take none.
     clip_below_zero : bool
         Raise negative arguments of g to 0.
     threads : int, optional
@@ -118,7 +118,7 @@ def column_stats(
     Raises
     ------
     InputError
-        For arrays of the wrong shape. It is a ValueError.
+        For arrays of the wrong shape, and for `row_scale` where it has no meaning. It is a ValueError.
     TypeError
         For a dtype that is not a number.
     """
@@ -135,7 +135,7 @@ def column_stats(
 
 
 def stats_of(
-    x: Dense | Csr,
+    x: Dense | Csr | Packed,
     log: bool,
     offset: Float64Array | None,
     row_scale: Float64Array | None,
@@ -150,6 +150,11 @@ def stats_of(
                 "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
             )
         return ColumnStats(*_core.column_stats_csr(x.rows, *how))
+    if isinstance(x, Packed):
+        if row_scale is not None:
+            raise InputError("column_stats: row_scale cannot be used with packed genotypes: pass X.toarray()")
+        genotypes = (x.bits, x.shape[1], x.genotypes.count_first)
+        return ColumnStats(*_core.column_stats_packed(*genotypes, log, clip_below_zero, offset, threads))
     return ColumnStats(*_core.column_stats_dense(x.array, x.bfloat16, *how))
 
 

@@ -13,6 +13,7 @@ from pixfold.ops._arrays import (
     Array,
     Csr,
     Dense,
+    Packed,
     is_torch,
     layout_argument,
     memory_of,
@@ -20,6 +21,7 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
+from pixfold.ops._packed import fold_packed
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -43,7 +45,7 @@ def fold(
     ----------
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
-        or torch CPU tensor, dense or sparse CSR.
+        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -105,6 +107,9 @@ def _fold(
     name = _dtype_name(dtype)
     shape = (x.shape[0], *layout.shape)
     images, result = _output(X, x, shape, name, out)
+    if isinstance(x, Packed):
+        fold_packed(x, layout, normalizer, name, images, n_threads)
+        return result
     if check_first and normalizer is not None:
         normalizer.check(X, layout, threads=threads)
     parameters = None
@@ -152,7 +157,7 @@ def _numpy_name(dtype: Any) -> str:
         return repr(dtype)
 
 
-def _output(X: Any, x: Dense | Csr, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
+def _output(X: Any, x: Dense | Csr | Packed, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
     """Memory for the kernel (uint16 bits for bfloat16) and the same memory as the caller will see it."""
     if out is not None and not isinstance(out, ImagePool):
         return _given_output(X, shape, name, out), out

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pixfold.genotypes import PackedGenotypes
+
 if TYPE_CHECKING:
     from pixfold.layout import Layout
     from pixfold.normalize import Normalizer, Parameters
@@ -29,14 +31,25 @@ def dense(x: Any) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    x : array_like or scipy.sparse matrix, shape (n, F)
+    x : array_like, scipy.sparse matrix or PackedGenotypes, shape (n, F)
         Samples by features.
 
     Returns
     -------
     ndarray of float64, shape (n, F)
     """
+    if isinstance(x, PackedGenotypes):
+        return _unpacked(x)
     return np.asarray(x.toarray() if hasattr(x, "toarray") else x).astype(np.float64)
+
+
+def _unpacked(x: PackedGenotypes) -> NDArray[np.float64]:
+    """Read the bits of PLINK's codes one by one: high and low bit give 0, missing, heterozygous or 3."""
+    bits = np.unpackbits(np.ascontiguousarray(x.bits), axis=1, bitorder="little")[:, : 2 * x.n_features]
+    low, high = bits[:, 0::2], bits[:, 1::2]
+    second = np.select([(high == 0) & (low == 0), (high == 1) & (low == 0), (high == 1) & (low == 1)], [0.0, 1.0, 2.0])
+    copies = 2.0 - second if x.count_first else second
+    return np.where((high == 0) & (low == 1), np.nan, copies)
 
 
 def row_scale(x: Any, library_size: float | None) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.array import ArraySource, is_sparse, open_npy, open_npz
 from pixfold.sources.base import Source, check_labels, normalize_rows
 from pixfold.sources.labels import check_one_of
@@ -51,7 +52,7 @@ def open_source(
 
     Parameters
     ----------
-    data : path, ndarray, SciPy sparse matrix, pandas.DataFrame, anndata.AnnData or Source
+    data : path, ndarray, SciPy sparse matrix, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
         Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
         NumPy arrays. A :class:`Source` is returned as it is.
     label : str, optional
@@ -99,9 +100,11 @@ def open_source(
         return data if y is None else _relabelled(data, y)
     if kind == "torch":
         data = data.detach().cpu().numpy()
+    elif kind == "unknown" and isinstance(data, PackedGenotypes):
+        return ArraySource(data, labels=y)
     elif kind == "unknown" and not hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         raise InputError(
-            "data: expected a path, NumPy array, SciPy sparse matrix, pandas DataFrame or AnnData, "
+            "data: expected a path, NumPy array, SciPy sparse matrix, PackedGenotypes, pandas DataFrame or AnnData, "
             f"received {type(data).__module__}.{type(data).__qualname__}"
         )
     return ArraySource(data, labels=y)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixfold._words import listed
 from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import (
     as_array,
     block_rows,
@@ -27,11 +28,11 @@ from pixfold.sources.base import (
 
 
 class ArraySource:
-    """A dense or sparse matrix that is in memory (or mapped into it).
+    """A dense or sparse matrix, or packed genotypes, in memory (or mapped into it).
 
     Parameters
     ----------
-    matrix : ndarray or SciPy sparse matrix or array, shape (n_samples, n_features)
+    matrix : ndarray, SciPy sparse matrix or array, or PackedGenotypes, shape (n_samples, n_features)
         Real numbers of any integer or floating type; booleans become 0 and 1; text and objects are read as
         numbers where they can be. Sparse formats become CSR.
     name : str
@@ -65,7 +66,8 @@ class ArraySource:
         self.name = name
         self.messages = list(messages or ())
         self.is_sparse = is_sparse(matrix)
-        if not self.is_sparse and not isinstance(matrix, np.ndarray):
+        packed = isinstance(matrix, PackedGenotypes)
+        if not self.is_sparse and not packed and not isinstance(matrix, np.ndarray):
             matrix = as_array(name, matrix)
         if matrix.ndim != 2:
             raise InputError(
@@ -78,7 +80,10 @@ class ArraySource:
         names = _names("feature", feature_names, self.n_features, name)
         self.feature_names = unique_names(names, self.messages)
         self.sample_names = _names("sample", sample_names, self.n_samples, name)
-        self._matrix = _csr(matrix, name) if self.is_sparse else _dense(matrix, name, self.feature_names)
+        if packed:
+            self._matrix = matrix
+        else:
+            self._matrix = _csr(matrix, name) if self.is_sparse else _dense(matrix, name, self.feature_names)
         self.dtype: np.dtype[Any] = self._matrix.dtype
         self.labels: NDArray[Any] | None = None
         if labels is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pixfold._words import counted, listed
 from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
 
 # A block that is made dense as float32 stays about this large, whatever the number of features.
 BLOCK_BYTES = 64 * 2**20
@@ -68,10 +69,15 @@ class Source(Protocol):
 
         Returns
         -------
-        ndarray of shape (len(rows), n_features), or a SciPy CSR matrix or array of that shape
+        ndarray of shape (len(rows), n_features), or a SciPy CSR matrix or array, or PackedGenotypes of that shape
             Values of type ``dtype``. The caller does not write to it: it may be a view.
         """
         ...
+
+
+def as_values(block: Any) -> Any:
+    """What a source has read, for those who look at single values: packed genotypes become dense float32."""
+    return block.toarray() if isinstance(block, PackedGenotypes) else block
 
 
 def normalize_rows(rows: slice | NDArray[Any] | Sequence[int], n_samples: int) -> slice | NDArray[np.int64]:

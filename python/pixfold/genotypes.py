@@ -1,0 +1,229 @@
+"""PackedGenotypes: genotypes at two bits each, as PLINK 1 keeps them, one sample after the other."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pixfold import _core
+from pixfold.errors import InputError
+
+# Copies of the first allele in the codes 0, 1 (missing), 2 and 3.
+_COPIES = (2, -1, 1, 0)
+
+
+class PackedGenotypes:
+    """Samples x features of genotypes, four to a byte, in the coding of PLINK 1 .bed files.
+
+    Feature j of a sample is in byte ``j // 4`` of its row, bits ``2 * (j % 4)`` and ``2 * (j % 4) + 1``:
+
+    ==== ================================ ============= =========================
+    bits genotype                         `count_first` ``count_first=False``
+    ==== ================================ ============= =========================
+    00   homozygous for the first allele  2             0
+    01   missing                          NaN           NaN
+    10   heterozygous                     1             1
+    11   homozygous for the second allele 0             2
+    ==== ================================ ============= =========================
+
+    A .bed file has one row per variant; this has one row per sample. :func:`pixfold.fold`,
+    :func:`pixfold.column_stats`, :class:`pixfold.Normalizer` and the sources take it as it is, as they would take
+    :meth:`toarray`, and never make it dense.
+
+    Parameters
+    ----------
+    bits : uint8 array, shape (n_samples, ceil(n_features / 4))
+        Used as it is, without a copy: a memory map or a read-only array will do. The bytes of a row must follow each
+        other; rows may stand at any distance. Bits of a row's last byte that belong to no feature are ignored.
+    n_features : int
+        Number of features.
+    count_first : bool
+        Whether a value is the number of copies of the first allele (as bed-reader's ``count_A1``) or of the second.
+
+    Raises
+    ------
+    InputError
+        When the array has another shape than `n_features` asks for, or rows whose bytes do not follow each other.
+    TypeError
+        When it does not hold uint8.
+    """
+
+    def __init__(self, bits: Any, n_features: int, *, count_first: bool = True) -> None:
+        rows = np.asarray(bits)
+        if isinstance(n_features, bool) or not isinstance(n_features, int | np.integer) or n_features < 1:
+            raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {n_features!r}")
+        if not isinstance(count_first, bool | np.bool_):
+            raise InputError(f"PackedGenotypes: count_first must be True or False, got {count_first!r}")
+        if rows.dtype != np.uint8:
+            raise TypeError(f"PackedGenotypes: bits must be uint8, got {rows.dtype}")
+        width = -(-int(n_features) // 4)
+        if rows.ndim != 2 or rows.shape[1] != width:
+            raise InputError(
+                f"PackedGenotypes: bits must have shape (n_samples, {width}) for {n_features} features, "
+                f"got {rows.shape}"
+            )
+        if width > 1 and rows.size and rows.strides[1] != 1:
+            raise InputError(
+                f"PackedGenotypes: the bytes of a row of bits must follow each other, got strides {rows.strides}: "
+                "pass np.ascontiguousarray(bits)"
+            )
+        self._bits: NDArray[np.uint8] = rows
+        self._n_features = int(n_features)
+        self._count_first = bool(count_first)
+
+    @classmethod
+    def pack(cls, G: Any, *, count_first: bool = True, missing: int = -1, threads: int | None = None) -> Self:
+        """Pack a dense matrix of 0, 1 and 2.
+
+        Parameters
+        ----------
+        G : array (n_samples, n_features)
+            NumPy array or torch CPU tensor of any number dtype and any strides. NaN is missing.
+        count_first : bool
+            Whether the values are copies of the first allele or of the second.
+        missing : int
+            What stands for a missing genotype in a matrix of integers (bed-reader's int8 has -127).
+        threads : int, optional
+            Default: OMP_NUM_THREADS and the process's CPU affinity decide.
+
+        Returns
+        -------
+        PackedGenotypes
+
+        Raises
+        ------
+        InputError
+            For a value that is neither 0, 1 nor 2 nor missing: the first one, with its sample and feature.
+        TypeError
+            For a dtype that is not a number.
+        """
+        from pixfold.ops._arrays import array, threads_argument
+
+        op = "PackedGenotypes.pack"
+        dense = array(op, "G", G)
+        if dense.array.ndim != 2 or dense.array.shape[1] == 0:
+            raise InputError(f"{op}: G must have shape (n_samples, n_features >= 1), got {dense.array.shape}")
+        if isinstance(missing, bool) or not isinstance(missing, int | np.integer) or missing in (0, 1, 2):
+            raise InputError(f"{op}: missing must be an integer other than 0, 1 and 2, got {missing!r}")
+        if not -(2**63) <= missing < 2**63:
+            raise InputError(f"{op}: missing must be a 64-bit integer, got {missing}")
+        n_samples, n_features = dense.array.shape
+        bits = np.empty((n_samples, -(-n_features // 4)), dtype=np.uint8)
+        packed = cls(bits, n_features, count_first=count_first)
+        bad = _core.pack(
+            dense.array, dense.bfloat16, packed.count_first, int(missing), bits, threads_argument(op, threads)
+        )
+        if bad >= 0:
+            sample, feature = divmod(bad, n_features)
+            value = G[sample, feature].item() if hasattr(G, "shape") else dense.array[sample, feature]
+            other = "NaN" if dense.bfloat16 or dense.dtype.kind == "f" else f"{missing} for a missing one"
+            raise InputError(f"{op}: G must hold 0, 1, 2 or {other}, got {value} in sample {sample}, feature {feature}")
+        return packed
+
+    @property
+    def bits(self) -> NDArray[np.uint8]:
+        """The packed rows, (n_samples, ceil(n_features / 4))."""
+        return self._bits
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self._n_features
+
+    @property
+    def count_first(self) -> bool:
+        """Whether values count the first allele."""
+        return self._count_first
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n_samples, n_features)``."""
+        return int(self._bits.shape[0]), self._n_features
+
+    @property
+    def ndim(self) -> int:
+        """2: samples by features."""
+        return 2
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32, of what :meth:`toarray` gives: a missing genotype is NaN."""
+        return np.dtype(np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed rows."""
+        return int(self._bits.nbytes)
+
+    def __len__(self) -> int:
+        return int(self._bits.shape[0])
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Take samples: a slice (shares memory), an array of positions or a boolean mask (copies the rows).
+
+        Raises
+        ------
+        IndexError
+            For anything else, and for positions outside.
+        """
+        if not isinstance(rows, slice):
+            try:
+                rows = np.asarray(rows)
+            except ValueError:  # of ragged lists
+                rows = np.asarray(None)
+            if rows.size == 0 and rows.ndim == 1:
+                rows = rows.astype(np.int64)
+            if rows.ndim != 1 or rows.dtype.kind not in "iub":
+                raise IndexError(
+                    "PackedGenotypes: index samples by a slice, an array of positions or a boolean mask, got "
+                    f"{rows.dtype} of shape {rows.shape}"
+                )
+        return type(self)(self._bits[rows], self._n_features, count_first=self._count_first)
+
+    def toarray(self, dtype: DTypeLike = np.float32, *, threads: int | None = None) -> NDArray[Any]:
+        """Unpack to a dense matrix.
+
+        Parameters
+        ----------
+        dtype : {float32, float64, float16, int8}
+            Element type of the result.
+        threads : int, optional
+            As for :meth:`pack`.
+
+        Returns
+        -------
+        array (n_samples, n_features)
+            0, 1, 2, and NaN for missing; -1 in int8.
+
+        Raises
+        ------
+        InputError
+            For another dtype.
+        """
+        from pixfold.ops._arrays import threads_argument
+
+        try:
+            wanted = np.dtype(dtype)
+        except TypeError:
+            wanted = np.dtype(object)
+        if wanted not in (np.float32, np.float64, np.float16, np.int8):
+            raise InputError(f"toarray: dtype must be float16, float32, float64 or int8, got {dtype!r}")
+        n_threads = threads_argument("toarray", threads)
+        made = np.dtype(np.float32) if wanted == np.float64 else wanted
+        values = np.array(self._copies(), dtype=np.int8) if made == np.int8 else self.code_values().astype(made)
+        out = np.empty(self.shape, dtype=made)
+        _core.unpack(self._bits, self._n_features, values, out, n_threads)
+        return out.astype(wanted, copy=False)
+
+    def code_values(self) -> NDArray[np.float32]:
+        """float32 array of four: the values of codes 0 to 3, NaN for the missing one."""
+        return np.array([np.nan if copies < 0 else copies for copies in self._copies()], dtype=np.float32)
+
+    def _copies(self) -> tuple[int, ...]:
+        return _COPIES if self._count_first else tuple(2 - copies if copies >= 0 else copies for copies in _COPIES)
+
+    def __repr__(self) -> str:
+        n_samples, n_features = self.shape
+        return f"PackedGenotypes(n_samples={n_samples}, n_features={n_features}, count_first={self._count_first})"
