@@ -190,11 +190,10 @@ def test_fold_csr_call(versus: Versus, csr: sparse.csr_matrix, arrangement: str)
 
 @threads_of_rows
 @arrangements
-def test_fold_genotypes(versus: Versus, arrangement: str, threads: int) -> None:
-    if not hasattr(pf, "PackedGenotypes"):
-        pytest.skip("this build has no packed genotypes")
-    n_samples, n_features = 250, 1_000_000
-    packed = np.random.default_rng(0).integers(0, 256, (n_samples, n_features // 4), dtype=np.uint8)
+@pytest.mark.parametrize("size", [(250, 1_000_000), (6_216, 19_319)], ids=["wide", "paper"])
+def test_fold_genotypes(versus: Versus, size: tuple[int, int], arrangement: str, threads: int) -> None:
+    n_samples, n_features = size
+    packed = np.random.default_rng(0).integers(0, 256, (n_samples, -(-n_features // 4)), dtype=np.uint8)
     genotypes = pf.PackedGenotypes(packed, n_features)
     layout = getattr(pf.Layout, arrangement)(n_features)
     normalizer = pf.Normalizer("genotype").fit(genotypes)
@@ -205,12 +204,11 @@ def test_fold_genotypes(versus: Versus, arrangement: str, threads: int) -> None:
         return fold_into_fresh(genotypes, layout, normalizer, dtype="float16", out=out, threads=given)
 
     op()
-    dense = genotypes.toarray()
-    head_is_right(out, dense, layout, normalizer)
+    head_is_right(out, genotypes, layout, normalizer)
     versus(
         op,
         fills_of(out, threads),
-        work=words("fold 2-bit genotypes of 250 x 10^6 -> float16", arrangement, "kernel", threads=threads),
+        work=words(f"fold 2-bit genotypes of {n_samples:,} x {n_features:,} -> float16", arrangement, "kernel", threads=threads),
         wanted=bar(1.5, threads),
         threads=threads,
     )
@@ -232,6 +230,24 @@ def test_column_stats(versus: Versus, samples: np.ndarray, log: bool, threads: i
         {"read": lambda: _core.read_bytes(samples, threads)},
         work=words("column_stats float32", "log1p" if log else "no logarithm", "call", threads=threads),
         wanted=bar(1.3, threads),
+        threads=threads,
+    )
+
+
+@threads_of_rows
+def test_column_stats_of_genotypes(versus: Versus, threads: int) -> None:
+    n_features = 100_000
+    bits = np.random.default_rng(0).integers(0, 256, (10_000, n_features // 4), dtype=np.uint8)
+    genotypes = pf.PackedGenotypes(bits, n_features)
+    given = None if threads == ALL else threads
+    found = pf.column_stats(genotypes, threads=given)
+    values = reference.dense(pf.PackedGenotypes(bits[:, :9], 36))
+    np.testing.assert_allclose(found.mean[:36], np.nanmean(values, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(found.missing[:36], np.isnan(values).sum(axis=0))
+    versus(
+        lambda: pf.column_stats(genotypes, threads=given),
+        {"read": lambda: _core.read_bytes(bits, threads)},
+        work=words("column_stats 2-bit genotypes of 10,000 x 100,000", "call", threads=threads),
         threads=threads,
     )
 

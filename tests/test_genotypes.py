@@ -170,7 +170,7 @@ def test_refused_by_pack(G, options, words):
 
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "bool", "complex64", "bfloat16", object, "nonsense"])
 def test_refused_by_toarray(dtype):
-    with pytest.raises(ValueError, match="toarray: dtype must be float16, float32, float64 or int8"):
+    with pytest.raises(ValueError, match=r"PackedGenotypes\.toarray: dtype must be float16, float32, float64 or int8"):
         PackedGenotypes.pack(matrix(2, 3)).toarray(dtype)
 
 

@@ -133,7 +133,7 @@ void fold(const py::array& bits, const PythonTable& table, py::array out, int th
 
 // A fold of every feature to a place of its own, the same four values everywhere.
 void unpack(const py::array& bits, std::int64_t n_features, const py::array& values, py::array out, int threads) {
-    constexpr const char* op = "toarray";
+    constexpr const char* op = "PackedGenotypes.toarray";
     const PackedView view = packed_view(op, bits, n_features);
     const DType dtype = dtype_of(op, "out", out);
     if ((dtype != DType::f32 && dtype != DType::f16 && dtype != DType::i8) || !values.dtype().equal(out.dtype()) ||
@@ -184,7 +184,8 @@ std::int64_t pack(const py::array& x, bool bfloat16, bool count_first, std::int6
                   int threads) {
     constexpr const char* op = "PackedGenotypes.pack";
     const DenseView view = dense_view(op, x, bfloat16);
-    auto* out = output_of<std::uint8_t>(op, "bits", bits, view.n_samples * ((view.n_features + 3) / 4));
+    auto* out = output_of<std::uint8_t>(
+        op, "bits", bits, product(view.n_samples, view.n_features / 4 + (view.n_features % 4 > 0 ? 1 : 0)));
     const int used = threads_for(threads, view.n_samples * view.n_features * 2);
     py::gil_scoped_release release;
     return kernels().pack(view, {count_first ? 2 : 0, missing}, out, used);

@@ -51,11 +51,12 @@ class PackedGenotypes:
     """
 
     def __init__(self, bits: Any, n_features: int, *, count_first: bool = True) -> None:
-        rows = np.asarray(bits)
+        from pixfold.ops._arrays import array, as_array, flag_argument, is_torch
+
+        op = "PackedGenotypes"
+        rows = array(op, "bits", bits).array if is_torch(bits) else as_array(op, "bits", bits)
         if isinstance(n_features, bool) or not isinstance(n_features, int | np.integer) or n_features < 1:
             raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {n_features!r}")
-        if not isinstance(count_first, bool | np.bool_):
-            raise InputError(f"PackedGenotypes: count_first must be True or False, got {count_first!r}")
         if rows.dtype != np.uint8:
             raise TypeError(f"PackedGenotypes: bits must be uint8, got {rows.dtype}")
         width = -(-int(n_features) // 4)
@@ -71,7 +72,7 @@ class PackedGenotypes:
             )
         self._bits: NDArray[np.uint8] = rows
         self._n_features = int(n_features)
-        self._count_first = bool(count_first)
+        self._count_first = flag_argument(op, "count_first", count_first)
 
     @classmethod
     def pack(cls, G: Any, *, count_first: bool = True, missing: int = -1, threads: int | None = None) -> Self:
@@ -209,8 +210,8 @@ class PackedGenotypes:
         except TypeError:
             wanted = np.dtype(object)
         if wanted not in (np.float32, np.float64, np.float16, np.int8):
-            raise InputError(f"toarray: dtype must be float16, float32, float64 or int8, got {dtype!r}")
-        n_threads = threads_argument("toarray", threads)
+            raise InputError(f"PackedGenotypes.toarray: dtype must be float16, float32, float64 or int8, got {dtype!r}")
+        n_threads = threads_argument("PackedGenotypes.toarray", threads)
         made = np.dtype(np.float32) if wanted == np.float64 else wanted
         values = np.array(self._copies(), dtype=np.int8) if made == np.int8 else self.code_values().astype(made)
         out = np.empty(self.shape, dtype=made)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
 from pixfold.memory import ImagePool
 from pixfold.normalize import Normalizer
@@ -199,6 +200,91 @@ def fold_call(rng: Random) -> Call:
     return Call("fold", fold, arguments, check)
 
 
+def codes_of(rng: Random, n: int, n_features: int, missing: str = "zero") -> Any:
+    """Packed genotypes of all four codes, with anything in the bits of no feature."""
+    bits = rng.integers(0, 256, (n, -(-n_features // 4)), dtype=np.uint8)
+    if missing == "error":
+        bits |= 0xAA  # codes 2 and 3
+    return stored(rng, bits, pick(rng, ["C", "every second row", "rows reversed", "unaligned", "read-only"]))
+
+
+def packed_fold_call(rng: Random) -> Call:
+    """fold of packed genotypes."""
+    n, n_features = sizes(rng)
+    count_first = bool(rng.random() < 0.5)
+    missing = pick(rng, ["zero", "mean", "error"])
+    bits = codes_of(rng, n, n_features, missing)
+    preset = pick(rng, [None, "none", "log1p", "minmax", "zscore", "genotype"])
+    normalizer = None
+    if preset is not None:
+        train = PackedGenotypes(codes_of(rng, 12, n_features, missing), n_features)
+        normalizer = Normalizer(preset, missing=missing).fit(train)
+    layout = layout_of(rng, n_features)
+    wanted = pick(rng, ["float32", "float16"])
+    out = np.full((n, *layout.shape), 9, dtype=wanted) if rng.random() < 0.5 else None
+
+    def function(bits: Any, n_features: Any, count_first: Any, **options: Any) -> Any:
+        return fold(PackedGenotypes(bits, n_features, count_first=count_first), **options)
+
+    def check(images: Any) -> None:
+        x = reference.dense(PackedGenotypes(bits, n_features, count_first=count_first)).astype(np.float32)
+        bound = reference.fold_bound(x, layout, normalizer, wanted)
+        expect(images, reference.fold(x, layout, normalizer), bound)
+
+    arguments = {
+        "bits": bits, "n_features": n_features, "count_first": count_first, "layout": layout,
+        "normalizer": normalizer, "dtype": wanted, "out": out, "threads": pick(rng, [None, 1, 2, 3]),
+    }  # fmt: skip
+    return Call("fold packed", function, arguments, check)
+
+
+def packed_stats_call(rng: Random) -> Call:
+    """column_stats of packed genotypes."""
+    n, n_features = sizes(rng)
+    bits, log = codes_of(rng, n, n_features), bool(rng.random() < 0.5)
+    offset = rng.integers(0, 4, n_features).astype(np.float64) if rng.random() < 0.5 else None
+
+    def function(bits: Any, n_features: Any, **options: Any) -> Any:
+        return column_stats(PackedGenotypes(bits, n_features), **options)
+
+    def check(stats: Any) -> None:
+        x = reference.dense(PackedGenotypes(bits, n_features)).astype(np.float32)
+        expected, bound = reference.column_stats(x, log, offset), reference.stats_bound(x, log, offset)
+        for name in ("count", "missing", "zeros"):
+            expect(getattr(stats, name), expected[name], 0.0)
+        for name in ("min", "max", "mean", "m2"):
+            expect(getattr(stats, name), expected[name], bound[name])
+
+    arguments = {
+        "bits": bits, "n_features": n_features, "log": log, "offset": offset, "threads": pick(rng, [None, 1, 2]),
+    }  # fmt: skip
+    return Call("column_stats packed", function, arguments, check)
+
+
+def pack_call(rng: Random) -> Call:
+    """Packing and unpacking."""
+    n, n_features = sizes(rng)
+    dtype = pick(rng, [dtype for dtype in DTYPES if dtype != "bool"])
+    G = rng.integers(0, 3, (n, n_features)).astype(dtype)
+    if G.dtype.kind != "u":
+        G[rng.random(G.shape) < 0.1] = np.nan if G.dtype.kind == "f" else -1
+    x = stored(rng, G, pick(rng, [storage for storage in STORAGES if storage not in ("csr", "csc", "coo")]))
+    wanted = pick(rng, ["float32", "float64", "float16"])
+
+    def function(G: Any, count_first: Any, missing: Any, threads: Any) -> Any:
+        packed = PackedGenotypes.pack(G, count_first=count_first, missing=missing, threads=threads)
+        return packed.toarray(wanted, threads=threads)
+
+    def check(found: Any) -> None:
+        values = np.asarray(x).astype(np.float64)
+        expect(found, np.where(values == -1, np.nan, values), 0.0)
+
+    arguments = {
+        "G": x, "count_first": bool(rng.random() < 0.5), "missing": -1, "threads": pick(rng, [None, 1, 2]),
+    }  # fmt: skip
+    return Call("PackedGenotypes.pack packed", function, arguments, check)
+
+
 def unfold_call(rng: Random) -> Call:
     """unfold of images of any number dtype."""
     n, n_features = sizes(rng)
@@ -314,4 +400,7 @@ def top_k_call(rng: Random) -> Call:
     return Call("top_k", top_k, {"importance": importance, "k": k}, check)
 
 
-MAKERS = [fold_call] * 8 + [column_stats_call] * 4 + [aggregate_call] * 3 + [unfold_call] * 2 + [rank_call, top_k_call]
+MAKERS = [
+    *[fold_call] * 8, *[column_stats_call] * 4, *[aggregate_call] * 3, *[unfold_call] * 2, rank_call, top_k_call,
+    *[packed_fold_call] * 3, packed_stats_call, pack_call,
+]  # fmt: skip
