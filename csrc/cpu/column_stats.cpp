@@ -5,16 +5,16 @@
 #include "moments.hpp"
 #include "pixfold/elements.hpp"
 #include "scratch.hpp"
+#include "sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 
 // A tile is what one thread walks down the samples: wide, so that memory is read in long runs, and with its sums still
 // in L2. It is worked on in pieces, `step_samples` samples at a time, so that a sum is loaded and stored once for all
-// of them. A strip, the innermost loop, is a handful of vector registers.
+// of them.
 constexpr std::int64_t tile_features = 5120;
 constexpr std::int64_t piece_features = 256;
-constexpr std::int64_t strip_features = 16;
 constexpr std::int64_t step_samples = 8;
 constexpr std::int64_t tile_pieces = tile_features / piece_features;
 
@@ -29,7 +29,7 @@ struct Piece {
 };
 
 template <class C>
-struct Tile {
+struct alignas(64) Tile {
     double sum[tile_features];     // of v - pivot, in this block
     double square[tile_features];  // of (v - pivot)^2
     double mean[tile_features];
@@ -38,9 +38,9 @@ struct Tile {
     C lift[tile_features];
     C lo[tile_features];
     C hi[tile_features];
-    std::int32_t zeros[tile_features];
-    std::int32_t missing[tile_features];       // before this block
-    std::int32_t absent[tile_features];        // missing in this block, where that was looked at
+    Counts<C> zeros[tile_features];
+    Counts<C> missing[tile_features];          // before this block
+    Counts<C> absent[tile_features];           // missing in this block, where that was looked at
     C value[step_samples * piece_features];    // v of a step, where it is not simply x in memory
     C element[step_samples * piece_features];  // and x, where v does not tell whether x is there
     Piece piece[tile_pieces];
@@ -72,139 +72,127 @@ struct Recipe {
 
 constexpr double nan_value = std::bit_cast<double>(std::uint64_t{0x7ff8000000000000u});
 
-// The additions go through the multipliers: conversions and comparisons keep the adders busy.
-[[gnu::always_inline]] inline double add(double sum, double d) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    return __builtin_fma(d, 1.0, sum);
-#else
-    return sum + d;
-#endif
-}
-
+// What a step adds. Carefully: values may be missing or infinite.
 struct Kind {
     bool about_pivot;
     bool zeros;
     bool negatives;
+    bool careful;
 };
 
-// Adds a step to the features [first, end) of a piece whose sums begin at `at`. Gives the number of negative values
-// where `kind` asks for it.
-template <Kind kind, int samples, class C>
-[[gnu::always_inline]] inline std::int32_t add_strip(const char* row, std::int64_t stride, std::int64_t first,
-                                                     std::int64_t end, Tile<C>& t, std::int64_t at) {
-    double* sum = t.sum + at;
-    double* square = t.square + at;
-    const C* pivot = t.pivot + at;
-    C* lo = t.lo + at;
-    C* hi = t.hi + at;
-    std::int32_t* zeros = t.zeros + at;
-    std::int32_t negative = 0;
-#pragma omp simd reduction(+ : negative)
-    for (std::int64_t j = first; j < end; ++j) {
-        double s = sum[j];
-        double q = square[j];
-        C low = lo[j];
-        C high = hi[j];
-        std::int32_t zero = zeros[j];
-        const double p = static_cast<double>(pivot[j]);
-#pragma GCC unroll 8
-        for (int i = 0; i < samples; ++i) {
-            const C v = load<C>(row + i * stride, sizeof(C), j);
-            const double d = kind.about_pivot ? static_cast<double>(v) - p : static_cast<double>(v);
-            s = add(s, d);
-            q = add_square(q, d);
-            low = v < low ? v : low;
-            high = v > high ? v : high;
-            if constexpr (kind.zeros) {
-                zero += v == C{0} ? 1 : 0;
-            }
-            if constexpr (kind.negatives) {
-                negative += v < C{0} ? 1 : 0;
-            }
-        }
-        sum[j] = s;
-        square[j] = q;
-        lo[j] = low;
-        hi[j] = high;
-        zeros[j] = zero;
+// What a step finds in all its features together.
+template <class F>
+struct Found {
+    Counts<F> negative{};
+    Counts<F> infinite{};
+};
+
+// Adds `samples` values of each of as many features as F holds, number j of the piece whose sums begin at `at`. x are
+// the samples themselves.
+template <Kind kind, int samples, class F, class C>
+[[gnu::always_inline]] inline void add_lanes(const Rows& v, const Rows& x, std::int64_t j, Tile<C>& t, std::int64_t at,
+                                             Found<F>& found) {
+    using D = Sums<F>;
+    constexpr std::int64_t parts = parts_of<F>;
+    constexpr std::int64_t width = lanes_of<D>;
+    D sum[parts];
+    D square[parts];
+    D pivot[parts];
+    for (std::int64_t part = 0; part < parts; ++part) {
+        sum[part] = load_lanes<D>(t.sum + at + j + part * width);
+        square[part] = load_lanes<D>(t.square + at + j + part * width);
+        pivot[part] = doubles_at<D>(t.pivot + at + j + part * width);
     }
-    return negative;
+    F lo = load_lanes<F>(t.lo + at + j);
+    F hi = load_lanes<F>(t.hi + at + j);
+    Counts<F> zeros;
+    Counts<F> absent;
+    std::memcpy(&zeros, t.zeros + at + j, sizeof(zeros));
+    std::memcpy(&absent, t.absent + at + j, sizeof(absent));
+#pragma GCC unroll 4
+    for (int i = 0; i < samples; ++i) {
+        const C* values = reinterpret_cast<const C*>(v.at + i * v.stride) + j;
+        const C* elements = reinterpret_cast<const C*>(x.at + i * x.stride) + j;
+        const F value = load_lanes<F>(values);
+        const F element = kind.careful ? load_lanes<F>(elements) : value;
+        for (std::int64_t part = 0; part < parts; ++part) {
+            D d = doubles_at<D>(values + part * width);
+            if constexpr (kind.about_pivot) {
+                d = d - pivot[part];
+            }
+            if constexpr (kind.careful) {
+                const D e = doubles_at<D>(elements + part * width);
+                d = e == e ? d : D{};
+            }
+            sum[part] = add(sum[part], d);
+            square[part] = add_square(square[part], d);
+        }
+        lo = lower(lo, value);
+        hi = higher(hi, value);
+        if constexpr (kind.zeros) {
+            zeros = count_where(zeros, element == F{});
+        }
+        if constexpr (kind.negatives) {
+            found.negative = count_where(found.negative, element < F{});
+        }
+        if constexpr (kind.careful) {
+            absent = count_where(absent, element != element);
+            found.infinite = count_where(found.infinite, (element == element) & (element - element != F{}));
+        }
+    }
+    for (std::int64_t part = 0; part < parts; ++part) {
+        store_lanes<D>(t.sum + at + j + part * width, sum[part]);
+        store_lanes<D>(t.square + at + j + part * width, square[part]);
+    }
+    store_lanes<F>(t.lo + at + j, lo);
+    store_lanes<F>(t.hi + at + j, hi);
+    if constexpr (kind.zeros) {
+        std::memcpy(t.zeros + at + j, &zeros, sizeof(zeros));
+    }
+    if constexpr (kind.careful) {
+        std::memcpy(t.absent + at + j, &absent, sizeof(absent));
+    }
 }
 
-// The same for n features, strip by strip; fetches the bytes `ahead` of the step, which are read next.
+// Adds a step of n features, and fetches the bytes `ahead` of it, which are read next.
 template <Kind kind, int samples, class C>
-std::int64_t add_step(const Rows& x, std::int64_t ahead, std::int64_t n, Tile<C>& t, std::int64_t at) {
-    constexpr std::int64_t size = sizeof(C);
-    const char* row = x.at;
-    const std::int64_t stride = x.stride;
-    std::int64_t negative = 0;
+StatsCounts add_step(const Rows& v, const Rows& x, std::int64_t ahead, std::int64_t n, Tile<C>& t, std::int64_t at) {
+    using F = Register<C>;
+    constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(C));
+    Found<F> found;
+    Found<C> rest;
     std::int64_t j = 0;
-    for (; j + strip_features <= n; j += strip_features) {
+    for (; j + line <= n; j += line) {
         for (int i = 0; i < samples; ++i) {
-            for (std::int64_t byte = 0; byte < strip_features * size; byte += 64) {
-                __builtin_prefetch(row + i * stride + j * size + byte + ahead, 0, 2);
-            }
+            __builtin_prefetch(v.at + i * v.stride + j * static_cast<std::int64_t>(sizeof(C)) + ahead, 0, 2);
         }
-        negative += add_strip<kind, samples>(row, stride, j, j + strip_features, t, at);
+#pragma GCC unroll 4
+        for (std::int64_t k = 0; k < line; k += lanes_of<F>) {
+            add_lanes<kind, samples>(v, x, j + k, t, at, found);
+        }
     }
-    if (j < n) {
-        negative += add_strip<kind, samples>(row, stride, j, n, t, at);
+    for (; j + lanes_of<F> <= n; j += lanes_of<F>) {
+        add_lanes<kind, samples>(v, x, j, t, at, found);
     }
-    return negative;
+    for (; j < n; ++j) {
+        add_lanes<kind, samples>(v, x, j, t, at, rest);
+    }
+    return {total_of(found.negative) + total_of(rest.negative), total_of(found.infinite) + total_of(rest.infinite)};
 }
 
 template <Kind kind, class C>
-std::int64_t add_samples(const Rows& x, std::int64_t samples, std::int64_t ahead, std::int64_t n, Tile<C>& t,
-                         std::int64_t at) {
+StatsCounts add_samples(const Rows& v, const Rows& x, std::int64_t samples, std::int64_t ahead, std::int64_t n,
+                        Tile<C>& t, std::int64_t at) {
     if (samples == step_samples) {
-        return add_step<kind, step_samples>(x, ahead, n, t, at);
+        return add_step<kind, step_samples>(v, x, ahead, n, t, at);
     }
-    std::int64_t negative = 0;
+    StatsCounts counts;
     for (std::int64_t i = 0; i < samples; ++i) {
-        negative += add_step<kind, 1>(x.from(i, 0), 0, n, t, at);
+        const StatsCounts one = add_step<kind, 1>(v.from(i, 0), x.from(i, 0), 0, n, t, at);
+        counts.negative += one.negative;
+        counts.infinite += one.infinite;
     }
-    return negative;
-}
-
-// The same where values may be missing or infinite. x are the samples themselves. Counts what is missing, and zeros
-// `once` (0 where the values are seen for the second time).
-template <int samples, class C>
-StatsCounts add_step_carefully(const Rows& v, const Rows& x, std::int32_t once, std::int64_t n, Tile<C>& t,
-                               std::int64_t at) {
-    std::int32_t negative = 0;
-    std::int32_t infinite = 0;
-#pragma omp simd reduction(+ : negative, infinite)
-    for (std::int64_t j = at; j < at + n; ++j) {
-        double s = t.sum[j];
-        double q = t.square[j];
-        C low = t.lo[j];
-        C high = t.hi[j];
-        std::int32_t zero = t.zeros[j];
-        std::int32_t absent = t.absent[j];
-        const double p = static_cast<double>(t.pivot[j]);
-#pragma GCC unroll 8
-        for (int i = 0; i < samples; ++i) {
-            const C value = load<C>(v.at + i * v.stride, sizeof(C), j - at);
-            const C element = load<C>(x.at + i * x.stride, sizeof(C), j - at);
-            const bool there = element == element;
-            const double d = there ? static_cast<double>(value) - p : 0.0;
-            s = add(s, d);
-            q = add_square(q, d);
-            low = value < low ? value : low;
-            high = value > high ? value : high;
-            zero += element == C{0} ? once : 0;
-            absent += there ? 0 : 1;
-            negative += element < C{0} ? 1 : 0;
-            infinite += there && element - element != C{0} ? 1 : 0;
-        }
-        t.sum[j] = s;
-        t.square[j] = q;
-        t.lo[j] = low;
-        t.hi[j] = high;
-        t.zeros[j] = zero;
-        t.absent[j] = absent;
-    }
-    return {negative, infinite};
+    return counts;
 }
 
 // Chooses the pivot of every feature that has none (NaN) yet, from the step's values; of which it needs one.
@@ -266,8 +254,8 @@ void close_block(Tile<C>& t, bool missing, std::int64_t before, std::int64_t sam
     }
 #pragma omp simd
     for (std::int64_t j = at; j < at + n; ++j) {
-        const double here = static_cast<double>(static_cast<std::int32_t>(samples) - t.absent[j]);
-        const double others = static_cast<double>(static_cast<std::int32_t>(before) - t.missing[j]);
+        const double here = static_cast<double>(samples - static_cast<std::int64_t>(t.absent[j]));
+        const double others = static_cast<double>(before - static_cast<std::int64_t>(t.missing[j]));
         const bool any = here > 0.0;
         const double share = here / (others + (any ? here : 1.0));
         const double shift = t.sum[j] / (any ? here : 1.0);
@@ -350,7 +338,7 @@ class Walk {
                 if (step == 0) {
                     piece.about_pivot = choose_pivots(v, here, n, t_, at);
                 }
-                piece.negative += add(v, here, direct_ ? ahead : 0, piece, at, n);
+                piece.negative += add(v, here, direct_ ? ahead : 0, piece, at, n).negative;
             });
         }
         for_pieces([&](Piece& piece, std::int64_t at, std::int64_t n) {
@@ -370,12 +358,8 @@ class Walk {
 
     // Of the samples so far.
     FeatureStats stats(std::int64_t j) const {
-        return {static_cast<double>(t_.lo[j]),
-                static_cast<double>(t_.hi[j]),
-                t_.mean[j],
-                t_.m2[j],
-                t_.zeros[j],
-                t_.missing[j]};
+        return {static_cast<double>(t_.lo[j]),          static_cast<double>(t_.hi[j]),           t_.mean[j], t_.m2[j],
+                static_cast<std::int64_t>(t_.zeros[j]), static_cast<std::int64_t>(t_.missing[j])};
     }
     StatsCounts counts() const { return counts_; }
 
@@ -422,47 +406,39 @@ class Walk {
         if (recipe_.moved) {
             const C scale = recipe_.row_scale != nullptr ? static_cast<C>(recipe_.row_scale[i]) : C{1};
             const C floor = recipe_.clip ? C{0} : -static_cast<C>(HUGE_VAL);
-            const std::int32_t one = once ? 1 : 0;
-            std::int32_t* zeros = t_.zeros + at;
+            const Counts<C> one = once ? 1 : 0;
+            Counts<C>* zeros = t_.zeros + at;
 #pragma omp simd reduction(min : lowest)
             for (std::int64_t j = 0; j < n; ++j) {
-                zeros[j] += value[j] == C{0} ? one : 0;
+                zeros[j] += value[j] == C{0} ? one : Counts<C>{0};
                 const C lifted = value[j] + lift[j];
                 lowest = lifted < lowest ? lifted : lowest;
                 const C argument = lifted * scale;
                 value[j] = argument < floor ? floor : argument;
             }
-        } else {
-#pragma omp simd reduction(min : lowest)
-            for (std::int64_t j = 0; j < n; ++j) {
-                lowest = value[j] < lowest ? value[j] : lowest;
-            }
         }
-        if (once && lowest < C{0}) {
+        const bool regular = !recipe_.log || log1p_tile(value, value, n);
+        if (once && (lowest < C{0} || (!recipe_.moved && !regular))) {
             piece.negative += count_negative<T>(row, lift, n);
             // A clipped value no longer shows that it was infinite.
             piece.suspect = piece.suspect || lowest == -static_cast<C>(HUGE_VAL);
         }
-        if (recipe_.log) {
-            log1p_tile(value, value, n);
-        }
     }
 
-    std::int64_t add(const Rows& v, std::int64_t samples, std::int64_t ahead, const Piece& piece, std::int64_t at,
-                     std::int64_t n) {
-        constexpr Kind sums{false, false, false}, zeros{false, true, false}, negatives{false, true, true};
-        constexpr Kind pivot_sums{true, false, false}, pivot_zeros{true, true, false},
-            pivot_negatives{true, true, true};
-        if (recipe_.moved) {  // zeros are counted before
-            return piece.about_pivot ? add_samples<pivot_sums>(v, samples, ahead, n, t_, at)
-                                     : add_samples<sums>(v, samples, ahead, n, t_, at);
+    // Zeros and negative values are counted with the sums where v tells of them: zeros are where v is not moved,
+    // negative values where v is x.
+    StatsCounts add(const Rows& v, std::int64_t samples, std::int64_t ahead, const Piece& piece, std::int64_t at,
+                    std::int64_t n) {
+        const auto with = [&]<bool zeros, bool negatives>() {
+            constexpr Kind plain{false, zeros, negatives, false}, about_pivot{true, zeros, negatives, false};
+            return piece.about_pivot ? add_samples<about_pivot>(v, v, samples, ahead, n, t_, at)
+                                     : add_samples<plain>(v, v, samples, ahead, n, t_, at);
+        };
+        if (recipe_.moved) {
+            return with.template operator()<false, false>();
         }
-        if (recipe_.plain && piece.negative_before) {
-            return piece.about_pivot ? add_samples<pivot_negatives>(v, samples, ahead, n, t_, at)
-                                     : add_samples<negatives>(v, samples, ahead, n, t_, at);
-        }
-        return piece.about_pivot ? add_samples<pivot_zeros>(v, samples, ahead, n, t_, at)
-                                 : add_samples<zeros>(v, samples, ahead, n, t_, at);
+        return recipe_.plain && piece.negative_before ? with.template operator()<true, true>()
+                                                      : with.template operator()<true, false>();
     }
 
     // A block of a piece in which something is missing or infinite, or may be. A piece that was not watched has been
@@ -470,12 +446,7 @@ class Walk {
     void add_carefully(const Rows& x, std::int64_t i, std::int64_t samples, Piece& piece, std::int64_t at,
                        std::int64_t n) {
         const bool once = piece.watched;
-        const std::int32_t zeros_once = once && !recipe_.moved ? 1 : 0;
         StatsCounts counts;
-        const auto count = [&counts](const StatsCounts& found) {
-            counts.negative += found.negative;
-            counts.infinite += found.infinite;
-        };
         bool chosen = false;
         open_block(t_, at, n);
         for (std::int64_t step = 0; step < samples; step += step_samples) {
@@ -486,19 +457,17 @@ class Walk {
                 choose_pivots(v, here, n, t_, at);
                 chosen = !any_of(t_.pivot + at, n, [](C pivot) { return pivot != pivot; });
             }
-            if (here == step_samples) {
-                count(add_step_carefully<step_samples>(v, element, zeros_once, n, t_, at));
-            } else {
-                for (std::int64_t k = 0; k < here; ++k) {
-                    count(add_step_carefully<1>(v.from(k, 0), element.from(k, 0), zeros_once, n, t_, at));
-                }
-            }
+            constexpr Kind sums{true, false, true, true}, with_zeros{true, true, true, true};
+            const StatsCounts found = once && !recipe_.moved ? add_samples<with_zeros>(v, element, here, 0, n, t_, at)
+                                                             : add_samples<sums>(v, element, here, 0, n, t_, at);
+            counts.negative += found.negative;
+            counts.infinite += found.infinite;
         }
         if (recipe_.plain) {
             piece.negative = counts.negative;
         }
         counts_.infinite += counts.infinite;
-        const bool missing = any_of(t_.absent + at, n, [](std::int32_t absent) { return absent != 0; });
+        const bool missing = any_of(t_.absent + at, n, [](Counts<C> absent) { return absent != 0; });
         piece.missing_before = piece.missing_before || missing;
         piece.watched = missing || counts.infinite > 0;
     }

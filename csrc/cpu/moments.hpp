@@ -10,15 +10,6 @@
 
 namespace pixfold::PIXFOLD_ISA {
 
-// sum + d^2, in one rounding where the processor has it.
-[[gnu::always_inline]] inline double add_square(double sum, double d) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    return __builtin_fma(d, d, sum);
-#else
-    return sum + d * d;
-#endif
-}
-
 // Chan, Golub and LeVeque (1983): `added` values with their own mean and M2 join `before` others. `share` is
 // added / (before + added). The operations and their order are those of ColumnStats.merge, for the same bits.
 inline void merge_moments(double before, double share, double added_mean, double added_m2, double& mean, double& m2) {
