@@ -519,9 +519,9 @@ StatsCounts dense_typed(const DenseView& x, const StatsArguments& a, const Stats
         x.n_samples <= stats_segment ? 1 : (x.n_samples + stats_segment - 1) / stats_segment;
     const std::int64_t width = tile_width(x.n_features, n_segments, packed ? tile_features : piece_features, threads);
     const std::int64_t n_tiles = (x.n_features + width - 1) / width;
-    const Scratch<Tile<C>> tiles(threads);
-    const Scratch<T> packings(packed ? 0 : threads * stats_block * width);
-    const Scratch<FeatureStats> parts(n_segments == 1 ? 0 : n_segments * x.n_features);
+    const Buffer<Tile<C>> tiles(threads);
+    const Buffer<T> packings(packed ? 0 : threads * stats_block * width);
+    const Buffer<FeatureStats> parts(n_segments == 1 ? 0 : n_segments * x.n_features);
     std::int64_t negative = 0;
     std::int64_t infinite = 0;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(+ : negative, infinite)
@@ -531,8 +531,8 @@ StatsCounts dense_typed(const DenseView& x, const StatsArguments& a, const Stats
         const std::int64_t n = x.n_features - first < width ? x.n_features - first : width;
         const std::int64_t start = segment * stats_segment;
         const std::int64_t end = x.n_samples - start < stats_segment ? x.n_samples : start + stats_segment;
-        T* packing = packings.data + this_thread() * stats_block * width;
-        Walk<T> walk(tiles.data[this_thread()], a, first, n);
+        T* packing = packings.data + thread_number() * stats_block * width;
+        Walk<T> walk(tiles.data[thread_number()], a, first, n);
         for (std::int64_t i = start; i < end; i += stats_block) {
             const std::int64_t samples = end - i < stats_block ? end - i : stats_block;
             const char* at = static_cast<const char*>(x.data) + i * x.sample_stride + first * x.feature_stride;

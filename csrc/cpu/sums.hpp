@@ -98,6 +98,13 @@ template <class F>
 inline F higher(F x, F y) {
     return at_least(y, x);
 }
+#if defined(__SSE2__)
+// GCC makes jumps or integer moves of selections between single values.
+inline float lower(float x, float y) { return _mm_cvtss_f32(_mm_min_ss(_mm_set_ss(y), _mm_set_ss(x))); }
+inline float higher(float x, float y) { return _mm_cvtss_f32(_mm_max_ss(_mm_set_ss(y), _mm_set_ss(x))); }
+inline double lower(double x, double y) { return _mm_cvtsd_f64(_mm_min_sd(_mm_set_sd(y), _mm_set_sd(x))); }
+inline double higher(double x, double y) { return _mm_cvtsd_f64(_mm_max_sd(_mm_set_sd(y), _mm_set_sd(x))); }
+#endif
 #if defined(__AVX512F__)
 inline Doubles lower(Doubles x, Doubles y) { return Doubles(_mm512_min_pd(__m512d(y), __m512d(x))); }
 inline Doubles higher(Doubles x, Doubles y) { return Doubles(_mm512_max_pd(__m512d(y), __m512d(x))); }
