@@ -208,7 +208,12 @@ def test_fold_genotypes(versus: Versus, size: tuple[int, int], arrangement: str,
     versus(
         op,
         fills_of(out, threads),
-        work=words(f"fold 2-bit genotypes of {n_samples:,} x {n_features:,} -> float16", arrangement, "kernel", threads=threads),
+        work=words(
+            f"fold 2-bit genotypes of {n_samples:,} x {n_features:,} -> float16",
+            arrangement,
+            "kernel",
+            threads=threads,
+        ),
         wanted=bar(1.5, threads),
         threads=threads,
     )

@@ -2,237 +2,569 @@
 
 #include "kernels.hpp"
 #include "log1p.hpp"
+#include "moments.hpp"
 #include "pixfold/elements.hpp"
+#include "scratch.hpp"
+#include "sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 
-constexpr std::int64_t block_features = 512;  // eleven arrays of a block stay in L1/L2 while its samples stream by
-constexpr std::int64_t block_samples = 128;
+// A tile is what one thread walks down the samples: wide, so that memory is read in long runs, and with its sums still
+// in L2. It is worked on in pieces, `step_samples` samples at a time, so that a sum is loaded and stored once for all
+// of them.
+constexpr std::int64_t tile_features = 5120;
+constexpr std::int64_t piece_features = 256;
+constexpr std::int64_t step_samples = 8;
+constexpr std::int64_t tile_pieces = tile_features / piece_features;
 
-// Statistics of one block of features; `sum` and `square` hold the current block of samples about the pivot.
-struct Accumulator {
-    double min[block_features];
-    double max[block_features];
-    double mean[block_features];
-    double m2[block_features];
-    double pivot[block_features];
-    double sum[block_features];
-    double square[block_features];
-    std::int64_t count[block_features];
-    std::int64_t missing[block_features];
-    std::int64_t zeros[block_features];
-    std::int64_t here[block_features];  // values in the current block of samples
-    std::int64_t negative;
-    std::int64_t infinite;
-
-    void clear(std::int64_t n) {
-        for (std::int64_t j = 0; j < n; ++j) {
-            min[j] = HUGE_VAL;
-            max[j] = -HUGE_VAL;
-            mean[j] = m2[j] = pivot[j] = sum[j] = square[j] = 0.0;
-            count[j] = missing[j] = zeros[j] = here[j] = 0;
-        }
-        negative = infinite = 0;
-    }
-
-    // Merge the current block of samples: with d = v - pivot, its mean is pivot + sum d / n and its M2 is
-    // sum d^2 - (sum d)^2 / n. The pivot (the running mean, or the first value) keeps the difference well conditioned.
-    void close_samples(std::int64_t n) {
-        for (std::int64_t j = 0; j < n; ++j) {
-            const double added = static_cast<double>(here[j]);
-            const double before = static_cast<double>(count[j]);
-            const double safe = here[j] > 0 ? added : 1.0;
-            const double block_mean = pivot[j] + sum[j] / safe;
-            double block_m2 = square[j] - sum[j] * sum[j] / safe;
-            block_m2 = block_m2 > 0.0 ? block_m2 : 0.0;
-            const double delta = block_mean - mean[j];
-            const double total = before + safe;
-            const bool any = here[j] > 0;
-            m2[j] += any ? block_m2 + delta * delta * before * added / total : 0.0;
-            mean[j] = any ? (count[j] > 0 ? mean[j] + delta * added / total : block_mean) : mean[j];
-            count[j] += here[j];
-            here[j] = 0;
-            sum[j] = square[j] = 0.0;
-        }
-    }
+// What is known of a piece of a tile.
+struct Piece {
+    bool about_pivot;       // some feature's pivot is not 0 in this block
+    bool watched;           // something was missing or infinite in the last block: the next is done carefully at once
+    bool missing_before;    // a value was missing before this block
+    bool negative_before;   // negative values were met: they are counted along with the sums
+    bool suspect;           // something infinite was met while values were made
+    std::int64_t negative;  // in this block
 };
 
-template <bool log, class T, class C>
-void add_sample(const char* row, std::int64_t stride, const StatsArguments& a, std::int64_t first, std::int64_t n,
-                C row_scale, Accumulator& s) {
-    std::int64_t negative = 0;
-    std::int64_t infinite = 0;
-    const C floor = a.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);
-    C value[block_features];
-    C lift[block_features] = {};
-    const char* at = row + first * stride;
-    if (stride == static_cast<std::int64_t>(sizeof(T))) {
-        for (std::int64_t j = 0; j < n; ++j) {
-            value[j] = widen<C>(load<T>(at, sizeof(T), j));
+template <class C>
+struct alignas(64) Tile {
+    double sum[tile_features];     // of v - pivot, in this block
+    double square[tile_features];  // of (v - pivot)^2
+    double mean[tile_features];
+    double m2[tile_features];
+    C pivot[tile_features];
+    C lift[tile_features];
+    C lo[tile_features];
+    C hi[tile_features];
+    Counts<C> zeros[tile_features];
+    Counts<C> missing[tile_features];          // before this block
+    Counts<C> absent[tile_features];           // missing in this block, where that was looked at
+    C value[step_samples * piece_features];    // v of a step, where it is not simply x in memory
+    C element[step_samples * piece_features];  // and x, where v does not tell whether x is there
+    Piece piece[tile_pieces];
+};
+
+// Samples packed within a row, in memory that promises no alignment.
+struct Rows {
+    const char* at;
+    std::int64_t stride;
+
+    Rows from(std::int64_t sample, std::int64_t byte) const { return {at + sample * stride + byte, stride}; }
+};
+
+// What the values are made of.
+struct Recipe {
+    explicit Recipe(const StatsArguments& a)
+        : log(a.log),
+          clip(a.clip_below_zero),
+          moved(a.offset != nullptr || a.row_scale != nullptr || a.clip_below_zero),
+          plain(!moved && !log),
+          row_scale(a.row_scale) {}
+
+    bool log;
+    bool clip;
+    bool moved;  // v == 0 does not mean x == 0
+    bool plain;  // v is x
+    const double* row_scale;
+};
+
+constexpr double nan_value = std::bit_cast<double>(std::uint64_t{0x7ff8000000000000u});
+
+// What a step adds. Carefully: values may be missing or infinite.
+struct Kind {
+    bool about_pivot;
+    bool zeros;
+    bool negatives;
+    bool careful;
+};
+
+// What a step finds in all its features together.
+template <class F>
+struct Found {
+    Counts<F> negative{};
+    Counts<F> infinite{};
+};
+
+// Adds `samples` values of each of as many features as F holds, number j of the piece whose sums begin at `at`. x are
+// the samples themselves.
+template <Kind kind, int samples, class F, class C>
+[[gnu::always_inline]] inline void add_lanes(const Rows& v, const Rows& x, std::int64_t j, Tile<C>& t, std::int64_t at,
+                                             Found<F>& found) {
+    using D = Sums<F>;
+    constexpr std::int64_t parts = parts_of<F>;
+    constexpr std::int64_t width = lanes_of<D>;
+    D sum[parts];
+    D square[parts];
+    D pivot[parts];
+    for (std::int64_t part = 0; part < parts; ++part) {
+        sum[part] = load_lanes<D>(t.sum + at + j + part * width);
+        square[part] = load_lanes<D>(t.square + at + j + part * width);
+        pivot[part] = doubles_at<D>(t.pivot + at + j + part * width);
+    }
+    F lo = load_lanes<F>(t.lo + at + j);
+    F hi = load_lanes<F>(t.hi + at + j);
+    Counts<F> zeros;
+    Counts<F> absent;
+    std::memcpy(&zeros, t.zeros + at + j, sizeof(zeros));
+    std::memcpy(&absent, t.absent + at + j, sizeof(absent));
+#pragma GCC unroll 4
+    for (int i = 0; i < samples; ++i) {
+        const C* values = reinterpret_cast<const C*>(v.at + i * v.stride) + j;
+        const C* elements = reinterpret_cast<const C*>(x.at + i * x.stride) + j;
+        const F value = load_lanes<F>(values);
+        const F element = kind.careful ? load_lanes<F>(elements) : value;
+        for (std::int64_t part = 0; part < parts; ++part) {
+            D d = doubles_at<D>(values + part * width);
+            if constexpr (kind.about_pivot) {
+                d = d - pivot[part];
+            }
+            if constexpr (kind.careful) {
+                const D e = doubles_at<D>(elements + part * width);
+                d = e == e ? d : D{};
+            }
+            sum[part] = add(sum[part], d);
+            square[part] = add_square(square[part], d);
         }
-    } else {
-        for (std::int64_t j = 0; j < n; ++j) {
-            value[j] = widen<C>(load<T>(at, stride, j));
+        lo = lower(lo, value);
+        hi = higher(hi, value);
+        if constexpr (kind.zeros) {
+            zeros = count_where(zeros, element == F{});
+        }
+        if constexpr (kind.negatives) {
+            found.negative = count_where(found.negative, element < F{});
+        }
+        if constexpr (kind.careful) {
+            absent = count_where(absent, element != element);
+            found.infinite = count_where(found.infinite, (element == element) & (element - element != F{}));
         }
     }
-    if (a.offset != nullptr) {
-        for (std::int64_t j = 0; j < n; ++j) {
-            lift[j] = static_cast<C>(a.offset[first + j]);
-        }
+    for (std::int64_t part = 0; part < parts; ++part) {
+        store_lanes<D>(t.sum + at + j + part * width, sum[part]);
+        store_lanes<D>(t.square + at + j + part * width, square[part]);
     }
-#pragma omp simd reduction(+ : negative, infinite)
-    for (std::int64_t j = 0; j < n; ++j) {
-        const C x = value[j];
-        const bool there = x == x;
-        const C lifted = x + lift[j];
-        C argument = lifted * row_scale;
-        negative += lifted < C{0} ? 1 : 0;
-        infinite += there && x - x != C{0} ? 1 : 0;
-        argument = argument < floor ? floor : argument;
-        const double v = static_cast<double>(log ? log1p(argument) : argument);
-        s.missing[j] += there ? 0 : 1;
-        s.zeros[j] += x == C{0} ? 1 : 0;
-        s.min[j] = there && v < s.min[j] ? v : s.min[j];
-        s.max[j] = there && v > s.max[j] ? v : s.max[j];
-        const double pivot = s.count[j] > 0 ? s.mean[j] : (s.here[j] > 0 ? s.pivot[j] : v);
-        s.pivot[j] = there ? pivot : s.pivot[j];
-        const double d = there ? v - pivot : 0.0;
-        s.sum[j] += d;
-        s.square[j] += d * d;
-        s.here[j] += there ? 1 : 0;
+    store_lanes<F>(t.lo + at + j, lo);
+    store_lanes<F>(t.hi + at + j, hi);
+    if constexpr (kind.zeros) {
+        std::memcpy(t.zeros + at + j, &zeros, sizeof(zeros));
     }
-    s.negative += negative;
-    s.infinite += infinite;
+    if constexpr (kind.careful) {
+        std::memcpy(t.absent + at + j, &absent, sizeof(absent));
+    }
 }
 
-void write(const Accumulator& s, std::int64_t first, std::int64_t n, const StatsOutput& out) {
-    const double nan = std::bit_cast<double>(std::uint64_t{0x7ff8000000000000u});
+// Adds a step of n features, and fetches the bytes `ahead` of it, which are read next.
+template <Kind kind, int samples, class C>
+StatsCounts add_step(const Rows& v, const Rows& x, std::int64_t ahead, std::int64_t n, Tile<C>& t, std::int64_t at) {
+    using F = Register<C>;
+    constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(C));
+    Found<F> found;
+    Found<C> rest;
+    std::int64_t j = 0;
+    for (; j + line <= n; j += line) {
+        for (int i = 0; i < samples; ++i) {
+            __builtin_prefetch(v.at + i * v.stride + j * static_cast<std::int64_t>(sizeof(C)) + ahead, 0, 2);
+        }
+#pragma GCC unroll 4
+        for (std::int64_t k = 0; k < line; k += lanes_of<F>) {
+            add_lanes<kind, samples>(v, x, j + k, t, at, found);
+        }
+    }
+    for (; j + lanes_of<F> <= n; j += lanes_of<F>) {
+        add_lanes<kind, samples>(v, x, j, t, at, found);
+    }
+    for (; j < n; ++j) {
+        add_lanes<kind, samples>(v, x, j, t, at, rest);
+    }
+    return {total_of(found.negative) + total_of(rest.negative), total_of(found.infinite) + total_of(rest.infinite)};
+}
+
+template <Kind kind, class C>
+StatsCounts add_samples(const Rows& v, const Rows& x, std::int64_t samples, std::int64_t ahead, std::int64_t n,
+                        Tile<C>& t, std::int64_t at) {
+    if (samples == step_samples) {
+        return add_step<kind, step_samples>(v, x, ahead, n, t, at);
+    }
+    StatsCounts counts;
+    for (std::int64_t i = 0; i < samples; ++i) {
+        const StatsCounts one = add_step<kind, 1>(v.from(i, 0), x.from(i, 0), 0, n, t, at);
+        counts.negative += one.negative;
+        counts.infinite += one.infinite;
+    }
+    return counts;
+}
+
+// Chooses the pivot of every feature that has none (NaN) yet, from the step's values; of which it needs one.
+template <class C>
+bool choose_pivots(const Rows& v, std::int64_t samples, std::int64_t n, Tile<C>& t, std::int64_t at) {
+    C first[piece_features];
+    C low[piece_features];
+    C high[piece_features];
     for (std::int64_t j = 0; j < n; ++j) {
-        const bool any = s.count[j] > 0;
-        out.count[first + j] = s.count[j];
-        out.missing[first + j] = s.missing[j];
-        out.zeros[first + j] = s.zeros[j];
-        out.min[first + j] = any ? s.min[j] : nan;
-        out.max[first + j] = any ? s.max[j] : nan;
-        out.mean[first + j] = any ? s.mean[j] : nan;
-        out.m2[first + j] = any ? s.m2[j] : 0.0;
+        first[j] = static_cast<C>(nan_value);
+        low[j] = static_cast<C>(HUGE_VAL);
+        high[j] = -static_cast<C>(HUGE_VAL);
+    }
+    for (std::int64_t i = 0; i < samples; ++i) {
+#pragma omp simd
+        for (std::int64_t j = 0; j < n; ++j) {
+            const C value = load<C>(v.at + i * v.stride, sizeof(C), j);
+            first[j] = first[j] == first[j] ? first[j] : value;
+            low[j] = value < low[j] ? value : low[j];
+            high[j] = value > high[j] ? value : high[j];
+        }
+    }
+    std::int32_t used = 0;
+#pragma omp simd reduction(+ : used)
+    for (std::int64_t j = 0; j < n; ++j) {
+        const C size = -low[j] > high[j] ? -low[j] : high[j];
+        const C chosen = (high[j] - low[j]) * C{8} < size ? first[j] : C{0};
+        const C pivot = t.pivot[at + j] == t.pivot[at + j] ? t.pivot[at + j] : chosen;
+        t.pivot[at + j] = pivot;
+        used += pivot == C{0} ? 0 : 1;
+    }
+    return used > 0;
+}
+
+template <class C>
+void open_block(Tile<C>& t, std::int64_t at, std::int64_t n) {
+    for (std::int64_t j = at; j < at + n; ++j) {
+        t.sum[j] = t.square[j] = 0.0;
+        t.pivot[j] = static_cast<C>(nan_value);
+        t.absent[j] = 0;
     }
 }
 
-template <bool log, class T>
+// Merges the block: with d = v - pivot, its mean is pivot + sum d / n and its M2 is sum d^2 - (sum d)^2 / n.
+template <class C>
+void close_block(Tile<C>& t, bool missing, std::int64_t before, std::int64_t samples, std::int64_t at, std::int64_t n) {
+    if (!missing) {
+        const double here = static_cast<double>(samples);
+        const double others = static_cast<double>(before);
+        const double share = here / (others + here);
+#pragma omp simd
+        for (std::int64_t j = at; j < at + n; ++j) {
+            const double shift = t.sum[j] / here;
+            const double m2 = t.square[j] - t.sum[j] * shift;
+            merge_moments(others, share, static_cast<double>(t.pivot[j]) + shift, m2 < 0.0 ? 0.0 : m2, t.mean[j],
+                          t.m2[j]);
+        }
+        return;
+    }
+#pragma omp simd
+    for (std::int64_t j = at; j < at + n; ++j) {
+        const double here = static_cast<double>(samples - static_cast<std::int64_t>(t.absent[j]));
+        const double others = static_cast<double>(before - static_cast<std::int64_t>(t.missing[j]));
+        const bool any = here > 0.0;
+        const double share = here / (others + (any ? here : 1.0));
+        const double shift = t.sum[j] / (any ? here : 1.0);
+        double m2 = t.square[j] - t.sum[j] * shift;
+        m2 = m2 < 0.0 ? 0.0 : m2;
+        merge_moments(others, share, any ? static_cast<double>(t.pivot[j]) + shift : t.mean[j], any ? m2 : 0.0,
+                      t.mean[j], t.m2[j]);
+        t.missing[j] += t.absent[j];
+    }
+}
+
+template <class C, class Test>
+bool any_of(const C* values, std::int64_t n, Test test) {
+    std::int32_t found = 0;
+#pragma omp simd reduction(+ : found)
+    for (std::int64_t j = 0; j < n; ++j) {
+        found += test(values[j]) ? 1 : 0;
+    }
+    return found > 0;
+}
+
+// The difference is NaN for an infinite number, and for NaN.
+bool all_finite(const double* values, std::int64_t n) {
+    return !any_of(values, n, [](double v) { return !(v - v == 0.0); });
+}
+
+template <class C>
+bool any_negative(const C* values, std::int64_t n) {
+    return any_of(values, n, [](C v) { return v < C{0}; });
+}
+
+// How many of n elements (plus their lift) are negative.
+template <class T, class C>
+std::int64_t count_negative(const char* row, const C* lift, std::int64_t n) {
+    std::int32_t negative = 0;
+#pragma omp simd reduction(+ : negative)
+    for (std::int64_t j = 0; j < n; ++j) {
+        negative += widen<C>(load<T>(row, sizeof(T), j)) + lift[j] < C{0} ? 1 : 0;
+    }
+    return negative;
+}
+
+// One tile of a matrix whose samples are packed, block after block.
+template <class T>
+class Walk {
+  public:
+    using C = Compute<T>;
+
+    Walk(Tile<C>& tile, const StatsArguments& a, std::int64_t first, std::int64_t n)
+        : t_(tile), recipe_(a), direct_(recipe_.plain && std::is_same_v<T, C>), n_(n) {
+        for (std::int64_t j = 0; j < n; ++j) {
+            t_.mean[j] = t_.m2[j] = 0.0;
+            t_.lift[j] = a.offset != nullptr ? static_cast<C>(a.offset[first + j]) : C{0};
+            t_.lo[j] = static_cast<C>(HUGE_VAL);
+            t_.hi[j] = -static_cast<C>(HUGE_VAL);
+            t_.zeros[j] = t_.missing[j] = 0;
+        }
+        for (Piece& piece : t_.piece) {
+            piece = {};
+        }
+    }
+
+    // Adds the next `samples` samples, of which the first is number i of all; after them `following` more lie in
+    // memory.
+    void add_block(const Rows& x, std::int64_t i, std::int64_t samples, std::int64_t following) {
+        for (std::int64_t step = 0; step < samples; step += step_samples) {
+            const std::int64_t here = samples - step < step_samples ? samples - step : step_samples;
+            const std::int64_t left = samples + following - step;
+            const std::int64_t ahead = left >= 2 * step_samples ? step_samples * x.stride : 0;
+            for_pieces([&](Piece& piece, std::int64_t at, std::int64_t n) {
+                if (step == 0) {
+                    open_block(t_, at, n);
+                    piece.negative = 0;
+                    piece.suspect = false;
+                }
+                if (piece.watched) {
+                    return;
+                }
+                const Rows v = values(x.from(step, at * size), i + step, here, ahead, piece, at, n, true, false);
+                if (step == 0) {
+                    piece.about_pivot = choose_pivots(v, here, n, t_, at);
+                }
+                piece.negative += add(v, here, direct_ ? ahead : 0, piece, at, n).negative;
+            });
+        }
+        for_pieces([&](Piece& piece, std::int64_t at, std::int64_t n) {
+            if (piece.watched || piece.suspect || !all_finite(t_.sum + at, n)) {
+                add_carefully(x.from(0, at * size), i, samples, piece, at, n);
+            } else if (recipe_.plain && !piece.negative_before && any_negative(t_.lo + at, n)) {
+                for (std::int64_t k = 0; k < samples; ++k) {
+                    piece.negative += count_negative<T>(x.at + k * x.stride + at * size, t_.lift + at, n);
+                }
+                piece.negative_before = true;
+            }
+            counts_.negative += piece.negative;
+            close_block(t_, piece.missing_before, before_, samples, at, n);
+        });
+        before_ += samples;
+    }
+
+    // Of the samples so far.
+    FeatureStats stats(std::int64_t j) const {
+        return {static_cast<double>(t_.lo[j]),          static_cast<double>(t_.hi[j]),           t_.mean[j], t_.m2[j],
+                static_cast<std::int64_t>(t_.zeros[j]), static_cast<std::int64_t>(t_.missing[j])};
+    }
+    StatsCounts counts() const { return counts_; }
+
+  private:
+    static constexpr std::int64_t size = sizeof(T);
+
+    template <class F>
+    void for_pieces(F&& f) {
+        for (std::int64_t at = 0; at < n_; at += piece_features) {
+            f(t_.piece[at / piece_features], at, n_ - at < piece_features ? n_ - at : piece_features);
+        }
+    }
+
+    // v of a step of a piece: where x is, or made in the tile. Counts what making them destroys, unless they are made
+    // for the second time.
+    Rows values(const Rows& x, std::int64_t i, std::int64_t samples, std::int64_t ahead, Piece& piece, std::int64_t at,
+                std::int64_t n, bool once, bool keep_elements) {
+        if (direct_) {
+            return x;
+        }
+        for (std::int64_t k = 0; k < samples; ++k) {
+            const char* row = x.at + k * x.stride;
+            C* value = t_.value + k * piece_features;
+            for (std::int64_t byte = 0; byte < n * size; byte += 64) {
+                __builtin_prefetch(row + byte + ahead, 0, 2);
+            }
+            for (std::int64_t j = 0; j < n; ++j) {
+                value[j] = widen<C>(load<T>(row, sizeof(T), j));
+            }
+            if (keep_elements) {
+                std::memcpy(t_.element + k * piece_features, value, static_cast<std::size_t>(n) * sizeof(C));
+            }
+            if (!recipe_.plain) {
+                make_values(row, value, i + k, piece, at, n, once);
+            }
+        }
+        return {reinterpret_cast<const char*>(t_.value), piece_features * static_cast<std::int64_t>(sizeof(C))};
+    }
+
+    void make_values(const char* row, C* value, std::int64_t i, Piece& piece, std::int64_t at, std::int64_t n,
+                     bool once) {
+        const C* lift = t_.lift + at;
+        C lowest = static_cast<C>(HUGE_VAL);
+        if (recipe_.moved) {
+            const C scale = recipe_.row_scale != nullptr ? static_cast<C>(recipe_.row_scale[i]) : C{1};
+            const C floor = recipe_.clip ? C{0} : -static_cast<C>(HUGE_VAL);
+            const Counts<C> one = once ? 1 : 0;
+            Counts<C>* zeros = t_.zeros + at;
+#pragma omp simd reduction(min : lowest)
+            for (std::int64_t j = 0; j < n; ++j) {
+                zeros[j] += value[j] == C{0} ? one : Counts<C>{0};
+                const C lifted = value[j] + lift[j];
+                lowest = lifted < lowest ? lifted : lowest;
+                const C argument = lifted * scale;
+                value[j] = argument < floor ? floor : argument;
+            }
+        }
+        const bool regular = !recipe_.log || log1p_tile(value, value, n);
+        if (once && (lowest < C{0} || (!recipe_.moved && !regular))) {
+            piece.negative += count_negative<T>(row, lift, n);
+            // A clipped value no longer shows that it was infinite.
+            piece.suspect = piece.suspect || lowest == -static_cast<C>(HUGE_VAL);
+        }
+    }
+
+    // Zeros and negative values are counted with the sums where v tells of them: zeros are where v is not moved,
+    // negative values where v is x.
+    StatsCounts add(const Rows& v, std::int64_t samples, std::int64_t ahead, const Piece& piece, std::int64_t at,
+                    std::int64_t n) {
+        const auto with = [&]<bool zeros, bool negatives>() {
+            constexpr Kind plain{false, zeros, negatives, false}, about_pivot{true, zeros, negatives, false};
+            return piece.about_pivot ? add_samples<about_pivot>(v, v, samples, ahead, n, t_, at)
+                                     : add_samples<plain>(v, v, samples, ahead, n, t_, at);
+        };
+        if (recipe_.moved) {
+            return with.template operator()<false, false>();
+        }
+        return recipe_.plain && piece.negative_before ? with.template operator()<true, true>()
+                                                      : with.template operator()<true, false>();
+    }
+
+    // A block of a piece in which something is missing or infinite, or may be. A piece that was not watched has been
+    // gone through before: its zeros, and the negative values of `make_values`, are counted.
+    void add_carefully(const Rows& x, std::int64_t i, std::int64_t samples, Piece& piece, std::int64_t at,
+                       std::int64_t n) {
+        const bool once = piece.watched;
+        StatsCounts counts;
+        bool chosen = false;
+        open_block(t_, at, n);
+        for (std::int64_t step = 0; step < samples; step += step_samples) {
+            const std::int64_t here = samples - step < step_samples ? samples - step : step_samples;
+            const Rows v = values(x.from(step, 0), i + step, here, 0, piece, at, n, once, !recipe_.plain);
+            const Rows element{recipe_.plain ? v.at : reinterpret_cast<const char*>(t_.element), v.stride};
+            if (!chosen) {
+                choose_pivots(v, here, n, t_, at);
+                chosen = !any_of(t_.pivot + at, n, [](C pivot) { return pivot != pivot; });
+            }
+            constexpr Kind sums{true, false, true, true}, with_zeros{true, true, true, true};
+            const StatsCounts found = once && !recipe_.moved ? add_samples<with_zeros>(v, element, here, 0, n, t_, at)
+                                                             : add_samples<sums>(v, element, here, 0, n, t_, at);
+            counts.negative += found.negative;
+            counts.infinite += found.infinite;
+        }
+        if (recipe_.plain) {
+            piece.negative = counts.negative;
+        }
+        counts_.infinite += counts.infinite;
+        const bool missing = any_of(t_.absent + at, n, [](Counts<C> absent) { return absent != 0; });
+        piece.missing_before = piece.missing_before || missing;
+        piece.watched = missing || counts.infinite > 0;
+    }
+
+    Tile<C>& t_;
+    const Recipe recipe_;
+    const bool direct_;
+    const std::int64_t n_;
+    std::int64_t before_ = 0;
+    StatsCounts counts_;
+};
+
+// The samples of a tile one after the other, whatever the strides: along the smaller stride, a few lines of memory of
+// the other direction at a time.
+template <class T>
+void pack(const char* at, const DenseView& x, std::int64_t samples, std::int64_t n, std::int64_t width, T* packed) {
+    const std::int64_t along = x.feature_stride < 0 ? -x.feature_stride : x.feature_stride;
+    const std::int64_t across = x.sample_stride < 0 ? -x.sample_stride : x.sample_stride;
+    const std::int64_t together = along <= across ? n : 16;
+    for (std::int64_t j = 0; j < n; j += together) {
+        const std::int64_t end = n - j < together ? n : j + together;
+        for (std::int64_t i = 0; i < samples; ++i) {
+            const char* row = at + i * x.sample_stride;
+            for (std::int64_t k = j; k < end; ++k) {
+                packed[i * width + k] = load<T>(row, x.feature_stride, k);
+            }
+        }
+    }
+}
+
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// As wide as fits, and as narrow as it takes to give every thread the same number of tiles.
+std::int64_t tile_width(std::int64_t n_features, std::int64_t n_segments, std::int64_t widest, int threads) {
+    const std::int64_t least = (n_features + widest - 1) / widest;
+    const std::int64_t tiles = n_segments >= 4 * threads ? least : round_up(least, threads);
+    const std::int64_t width = round_up((n_features + tiles - 1) / tiles, 64);
+    return width < widest ? width : widest;
+}
+
+template <class T>
 StatsCounts dense_typed(const DenseView& x, const StatsArguments& a, const StatsOutput& out, int threads) {
     using C = Compute<T>;
-    const std::int64_t n_blocks = (x.n_features + block_features - 1) / block_features;
+    if (x.n_features == 0) {
+        return {};
+    }
+    const bool packed = x.feature_stride == static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t n_segments =
+        x.n_samples <= stats_segment ? 1 : (x.n_samples + stats_segment - 1) / stats_segment;
+    const std::int64_t width = tile_width(x.n_features, n_segments, packed ? tile_features : piece_features, threads);
+    const std::int64_t n_tiles = (x.n_features + width - 1) / width;
+    const Buffer<Tile<C>> tiles(threads);
+    const Buffer<T> packings(packed ? 0 : threads * stats_block * width);
+    const Buffer<FeatureStats> parts(n_segments == 1 ? 0 : n_segments * x.n_features);
     std::int64_t negative = 0;
     std::int64_t infinite = 0;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : negative, infinite)
-    for (std::int64_t block = 0; block < n_blocks; ++block) {
-        const std::int64_t first = block * block_features;
-        const std::int64_t n = x.n_features - first < block_features ? x.n_features - first : block_features;
-        Accumulator s;
-        s.clear(n);
-        for (std::int64_t i = 0; i < x.n_samples; ++i) {
-            const char* row = static_cast<const char*>(x.data) + i * x.sample_stride;
-            const C row_scale = a.row_scale != nullptr ? static_cast<C>(a.row_scale[i]) : C{1};
-            add_sample<log, T>(row, x.feature_stride, a, first, n, row_scale, s);
-            if ((i + 1) % block_samples == 0) {
-                s.close_samples(n);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(+ : negative, infinite)
+    for (std::int64_t unit = 0; unit < n_tiles * n_segments; ++unit) {
+        const std::int64_t segment = unit / n_tiles;
+        const std::int64_t first = unit % n_tiles * width;
+        const std::int64_t n = x.n_features - first < width ? x.n_features - first : width;
+        const std::int64_t start = segment * stats_segment;
+        const std::int64_t end = x.n_samples - start < stats_segment ? x.n_samples : start + stats_segment;
+        T* packing = packings.data + thread_number() * stats_block * width;
+        Walk<T> walk(tiles.data[thread_number()], a, first, n);
+        for (std::int64_t i = start; i < end; i += stats_block) {
+            const std::int64_t samples = end - i < stats_block ? end - i : stats_block;
+            const char* at = static_cast<const char*>(x.data) + i * x.sample_stride + first * x.feature_stride;
+            if (packed) {
+                walk.add_block({at, x.sample_stride}, i, samples, end - i - samples);
+            } else {
+                pack(at, x, samples, n, width, packing);
+                walk.add_block({reinterpret_cast<const char*>(packing), width * static_cast<std::int64_t>(sizeof(T))},
+                               i, samples, 0);
             }
         }
-        s.close_samples(n);
-        write(s, first, n, out);
-        negative += s.negative;
-        infinite += s.infinite;
+        for (std::int64_t j = 0; j < n; ++j) {
+            if (n_segments == 1) {
+                write_stats(walk.stats(j), x.n_samples, first + j, out);
+            } else {
+                parts.data[segment * x.n_features + first + j] = walk.stats(j);
+            }
+        }
+        negative += walk.counts().negative;
+        infinite += walk.counts().infinite;
     }
-    return {negative, infinite};
-}
-
-// The first entry of a canonical row whose index is at least `feature`.
-template <class I>
-std::int64_t lower_bound(const I* indices, std::int64_t start, std::int64_t end, std::int64_t feature) {
-    while (start < end) {
-        const std::int64_t middle = start + (end - start) / 2;
-        if (static_cast<std::int64_t>(indices[middle]) < feature) {
-            start = middle + 1;
-        } else {
-            end = middle;
-        }
-    }
-    return start;
-}
-
-// Each thread takes a range of features and finds it in every (sorted) row; stored values run through Welford's
-// recurrence in sample order, and the zeros that are not stored are merged at the end as one block of equal values.
-template <class T, class I>
-StatsCounts csr_typed(const CsrView& x, const StatsArguments& a, const StatsOutput& out, int threads) {
-    using C = Compute<T>;
-    const T* values = static_cast<const T*>(x.values);
-    const I* indices = static_cast<const I*>(x.indices);
-    const std::int64_t parts = threads;
-    const C floor = a.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);
-    std::int64_t negative = 0;
-    std::int64_t infinite = 0;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : negative, infinite)
-    for (std::int64_t part = 0; part < parts; ++part) {
-        const std::int64_t first = x.n_features * part / parts;
-        const std::int64_t last = x.n_features * (part + 1) / parts;
-        for (std::int64_t j = first; j < last; ++j) {
-            out.count[j] = out.missing[j] = out.zeros[j] = 0;
-            out.min[j] = HUGE_VAL;
-            out.max[j] = -HUGE_VAL;
-            out.mean[j] = out.m2[j] = 0.0;
-        }
-        for (std::int64_t i = 0; i < x.n_samples; ++i) {
-            const C row_scale = a.row_scale != nullptr ? static_cast<C>(a.row_scale[i]) : C{1};
-            const std::int64_t end = x.row_start[i + 1];
-            for (std::int64_t e = lower_bound(indices, x.row_start[i], end, first); e < end; ++e) {
-                const std::int64_t j = static_cast<std::int64_t>(indices[e]);
-                if (j >= last) {
-                    break;
-                }
-                const C value = widen<C>(values[e]);
-                if (value != value) {
-                    ++out.missing[j];
-                    continue;
-                }
-                if (value == C{0}) {
-                    continue;  // an explicit zero counts with the ones that are not stored
-                }
-                infinite += value - value != C{0} ? 1 : 0;
-                const C lifted = value + (a.offset != nullptr ? static_cast<C>(a.offset[j]) : C{0});
-                C argument = lifted * row_scale;
-                negative += lifted < C{0} ? 1 : 0;
-                argument = argument < floor ? floor : argument;
-                const double v = static_cast<double>(a.log ? log1p(argument) : argument);
-                const double n = static_cast<double>(++out.count[j]);
-                out.min[j] = v < out.min[j] ? v : out.min[j];
-                out.max[j] = v > out.max[j] ? v : out.max[j];
-                const double delta = v - out.mean[j];
-                out.mean[j] += delta / n;
-                out.m2[j] += delta * (v - out.mean[j]);
+    if (n_segments > 1) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (std::int64_t j = 0; j < x.n_features; ++j) {
+            FeatureStats all = parts.data[j];
+            for (std::int64_t segment = 1; segment < n_segments; ++segment) {
+                const std::int64_t before = segment * stats_segment;
+                const std::int64_t left = x.n_samples - before;
+                merge_stats(all, before, parts.data[segment * x.n_features + j],
+                            left < stats_segment ? left : stats_segment);
             }
-        }
-        for (std::int64_t j = first; j < last; ++j) {
-            const std::int64_t zeros = x.n_samples - out.count[j] - out.missing[j];
-            C argument = a.offset != nullptr ? static_cast<C>(a.offset[j]) : C{0};
-            negative += argument < C{0} ? zeros : 0;
-            argument = argument < floor ? floor : argument;
-            const double v = static_cast<double>(a.log ? log1p(argument) : argument);
-            const double before = static_cast<double>(out.count[j]);
-            const double added = static_cast<double>(zeros);
-            if (zeros > 0) {
-                const double delta = v - out.mean[j];
-                out.m2[j] += delta * delta * before * added / (before + added);
-                out.mean[j] += delta * added / (before + added);
-                out.min[j] = v < out.min[j] ? v : out.min[j];
-                out.max[j] = v > out.max[j] ? v : out.max[j];
-            }
-            out.zeros[j] = zeros;
-            out.count[j] += zeros;
-            if (out.count[j] == 0) {
-                out.min[j] = out.max[j] = out.mean[j] = std::bit_cast<double>(std::uint64_t{0x7ff8000000000000u});
-            }
+            write_stats(all, x.n_samples, j, out);
         }
     }
     return {negative, infinite};
@@ -244,51 +576,9 @@ StatsCounts column_stats_dense(const DenseView& x, const StatsArguments& a, cons
     StatsCounts counts;
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
-        counts = a.log ? dense_typed<true, T>(x, a, out, threads) : dense_typed<false, T>(x, a, out, threads);
+        counts = dense_typed<T>(x, a, out, threads);
     });
     return counts;
-}
-
-StatsCounts column_stats_csr(const CsrView& x, const StatsArguments& a, const StatsOutput& out, int threads) {
-    StatsCounts counts;
-    with_type(x.dtype, [&](auto* typed) {
-        using T = std::remove_cvref_t<decltype(*typed)>;
-        counts = x.wide_indices ? csr_typed<T, std::int64_t>(x, a, out, threads)
-                                : csr_typed<T, std::int32_t>(x, a, out, threads);
-    });
-    return counts;
-}
-
-void row_sums_dense(const DenseView& x, double* out, int threads) {
-    with_type(x.dtype, [&](auto* typed) {
-        using T = std::remove_cvref_t<decltype(*typed)>;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (std::int64_t i = 0; i < x.n_samples; ++i) {
-            const char* row = static_cast<const char*>(x.data) + i * x.sample_stride;
-            double sum = 0.0;
-            for (std::int64_t j = 0; j < x.n_features; ++j) {
-                const double value = widen<double>(load<T>(row, x.feature_stride, j));
-                sum += value == value ? value : 0.0;
-            }
-            out[i] = sum;
-        }
-    });
-}
-
-void row_sums_csr(const CsrView& x, double* out, int threads) {
-    with_type(x.dtype, [&](auto* typed) {
-        using T = std::remove_cvref_t<decltype(*typed)>;
-        const T* values = static_cast<const T*>(x.values);
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (std::int64_t i = 0; i < x.n_samples; ++i) {
-            double sum = 0.0;
-            for (std::int64_t e = x.row_start[i]; e < x.row_start[i + 1]; ++e) {
-                const double value = widen<double>(values[e]);
-                sum += value == value ? value : 0.0;
-            }
-            out[i] = sum;
-        }
-    });
 }
 
 }  // namespace pixfold::PIXFOLD_ISA
