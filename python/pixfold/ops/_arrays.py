@@ -60,12 +60,16 @@ class Csr:
 
 @dataclass(frozen=True)
 class Packed:
-    """Packed genotypes; `dtype` is that of the dense values they stand for."""
+    """Packed genotypes; `dtype` is that of the dense values they stand for, which hold NaN for a missing one."""
 
     genotypes: PackedGenotypes
-    dtype: np.dtype[Any] = np.dtype(np.float32)
     bfloat16: bool = False
     torch: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the values."""
+        return np.dtype(np.float32)
 
     @property
     def bits(self) -> NDArray[np.uint8]:
