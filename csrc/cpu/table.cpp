@@ -8,8 +8,8 @@ namespace pixfold::PIXFOLD_ISA {
 
 extern const Kernels table;
 const Kernels table = {
-    PIXFOLD_NAME(PIXFOLD_ISA), &fold_dense,     &fold_csr,     &unfold,    &column_stats_dense,
-    &column_stats_csr,         &row_sums_dense, &row_sums_csr, &aggregate, &all_finite,
+    PIXFOLD_NAME(PIXFOLD_ISA), &fold_dense,   &fold_csr,     &unfold,     &column_stats_dense, &column_stats_csr,
+    &row_sums_dense,           &row_sums_csr, &census_dense, &census_csr, &aggregate,          &all_finite,
 };
 
 }  // namespace pixfold::PIXFOLD_ISA
