@@ -16,7 +16,7 @@ from scipy import sparse
 
 import pixfold as pf
 from pixfold import _core
-from pixfold.ops import reference
+from pixfold.ops import census, reference
 from pixfold.ops._arrays import samples as read_samples
 from pixfold.ops.fold import fold_into_fresh
 
@@ -253,6 +253,35 @@ def test_column_stats_of_genotypes(versus: Versus, threads: int) -> None:
         lambda: pf.column_stats(genotypes, threads=given),
         {"read": lambda: _core.read_bytes(bits, threads)},
         work=words("column_stats 2-bit genotypes of 10,000 x 100,000", "call", threads=threads),
+        threads=threads,
+    )
+
+
+@threads_of_rows
+@pytest.mark.parametrize("log", [False, True], ids=["identity", "log1p"])
+def test_column_stats_csr(versus: Versus, log: bool, threads: int) -> None:
+    x = sparse.random(4_000, 19_319, density=0.05, format="csr", dtype=np.float32, random_state=0)
+    rows = read_samples("column_stats", x, threads).rows
+    dense = x[:, :50].toarray().astype(np.float64)
+    found = pf.column_stats(x, log=log)
+    np.testing.assert_allclose(found.mean[:50], (np.log1p(dense) if log else dense).mean(axis=0), rtol=1e-6)
+    versus(
+        lambda: _core.column_stats_csr(rows, log, False, None, None, threads),
+        {"read": lambda: (_core.read_bytes(x.data, threads), _core.read_bytes(x.indices, threads))},
+        work=words("column_stats CSR 5 % of 4,000", "log1p" if log else "no logarithm", "kernel", threads=threads),
+        threads=threads,
+    )
+
+
+@threads_of_rows
+def test_census(versus: Versus, samples: np.ndarray, threads: int) -> None:
+    given = None if threads == ALL else threads
+    assert census(samples[:100], threads=given) == reference.census(samples[:100])
+    versus(
+        lambda: census(samples, threads=given),
+        {"read": lambda: _core.read_bytes(samples, threads)},
+        work=words("census float32", "call", threads=threads),
+        wanted=bar(1.3, threads),
         threads=threads,
     )
 

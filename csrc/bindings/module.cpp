@@ -33,6 +33,7 @@ PYBIND11_MODULE(_core, module) {
     register_packed(module);
     register_unfold(module);
     register_column_stats(module);
+    register_census(module);
     register_aggregate(module);
     register_rank(module);
     register_limits(module);

@@ -14,6 +14,8 @@ StatsCounts column_stats_dense(const DenseView&, const StatsArguments&, const St
 StatsCounts column_stats_csr(const CsrView&, const StatsArguments&, const StatsOutput&, int threads);
 void row_sums_dense(const DenseView&, double* out, int threads);
 void row_sums_csr(const CsrView&, double* out, int threads);
+CensusCounts census_dense(const DenseView&, int threads);
+CensusCounts census_csr(const CsrView&, int threads);
 bool aggregate(const AggregateArguments&, int threads);
 void fold_packed(const PackedView&, const PackedTable&, void* out, int threads);
 StatsCounts column_stats_packed(const PackedView&, std::int32_t copies, const StatsArguments&, const StatsOutput&,

@@ -18,6 +18,7 @@ from pixfold.layout import Layout
 from pixfold.memory import ImagePool
 from pixfold.normalize import Normalizer
 from pixfold.ops._arrays import to_torch
+from pixfold.ops.census import census
 from pixfold.ops.fold import fold_into_fresh
 from pixfold.sources.array import ArraySource
 from pixfold.sources.base import Source
@@ -136,8 +137,9 @@ class FoldLoader:
 
     def _refuse_infinite(self, samples: Any) -> None:
         values: NDArray[Any] = samples.data if self.source.is_sparse else samples
-        if values.dtype.kind != "f" or not (infinite := np.isinf(values)).any():
+        if values.dtype.kind != "f" or not census(samples, threads=self.threads).infinite:
             return
+        infinite = np.isinf(values)
         columns = samples.indices[infinite] if self.source.is_sparse else np.flatnonzero(infinite.any(axis=0))
         names = [self.source.feature_names[j] for j in np.unique(columns)]
         raise InputError(

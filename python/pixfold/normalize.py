@@ -19,6 +19,7 @@ from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops._arrays import Csr, Dense, Packed, samples, threads_argument
 from pixfold.ops._packed import packed_table
+from pixfold.ops.census import census_of
 from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
 from pixfold.ops.fold import fold
 
@@ -382,6 +383,10 @@ class Normalizer:
         could_miss = self.missing == "error" and (x.dtype.kind == "f" or x.bfloat16)
         could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
         if could_miss or could_be_negative:
+            if self.parts.scale != "genotype" and not isinstance(x, Packed):
+                counts = census_of(x, n_threads)
+                if not self.refuses(counts.missing, counts.negative):
+                    return
             stats = stats_of(x, False, None, None, False, n_threads)
             placed = layout.pixel_of_feature >= 0
             # A dropped feature is as good as one without values.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "pixfold/aggregate.hpp"
+#include "pixfold/census.hpp"
 #include "pixfold/column_stats.hpp"
 #include "pixfold/fold.hpp"
 #include "pixfold/packed.hpp"
@@ -21,6 +22,8 @@ struct Kernels {
     ColumnStatsCsr column_stats_csr;
     RowSumsDense row_sums_dense;
     RowSumsCsr row_sums_csr;
+    CensusDense census_dense;
+    CensusCsr census_csr;
     FoldPacked fold_packed;
     ColumnStatsPacked column_stats_packed;
     AnyMissingPacked any_missing_packed;

@@ -213,6 +213,23 @@ def unfold(images: ArrayLike, layout: Layout) -> NDArray[np.float64]:
     return values
 
 
+def census(x: Any) -> tuple[int, int, int]:
+    """Count the missing, the infinite and the negative values of all features together.
+
+    Parameters
+    ----------
+    x : array_like or scipy.sparse matrix, shape (n, F)
+        Samples by features; NaN is missing.
+
+    Returns
+    -------
+    tuple of int
+        Missing, infinite (of either sign) and negative (-infinity, too; not -0).
+    """
+    matrix = dense(x)
+    return int(np.isnan(matrix).sum()), int(np.isinf(matrix).sum()), int((matrix < 0.0).sum())
+
+
 def column_stats(
     x: Any,
     log: bool = False,
@@ -299,9 +316,14 @@ def stats_bound(
     u = _ROUNDOFF["float64"]
     mean = e + (n + 2) * u * top
     # A merge by parts (or Welford's update) moves m2 by the rounding of the mean as well, whence `mean` for
-    # `e`. A kernel may sum squares about the first value: these are at most n + 1 times m2, with a relative
-    # rounding of 2 (n + 2) u, and so is what it subtracts from them.
-    m2 = 2.0 * mean * np.sqrt(n * stats["m2"]) + n * mean**2 + 4.0 * (n + 2) ** 2 * u * stats["m2"]
+    # `e`. A kernel may sum the squares of a block of k <= 128 values about the first of them: they are at most
+    # k + 1 times m2. It may also sum them about 0, where the first 8 values spread over an eighth of the largest of
+    # them, a, or more: then m2 >= (a/8)^2 / 2, and the squares are at most k (2 a)^2 <= 512 k m2, or, where a
+    # value beyond 2 a makes them larger, k times the square of a value that is at least half of it away from the
+    # first ones, 8 k m2. Their rounding is 2 (k + 2) u of them, and so is that of what is subtracted.
+    k = min(n, 128)
+    rounding = (1024.0 * (k + 2) ** 2 + 4.0 * (n + 2) ** 2) * u
+    m2 = 2.0 * mean * np.sqrt(n * stats["m2"]) + n * mean**2 + rounding * stats["m2"]
     return {"min": e, "max": e, "mean": mean, "m2": m2}
 
 

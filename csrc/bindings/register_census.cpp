@@ -1,0 +1,42 @@
+#include "csr_rows.hpp"
+#include "pixfold/dispatch.hpp"
+#include "pixfold/threads.hpp"
+#include "register.hpp"
+
+namespace pixfold::bindings {
+namespace {
+
+constexpr const char* op = "census";
+
+py::tuple census_dense(const py::array& x, bool bfloat16, int threads) {
+    const DenseView view = dense_view(op, x, bfloat16);
+    const int used = threads_for(threads, view.n_samples * view.n_features * x.itemsize());
+    CensusCounts counts;
+    {
+        py::gil_scoped_release release;
+        counts = kernels().census_dense(view, used);
+    }
+    return py::make_tuple(counts.missing, counts.infinite, counts.negative);
+}
+
+py::tuple census_csr(const CsrRows& rows, int threads) {
+    const CsrView view = rows.view(op);
+    const int used = threads_for(threads, rows.nnz() * 4);
+    CensusCounts counts;
+    {
+        py::gil_scoped_release release;
+        counts = kernels().census_csr(view, used);
+    }
+    return py::make_tuple(counts.missing, counts.infinite, counts.negative);
+}
+
+}  // namespace
+
+void register_census(py::module_& module) {
+    module.def("census_dense", &census_dense, py::arg("x"), py::arg("bfloat16"), py::arg("threads"),
+               "(missing, infinite, negative) of all values of dense samples.");
+    module.def("census_csr", &census_csr, py::arg("rows"), py::arg("threads"),
+               "The same of the values of compressed sparse rows.");
+}
+
+}  // namespace pixfold::bindings
