@@ -42,6 +42,7 @@ from fuzzing.recorder import FUNCTIONS, RawCall, Recorder
 from pixfold import _core
 from pixfold.errors import PixfoldError
 
+FOUND = 3  # exit code for a failure that was told; sanitizers end a process with 1
 SECONDS_PER_CASE = 120  # a case takes milliseconds; this is a hang
 
 
@@ -215,7 +216,7 @@ def _overlapping(rng: Random, call: Call) -> tuple[Any, Any]:
 
 
 def work(seed: int, numbers: Iterator[int], end: float, progress: mmap.mmap, *, go_on: bool) -> int:
-    """Run cases in this process, saying in `progress` which one; 1 after a failure."""
+    """Run cases in this process, saying in `progress` which one; the exit code."""
     faulthandler.enable()
     warnings.simplefilter("ignore")  # corrupt input makes NumPy and SciPy warn
     if not os.environ.get("ASAN_OPTIONS"):  # which maps terabytes
@@ -234,7 +235,7 @@ def work(seed: int, numbers: Iterator[int], end: float, progress: mmap.mmap, *, 
                 traceback.print_exc()
                 print(f"case {number} failed: {again(seed, number)}", file=sys.stderr)
             if not go_on:
-                return 1
+                return FOUND
         done += 1
         if time.monotonic() > end:
             break
@@ -245,8 +246,8 @@ def work(seed: int, numbers: Iterator[int], end: float, progress: mmap.mmap, *, 
     missed = fuzz.never_met()
     if done > 500 and missed:
         print(f"no call got through to {', '.join(missed)}: teach tests/fuzzing/calls.py", file=sys.stderr)
-        return 1
-    return int(bool(failures))
+        return FOUND
+    return FOUND if failures else 0
 
 
 def _kind(error: BaseException) -> str:
@@ -278,7 +279,7 @@ def watch(arguments: argparse.Namespace) -> int:
                 elif time.monotonic() - since > SECONDS_PER_CASE:
                     worker.send_signal(signal.SIGABRT)  # faulthandler then shows where it is
                     worker.wait()
-            if worker.returncode not in (0, 1):
+            if worker.returncode not in (0, FOUND):
                 number = int.from_bytes(progress[:8], "little")
                 what = f"ended with {worker.returncode} (minus the signal, for a crash or a hang)"
                 print(f"case {number} {what}: {again(arguments.seed, number)}", file=sys.stderr)
