@@ -143,7 +143,7 @@ def test_the_first_bad_value_is_named(isa, bad, place):
     G = matrix(7, 2100).astype(np.float64)
     G[place] = bad
     G[6, 2099] = 9 if place != (6, 2099) else bad
-    with pytest.raises(ValueError, match="PackedGenotypes.pack: G must hold 0, 1, 2 or NaN") as caught:
+    with pytest.raises(ValueError, match=r"PackedGenotypes\.pack: G must hold 0, 1, 2 or NaN") as caught:
         PackedGenotypes.pack(G, threads=2)
     assert str(caught.value).endswith(f"got {float(bad)} in sample {place[0]}, feature {place[1]}")
 

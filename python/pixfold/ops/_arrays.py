@@ -92,7 +92,7 @@ def is_scipy_sparse(x: object) -> bool:
     return type(x).__module__.startswith("scipy.sparse") and hasattr(x, "tocsr")
 
 
-def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr:
+def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr | Packed:
     """Read `x` as (n_samples, n_features) without copying dense data; `threads` look at sparse indices."""
     if isinstance(x, PackedGenotypes):
         return Packed(x)
