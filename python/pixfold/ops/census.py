@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pixfold import _core
-from pixfold.ops._arrays import Csr, Dense, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, Packed, samples, threads_argument
+from pixfold.ops.column_stats import stats_of
 
 
 class Census(NamedTuple):
@@ -34,7 +35,7 @@ def census(X: Any, *, threads: int | None = None) -> Census:
     Parameters
     ----------
     X : array (n_samples, n_features)
-        As for :func:`fold`: dense of any number dtype and any strides, SciPy sparse, or torch CPU.
+        As for :func:`fold`: dense of any number dtype and any strides, SciPy sparse, torch CPU, or packed genotypes.
     threads : int, optional
         Default: OMP_NUM_THREADS and the process's CPU affinity decide.
 
@@ -54,8 +55,10 @@ def census(X: Any, *, threads: int | None = None) -> Census:
     return census_of(samples("census", X, n_threads), n_threads)
 
 
-def census_of(x: Dense | Csr, threads: int) -> Census:
+def census_of(x: Dense | Csr | Packed, threads: int) -> Census:
     """Compute :func:`census` of memory that was read already."""
+    if isinstance(x, Packed):
+        return Census(int(stats_of(x, False, None, None, False, threads).missing.sum()), 0, 0)
     if isinstance(x, Csr):
         return Census(*_core.census_csr(x.rows, threads))
     return Census(*_core.census_dense(x.array, x.bfloat16, threads))
