@@ -73,12 +73,11 @@ $(VENV)/.sanitize: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet cmake ninja pybind11
 	touch $@
 
-sanitize-address: $(VENV)/.sanitize  ## C++ tests, tests of the ops and some fuzz under ASan and UBSan.
+sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASan and UBSan.
 	$(call configure_sanitized,address)
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
-	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops
-	$(BIN)/python tests/sanitized.py build/sanitize-address tests/fuzz.py --seconds 10
+	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops --ignore=tests/ops/test_threads.py
 
 sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
 	$(call configure_sanitized,thread)

@@ -19,6 +19,9 @@ PackedView packed_view(const char* op, const py::array& bits, std::int64_t n_fea
     const bool fits = is_matrix && n_features > 0 && n_features <= most_features &&
                       bits.shape(1) == (n_features + 3) / 4 &&
                       (bits.strides(1) == 1 || bits.shape(1) == 1 || bits.size() == 0);
+    if (n_features < 1 || n_features > most_features) {
+        refuse(op, "n_features", "in [1, " + std::to_string(most_features) + "]", std::to_string(n_features));
+    }
     if (!fits) {
         refuse(op, "bits", "a uint8 array of rows of " + std::to_string((n_features + 3) / 4) + " contiguous bytes",
                describe(bits));

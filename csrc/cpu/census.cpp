@@ -138,6 +138,9 @@ struct Axis {
 
 CensusCounts census_dense(const DenseView& x, int threads) {
     CensusCounts counts;
+    if (x.n_samples == 0 || x.n_features == 0) {
+        return counts;  // and perhaps no memory to point into
+    }
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
         if constexpr (!std::is_unsigned_v<T>) {

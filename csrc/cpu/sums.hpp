@@ -40,7 +40,9 @@ inline D doubles_at(const float* from) {
     }
 #elif defined(__SSE2__)
     if constexpr (sizeof(D) == register_bytes) {
-        return D(_mm_cvtps_pd(_mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(from)))));
+        double two;  // memcpy: floats are not aligned as doubles are
+        std::memcpy(&two, from, sizeof(two));
+        return D(_mm_cvtps_pd(_mm_castpd_ps(_mm_set_sd(two))));
     }
 #endif
     float values[lanes_of<D>];

@@ -188,7 +188,8 @@ class AttributionAccumulator:
             if moments is not None:
                 mean[k] = moments[0, pixel] * share
                 m2[k] = moments[1, pixel] * (share * share)
-                mean_abs[k] = moments[2, pixel] * share
+                # Never below the size of the mean but for rounding, which sums them in different ways.
+                mean_abs[k] = np.maximum(moments[2, pixel] * share, np.abs(mean[k]))
         return AttributionResult(self._count.copy(), mean, m2, mean_abs)
 
 
