@@ -128,7 +128,7 @@ class Fuzz:
         spoilt = bool(arguments) and bool(rng.random() < 0.8)
         for _ in range(pick(rng, [1, 1, 2]) if spoilt else 0):
             key = pick(rng, list(arguments))
-            long = all(word not in name for word in ("stats", "sums", "any_missing")) and name != "Slots"
+            long = all(word not in name for word in ("stats", "sums", "census", "any_missing")) and name != "Slots"
             arguments[key] = spoil.damaged(rng, arguments[key], others, long=long)
         positional = [arguments[i] for i in range(len(args))]
         named = {key: value for key, value in arguments.items() if isinstance(key, str)}

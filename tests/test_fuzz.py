@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits its own memory as POSIX systems can")
 def test_the_first_cases():
     script = Path(__file__).with_name("fuzz.py")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
+
+# On one line, cut where it is long, and standing in for a __repr__ that itself raises: a message must always come out.
+_VALUES = reprlib.Repr()
+_VALUES.maxstring = _VALUES.maxother = 120
 
 # How many names a message lists before it says how many there are besides.
 _LISTED = 3
@@ -18,3 +23,8 @@ def listed(names: Sequence[Any], limit: int = _LISTED) -> str:
 def counted(count: int, word: str) -> str:
     """Return a number with its word: 1 sample, 2 samples."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def told(value: Any) -> str:
+    """Whatever was passed for an argument, as a message shows it: what it is and what it holds, but not all of it."""
+    return " ".join(_VALUES.repr(value).split())

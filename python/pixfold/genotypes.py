@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixfold import _core
+from pixfold._words import told
 from pixfold.errors import InputError
 
 # Copies of the first allele in the codes 0, 1 (missing), 2 and 3.
@@ -56,7 +57,7 @@ class PackedGenotypes:
         op = "PackedGenotypes"
         rows = array(op, "bits", bits).array if is_torch(bits) else as_array(op, "bits", bits)
         if isinstance(n_features, bool) or not isinstance(n_features, int | np.integer) or n_features < 1:
-            raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {n_features!r}")
+            raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {told(n_features)}")
         if rows.dtype != np.uint8:
             raise TypeError(f"PackedGenotypes: bits must be uint8, got {rows.dtype}")
         width = -(-int(n_features) // 4)
@@ -107,7 +108,7 @@ class PackedGenotypes:
         if dense.array.ndim != 2 or dense.array.shape[1] == 0:
             raise InputError(f"{op}: G must have shape (n_samples, n_features >= 1), got {dense.array.shape}")
         if isinstance(missing, bool) or not isinstance(missing, int | np.integer) or missing in (0, 1, 2):
-            raise InputError(f"{op}: missing must be an integer other than 0, 1 and 2, got {missing!r}")
+            raise InputError(f"{op}: missing must be an integer other than 0, 1 and 2, got {told(missing)}")
         if not -(2**63) <= missing < 2**63:
             raise InputError(f"{op}: missing must be a 64-bit integer, got {missing}")
         n_samples, n_features = dense.array.shape
@@ -210,7 +211,9 @@ class PackedGenotypes:
         except TypeError:
             wanted = np.dtype(object)
         if wanted not in (np.float32, np.float64, np.float16, np.int8):
-            raise InputError(f"PackedGenotypes.toarray: dtype must be float16, float32, float64 or int8, got {dtype!r}")
+            raise InputError(
+                f"PackedGenotypes.toarray: dtype must be float16, float32, float64 or int8, got {told(dtype)}"
+            )
         n_threads = threads_argument("PackedGenotypes.toarray", threads)
         made = np.dtype(np.float32) if wanted == np.float64 else wanted
         values = np.array(self._copies(), dtype=np.int8) if made == np.int8 else self.code_values().astype(made)

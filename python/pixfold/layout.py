@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold._files import load_arrays, save_arrays
+from pixfold._words import told
 from pixfold.errors import InputError
 
 Int64Array = NDArray[np.int64]
@@ -307,14 +308,15 @@ def _three_sizes(shape: Sequence[int]) -> tuple[int, int, int]:
         sizes = (1, *sizes)
     if len(sizes) != 3 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sizes):
         raise InputError(
-            f"Layout: shape must be (height, width) or (channels, height, width) of positive integers, got {shape!r}"
+            "Layout: shape must be (height, width) or (channels, height, width) of positive integers,"
+            f" got {told(shape)}"
         )
     return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 def _kept(n_features: int, keep: ArrayLike | None) -> Int64Array:
     if not isinstance(n_features, int | np.integer) or n_features < 1:
-        raise InputError(f"Layout: n_features must be a positive integer, got {n_features!r}")
+        raise InputError(f"Layout: n_features must be a positive integer, got {told(n_features)}")
     if keep is None:
         return np.arange(n_features, dtype=np.int64)
     mask = np.asarray(keep)
@@ -329,7 +331,7 @@ def _kept(n_features: int, keep: ArrayLike | None) -> Int64Array:
 
 def _shape_for(n: int, shape: Sequence[int] | None, channels: int) -> tuple[int, int, int]:
     if not isinstance(channels, int | np.integer) or channels < 1:
-        raise InputError(f"Layout: channels must be a positive integer, got {channels!r}")
+        raise InputError(f"Layout: channels must be a positive integer, got {told(channels)}")
     if shape is None:
         per_channel = -(-n // int(channels))
         side = math.isqrt(per_channel - 1) + 1

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixfold._words import counted, listed
+from pixfold._words import counted, listed, told
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
@@ -94,7 +94,7 @@ class FoldLoader:
         if labels is not None and len(labels) != len(self.rows):
             raise InputError(f"FoldLoader: labels must have {len(self.rows)} entries, got {len(labels)}")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise InputError(f"FoldLoader: batch_size must be a positive integer, got {batch_size!r}")
+            raise InputError(f"FoldLoader: batch_size must be a positive integer, got {told(batch_size)}")
         self.source, self.layout, self.normalizer = source, layout, normalizer
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.batch_size, self.shuffle, self.seed = int(batch_size), shuffle, seed

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pixfold._words import told
 from pixfold.errors import InputError
 
 Array = NDArray[Any]
@@ -59,7 +60,7 @@ class ImagePool:
 
     def __init__(self, max_bytes: int = 4 << 30) -> None:
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | np.integer) or max_bytes < 1:
-            raise InputError(f"ImagePool: max_bytes must be a positive integer, got {max_bytes!r}")
+            raise InputError(f"ImagePool: max_bytes must be a positive integer, got {told(max_bytes)}")
         self.max_bytes = int(max_bytes)
         self._start()
 

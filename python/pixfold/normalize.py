@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold._files import load_arrays, save_arrays
-from pixfold._words import counted
+from pixfold._words import counted, told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops._arrays import Csr, Dense, Packed, samples, threads_argument
@@ -155,11 +155,11 @@ class Normalizer:
         if preset is None and library_size is None and log is None and scale is None:
             preset = "log1p-zscore"
         if preset is not None and preset not in PRESETS:
-            raise InputError(f"Normalizer: preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+            raise InputError(f"Normalizer: preset must be one of {', '.join(PRESETS)}, got {told(preset)}")
         parts = PRESETS[preset] if preset is not None else Parts()
         if library_size is not None:
             if not np.isfinite(library_size) or library_size <= 0:
-                raise InputError(f"Normalizer: library_size must be a positive number, got {library_size!r}")
+                raise InputError(f"Normalizer: library_size must be a positive number, got {told(library_size)}")
             parts = replace(parts, library_size=float(library_size))
         if log is not None:
             parts = replace(parts, log=bool(log))
@@ -170,7 +170,7 @@ class Normalizer:
         if clip is None:
             clip = (0.0, 1.0) if parts.scale in ("minmax", "max") else (-np.inf, np.inf)
         if len(clip) != 2 or not clip[0] < clip[1]:
-            raise InputError(f"Normalizer: clip must be (low, high) with low < high, got {clip!r}")
+            raise InputError(f"Normalizer: clip must be (low, high) with low < high, got {told(clip)}")
         self.preset = preset
         self.parts = parts
         self.clip = (float(clip[0]), float(clip[1]))
@@ -702,7 +702,7 @@ class Normalizer:
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
-        raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {told(value)}")
     return value
 
 

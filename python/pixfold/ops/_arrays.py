@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold import _core
+from pixfold._words import told
 from pixfold.errors import BackendError, InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
@@ -247,7 +248,7 @@ def layout_argument(op: str, layout: object) -> None:
 def flag_argument(op: str, name: str, value: object) -> bool:
     """Read a bool, and nothing that only behaves like one."""
     if not isinstance(value, bool | np.bool_):
-        raise InputError(f"{op}: {name} must be True or False, got {value!r}")
+        raise InputError(f"{op}: {name} must be True or False, got {told(value)}")
     return bool(value)
 
 
@@ -256,7 +257,7 @@ def threads_argument(op: str, threads: int | None) -> int:
     if threads is None:
         return 0
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**31:
-        raise InputError(f"{op}: threads must be a positive integer or None, got {threads!r}")
+        raise InputError(f"{op}: threads must be a positive integer or None, got {told(threads)}")
     return int(threads)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
+from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import array, as_array, is_torch, layout_argument, plain, threads_argument
 
@@ -69,7 +70,7 @@ class AttributionAccumulator:
 
     def __init__(self, layout: Layout, n_classes: int) -> None:
         if isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer) or n_classes < 1:
-            raise InputError(f"AttributionAccumulator: n_classes must be a positive integer, got {n_classes!r}")
+            raise InputError(f"AttributionAccumulator: n_classes must be a positive integer, got {told(n_classes)}")
         layout_argument("AttributionAccumulator", layout)
         self.layout = layout
         self.n_classes = int(n_classes)

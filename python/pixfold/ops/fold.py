@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixfold import _core
+from pixfold._words import told
 from pixfold.errors import BackendError, InputError
 from pixfold.memory import ImagePool
 from pixfold.ops._arrays import (
@@ -139,7 +140,7 @@ def _normalizer_argument(normalizer: object) -> None:
 def _dtype_name(dtype: Any) -> str:
     name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
     if name not in _DTYPES:
-        raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {told(dtype)}")
     return name
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
+from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import as_array, plain, threads_argument
 
@@ -64,7 +65,7 @@ def top_k(importance: ArrayLike, k: int, *, threads: int | None = None) -> NDArr
         For another dtype.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
-        raise InputError(f"top_k: k must be a non-negative integer, got {k!r}")
+        raise InputError(f"top_k: k must be a non-negative integer, got {told(k)}")
     values = _importance("top_k", importance)
     positions: NDArray[np.int64] = _core.top_k(values, min(int(k), values.size), threads_argument("top_k", threads))
     return positions
