@@ -298,14 +298,54 @@ std::int64_t count_negative(const char* row, const C* lift, std::int64_t n) {
     return negative;
 }
 
-// One tile of a matrix whose samples are packed, block after block.
 template <class T>
+void widen_row(const char* row, std::int64_t n, Compute<T>* value) {
+    for (std::int64_t j = 0; j < n; ++j) {
+        value[j] = widen<Compute<T>>(load<T>(row, sizeof(T), j));
+    }
+}
+
+// The samples of a tile one after the other, whatever the strides: along the smaller stride, a few lines of memory of
+// the other direction at a time.
+template <class T>
+void pack(const char* at, const DenseView& x, std::int64_t samples, std::int64_t n, std::int64_t width, char* packed) {
+    const std::int64_t along = x.feature_stride < 0 ? -x.feature_stride : x.feature_stride;
+    const std::int64_t across = x.sample_stride < 0 ? -x.sample_stride : x.sample_stride;
+    const std::int64_t together = along <= across ? n : 16;
+    for (std::int64_t j = 0; j < n; j += together) {
+        const std::int64_t end = n - j < together ? n : j + together;
+        for (std::int64_t i = 0; i < samples; ++i) {
+            const char* row = at + i * x.sample_stride;
+            T* to = reinterpret_cast<T*>(packed) + i * width;
+            for (std::int64_t k = j; k < end; ++k) {
+                to[k] = load<T>(row, x.feature_stride, k);
+            }
+        }
+    }
+}
+
+// How elements of the input's type are read: the one place that knows it, so that all else is compiled for the type
+// that it computes in alone.
+template <class C>
+struct Elements {
+    bool plain;  // the input's type is C
+    std::int64_t size;
+    void (*widen)(const char* row, std::int64_t n, C* value);
+    std::int64_t (*count_negative)(const char* row, const C* lift, std::int64_t n);
+    void (*pack)(const char* at, const DenseView&, std::int64_t samples, std::int64_t n, std::int64_t width,
+                 char* packed);
+};
+
+template <class T>
+constexpr Elements<Compute<T>> elements_of{std::is_same_v<T, Compute<T>>, sizeof(T), widen_row<T>,
+                                           count_negative<T, Compute<T>>, pack<T>};
+
+// One tile of a matrix whose samples are packed, block after block.
+template <class C>
 class Walk {
   public:
-    using C = Compute<T>;
-
-    Walk(Tile<C>& tile, const StatsArguments& a, std::int64_t first, std::int64_t n)
-        : t_(tile), recipe_(a), direct_(recipe_.plain && std::is_same_v<T, C>), n_(n) {
+    Walk(Tile<C>& tile, const Elements<C>& elements, const StatsArguments& a, std::int64_t first, std::int64_t n)
+        : t_(tile), elements_(elements), recipe_(a), direct_(recipe_.plain && elements.plain), n_(n) {
         for (std::int64_t j = 0; j < n; ++j) {
             t_.mean[j] = t_.m2[j] = 0.0;
             t_.lift[j] = a.offset != nullptr ? static_cast<C>(a.offset[first + j]) : C{0};
@@ -334,7 +374,8 @@ class Walk {
                 if (piece.watched) {
                     return;
                 }
-                const Rows v = values(x.from(step, at * size), i + step, here, ahead, piece, at, n, true, false);
+                const Rows v =
+                    values(x.from(step, at * elements_.size), i + step, here, ahead, piece, at, n, true, false);
                 if (step == 0) {
                     piece.about_pivot = choose_pivots(v, here, n, t_, at);
                 }
@@ -343,10 +384,11 @@ class Walk {
         }
         for_pieces([&](Piece& piece, std::int64_t at, std::int64_t n) {
             if (piece.watched || piece.suspect || !all_finite(t_.sum + at, n)) {
-                add_carefully(x.from(0, at * size), i, samples, piece, at, n);
+                add_carefully(x.from(0, at * elements_.size), i, samples, piece, at, n);
             } else if (recipe_.plain && !piece.negative_before && any_negative(t_.lo + at, n)) {
                 for (std::int64_t k = 0; k < samples; ++k) {
-                    piece.negative += count_negative<T>(x.at + k * x.stride + at * size, t_.lift + at, n);
+                    piece.negative +=
+                        elements_.count_negative(x.at + k * x.stride + at * elements_.size, t_.lift + at, n);
                 }
                 piece.negative_before = true;
             }
@@ -364,8 +406,6 @@ class Walk {
     StatsCounts counts() const { return counts_; }
 
   private:
-    static constexpr std::int64_t size = sizeof(T);
-
     template <class F>
     void for_pieces(F&& f) {
         for (std::int64_t at = 0; at < n_; at += piece_features) {
@@ -383,12 +423,10 @@ class Walk {
         for (std::int64_t k = 0; k < samples; ++k) {
             const char* row = x.at + k * x.stride;
             C* value = t_.value + k * piece_features;
-            for (std::int64_t byte = 0; byte < n * size; byte += 64) {
+            for (std::int64_t byte = 0; byte < n * elements_.size; byte += 64) {
                 __builtin_prefetch(row + byte + ahead, 0, 2);
             }
-            for (std::int64_t j = 0; j < n; ++j) {
-                value[j] = widen<C>(load<T>(row, sizeof(T), j));
-            }
+            elements_.widen(row, n, value);
             if (keep_elements) {
                 std::memcpy(t_.element + k * piece_features, value, static_cast<std::size_t>(n) * sizeof(C));
             }
@@ -419,7 +457,7 @@ class Walk {
         }
         const bool regular = !recipe_.log || log1p_tile(value, value, n);
         if (once && (lowest < C{0} || (!recipe_.moved && !regular))) {
-            piece.negative += count_negative<T>(row, lift, n);
+            piece.negative += elements_.count_negative(row, lift, n);
             // A clipped value no longer shows that it was infinite.
             piece.suspect = piece.suspect || lowest == -static_cast<C>(HUGE_VAL);
         }
@@ -473,30 +511,13 @@ class Walk {
     }
 
     Tile<C>& t_;
+    const Elements<C>& elements_;
     const Recipe recipe_;
     const bool direct_;
     const std::int64_t n_;
     std::int64_t before_ = 0;
     StatsCounts counts_;
 };
-
-// The samples of a tile one after the other, whatever the strides: along the smaller stride, a few lines of memory of
-// the other direction at a time.
-template <class T>
-void pack(const char* at, const DenseView& x, std::int64_t samples, std::int64_t n, std::int64_t width, T* packed) {
-    const std::int64_t along = x.feature_stride < 0 ? -x.feature_stride : x.feature_stride;
-    const std::int64_t across = x.sample_stride < 0 ? -x.sample_stride : x.sample_stride;
-    const std::int64_t together = along <= across ? n : 16;
-    for (std::int64_t j = 0; j < n; j += together) {
-        const std::int64_t end = n - j < together ? n : j + together;
-        for (std::int64_t i = 0; i < samples; ++i) {
-            const char* row = at + i * x.sample_stride;
-            for (std::int64_t k = j; k < end; ++k) {
-                packed[i * width + k] = load<T>(row, x.feature_stride, k);
-            }
-        }
-    }
-}
 
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -508,19 +529,19 @@ std::int64_t tile_width(std::int64_t n_features, std::int64_t n_segments, std::i
     return width < widest ? width : widest;
 }
 
-template <class T>
-StatsCounts dense_typed(const DenseView& x, const StatsArguments& a, const StatsOutput& out, int threads) {
-    using C = Compute<T>;
+template <class C>
+StatsCounts stats_of(const DenseView& x, const Elements<C>& elements, const StatsArguments& a, const StatsOutput& out,
+                     int threads) {
     if (x.n_features == 0) {
         return {};
     }
-    const bool packed = x.feature_stride == static_cast<std::int64_t>(sizeof(T));
+    const bool packed = x.feature_stride == elements.size;
     const std::int64_t n_segments =
         x.n_samples <= stats_segment ? 1 : (x.n_samples + stats_segment - 1) / stats_segment;
     const std::int64_t width = tile_width(x.n_features, n_segments, packed ? tile_features : piece_features, threads);
     const std::int64_t n_tiles = (x.n_features + width - 1) / width;
     const Buffer<Tile<C>> tiles(threads);
-    const Buffer<T> packings(packed ? 0 : threads * stats_block * width);
+    const Buffer<char> packings(packed ? 0 : threads * stats_block * width * elements.size);
     const Buffer<FeatureStats> parts(n_segments == 1 ? 0 : n_segments * x.n_features);
     std::int64_t negative = 0;
     std::int64_t infinite = 0;
@@ -531,17 +552,16 @@ StatsCounts dense_typed(const DenseView& x, const StatsArguments& a, const Stats
         const std::int64_t n = x.n_features - first < width ? x.n_features - first : width;
         const std::int64_t start = segment * stats_segment;
         const std::int64_t end = x.n_samples - start < stats_segment ? x.n_samples : start + stats_segment;
-        T* packing = packings.data + thread_number() * stats_block * width;
-        Walk<T> walk(tiles.data[thread_number()], a, first, n);
+        char* packing = packings.data + thread_number() * stats_block * width * elements.size;
+        Walk<C> walk(tiles.data[thread_number()], elements, a, first, n);
         for (std::int64_t i = start; i < end; i += stats_block) {
             const std::int64_t samples = end - i < stats_block ? end - i : stats_block;
             const char* at = static_cast<const char*>(x.data) + i * x.sample_stride + first * x.feature_stride;
             if (packed) {
                 walk.add_block({at, x.sample_stride}, i, samples, end - i - samples);
             } else {
-                pack(at, x, samples, n, width, packing);
-                walk.add_block({reinterpret_cast<const char*>(packing), width * static_cast<std::int64_t>(sizeof(T))},
-                               i, samples, 0);
+                elements.pack(at, x, samples, n, width, packing);
+                walk.add_block({packing, width * elements.size}, i, samples, 0);
             }
         }
         for (std::int64_t j = 0; j < n; ++j) {
@@ -576,7 +596,7 @@ StatsCounts column_stats_dense(const DenseView& x, const StatsArguments& a, cons
     StatsCounts counts;
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
-        counts = dense_typed<T>(x, a, out, threads);
+        counts = stats_of(x, elements_of<T>, a, out, threads);
     });
     return counts;
 }

@@ -51,35 +51,47 @@ struct Picked {
     }
 };
 
-template <class T, class I>
+// The rows as they are stored. `pick` takes entries from `e` on, at most to `end`, into a tile and says where it
+// stopped: the one place that knows their types, so that all else is compiled for what it computes in alone.
+template <class C>
 struct Rows {
-    const T* values;
-    const I* indices;
+    const void* values;
+    const void* indices;
     const std::int32_t* slot_of_feature;  // null where every feature is its own slot
+    std::int64_t (*pick)(const Rows&, std::int64_t e, std::int64_t end, Picked<C>&);
 };
 
+template <class T, class I>
+std::int64_t pick_entries(const Rows<Compute<T>>& rows, std::int64_t e, std::int64_t end, Picked<Compute<T>>& picked) {
+    using C = Compute<T>;
+    const T* values = static_cast<const T*>(rows.values);
+    const I* indices = static_cast<const I*>(rows.indices);
+    picked.n = 0;
+    if (rows.slot_of_feature == nullptr) {
+        const std::int64_t n = end - e < tile_slots ? end - e : tile_slots;
+        for (std::int64_t k = 0; k < n; ++k) {
+            picked.slot[k] = static_cast<std::int32_t>(indices[e + k]);
+            picked.value[k] = widen<C>(values[e + k]);
+        }
+        picked.n = n;
+        return e + n;
+    }
+    for (; e < end && picked.n < tile_slots; ++e) {
+        const std::int32_t slot = rows.slot_of_feature[indices[e]];
+        picked.slot[picked.n] = slot;
+        picked.value[picked.n] = widen<C>(values[e]);
+        picked.n += slot >= 0 ? 1 : 0;
+    }
+    return e;
+}
+
 // Calls place(picked) for every tile of entries [start, end).
-template <class C, class T, class I, class Place>
-FoldCounts each_tile(const Rows<T, I>& rows, std::int64_t start, std::int64_t end, const Formula<C>* formula,
-                     C row_scale, Picked<C>& picked, Place&& place) {
+template <class C, class Place>
+FoldCounts each_tile(const Rows<C>& rows, std::int64_t start, std::int64_t end, const Formula<C>* formula, C row_scale,
+                     Picked<C>& picked, Place&& place) {
     FoldCounts counts;
     for (std::int64_t e = start; e < end;) {
-        picked.n = 0;
-        if (rows.slot_of_feature == nullptr) {
-            const std::int64_t n = end - e < tile_slots ? end - e : tile_slots;
-            for (std::int64_t k = 0; k < n; ++k) {
-                picked.slot[k] = static_cast<std::int32_t>(rows.indices[e + k]);
-                picked.value[k] = widen<C>(rows.values[e + k]);
-            }
-            picked.n = n;
-            e += n;
-        }
-        for (; rows.slot_of_feature != nullptr && e < end && picked.n < tile_slots; ++e) {
-            const std::int32_t slot = rows.slot_of_feature[rows.indices[e]];
-            picked.slot[picked.n] = slot;
-            picked.value[picked.n] = widen<C>(rows.values[e]);
-            picked.n += slot >= 0 ? 1 : 0;
-        }
+        e = rows.pick(rows, e, end, picked);
         if (formula != nullptr) {
             const FoldCounts tile = picked.normalise(*formula, row_scale);
             counts.missing += tile.missing;
@@ -121,15 +133,11 @@ void place_slots(const SlotView& slots, const C* value, O* image) {
     mean.flush();
 }
 
-template <class T, class I, class O>
-FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::int32_t* slot_of_feature,
-                          const NormalizeParameters& parameters, O* out, int threads) {
-    using C = Compute<T>;
+template <class C, class O>
+FoldCounts fold_rows(const CsrView& x, const Rows<C>& rows, const SlotView& slots,
+                     const NormalizeParameters& parameters, O* out, int threads) {
     const Formula<C> formula(parameters);
     const Formula<C>* used = parameters.normalise ? &formula : nullptr;
-    const bool own_slots = slots.identity_features && slots.n_slots == x.n_features;
-    const Rows<T, I> rows{static_cast<const T*>(x.values), static_cast<const I*>(x.indices),
-                          own_slots ? nullptr : slot_of_feature};
     const bool stream = streams(x.n_samples * slots.n_pixels * static_cast<std::int64_t>(sizeof(O)));
     std::int64_t missing = 0;
     std::int64_t negative = 0;
@@ -213,13 +221,12 @@ FoldCounts fold_csr_typed(const CsrView& x, const SlotView& slots, const std::in
 FoldCounts fold_csr(const CsrView& x, const SlotView& slots, const std::int32_t* slot_of_feature,
                     const NormalizeParameters& parameters, FoldOutput out, int threads) {
     FoldCounts counts;
+    const bool own_slots = slots.identity_features && slots.n_slots == x.n_features;
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
-        with_output(out, [&](auto* images) {
-            counts = x.wide_indices
-                         ? fold_csr_typed<T, std::int64_t>(x, slots, slot_of_feature, parameters, images, threads)
-                         : fold_csr_typed<T, std::int32_t>(x, slots, slot_of_feature, parameters, images, threads);
-        });
+        const Rows<Compute<T>> rows{x.values, x.indices, own_slots ? nullptr : slot_of_feature,
+                                    x.wide_indices ? pick_entries<T, std::int64_t> : pick_entries<T, std::int32_t>};
+        with_output(out, [&](auto* images) { counts = fold_rows(x, rows, slots, parameters, images, threads); });
     });
     return counts;
 }

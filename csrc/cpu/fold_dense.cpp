@@ -15,32 +15,26 @@ constexpr std::int64_t ahead_slots = 256;                // of gathers from such
 constexpr std::int64_t group_samples = 16;
 constexpr std::int64_t group_slots = 256;
 
+// Into L2.
 inline void fetch(const char* from, std::int64_t bytes) {
     for (std::int64_t at = 0; at < bytes; at += cache_line) {
         __builtin_prefetch(from + at, 0, 2);
     }
 }
 
-inline void fetch_to_l2(const char* from, std::int64_t bytes) {
-    for (std::int64_t at = 0; at < bytes; at += cache_line) {
-        __builtin_prefetch(from + at, 0, 2);
-    }
-}
-
 // One sample as the tiles see it.
-template <class T>
 struct Row {
     const char* data;
     const char* next;     // the sample after it, or null
     bool side_by_side;    // features without gaps between them
-    bool aligned;         // as T wants it
     std::int64_t stride;  // bytes from feature to feature
     std::int64_t n_features;
     bool far;
 };
 
-template <class T, class C>
-void load_tile(const Row<T>& row, const SlotView& slots, std::int64_t first, std::int64_t n, C* value) {
+template <class T>
+void load_tile(const Row& row, const SlotView& slots, std::int64_t first, std::int64_t n, Compute<T>* value) {
+    using C = Compute<T>;
     constexpr std::int64_t size = sizeof(T);
     if (slots.identity_features && row.side_by_side) {
         const char* at = row.data + first * size;
@@ -60,9 +54,9 @@ void load_tile(const Row<T>& row, const SlotView& slots, std::int64_t first, std
     // Gathers show the hardware no order to follow. The next sample is fetched by part while this one is read; one that
     // L2 cannot hold is better read through once, in order, when its turn comes.
     if (row.far && first == 0) {
-        fetch_to_l2(row.data, row.n_features * size);
+        fetch(row.data, row.n_features * size);
     } else if (!row.far && row.next != nullptr) {
-        fetch_to_l2(row.next + first * size, n * size);
+        fetch(row.next + first * size, n * size);
     }
     std::int64_t k = 0;
     if (row.far) {
@@ -76,6 +70,32 @@ void load_tile(const Row<T>& row, const SlotView& slots, std::int64_t first, std
         value[k] = widen<C>(load<T>(row.data, size, feature[k]));
     }
 }
+
+// The same slots of several samples.
+template <class T>
+void load_group(const DenseView& x, const char* data, std::int64_t n_samples, const std::int32_t* feature,
+                std::int64_t n, Compute<T> (*values)[group_slots]) {
+    for (std::int64_t k = 0; k < n; ++k) {
+        const char* at = data + feature[k] * x.feature_stride;
+        for (std::int64_t i = 0; i < n_samples; ++i) {
+            values[i][k] = widen<Compute<T>>(load<T>(at, x.sample_stride, i));
+        }
+    }
+}
+
+// How values of the input's type are read: the one place that knows it, so that all else is compiled for the type that
+// it computes in alone.
+template <class C>
+struct Loads {
+    bool plain;  // the input's type is C
+    std::int64_t size;
+    void (*tile)(const Row&, const SlotView&, std::int64_t first, std::int64_t n, C* value);
+    void (*group)(const DenseView&, const char* data, std::int64_t n_samples, const std::int32_t* feature,
+                  std::int64_t n, C (*values)[group_slots]);
+};
+
+template <class T>
+constexpr Loads<Compute<T>> loads_of{std::is_same_v<T, Compute<T>>, sizeof(T), load_tile<T>, load_group<T>};
 
 // Where the images of one sample go, and how.
 template <class O>
@@ -121,16 +141,17 @@ void zero_gaps(const SlotView& slots, std::int64_t first, std::int64_t end, O* i
 }
 
 // Slots [first, end) of one sample, one feature per pixel.
-template <class T, class O, class C>
-FoldCounts fold_chunk(const Row<T>& row, const SlotView& slots, const Formula<C>* formula, C row_scale,
-                      std::int64_t first, std::int64_t end, const Target<O>& target) {
+template <class C, class O>
+FoldCounts fold_chunk(const Loads<C>& loads, const Row& row, const SlotView& slots, const Formula<C>* formula,
+                      C row_scale, std::int64_t first, std::int64_t end, const Target<O>& target) {
     constexpr std::int64_t per_line = cache_line / static_cast<std::int64_t>(sizeof(O));
     alignas(cache_line) C value[tile_slots];
     alignas(cache_line) C work[tile_slots];
     FoldCounts counts;
     zero_gaps(slots, first, end, target.image);
     const bool stream = target.stream && slots.identity_pixels;
-    const bool in_place = std::is_same_v<T, C> && slots.identity_features && row.side_by_side && row.aligned;
+    const bool in_place = loads.plain && slots.identity_features && row.side_by_side &&
+                          reinterpret_cast<std::uintptr_t>(row.data) % alignof(C) == 0;
     for (std::int64_t at = first; at < end;) {
         std::int64_t n = end - at < tile_slots ? end - at : tile_slots;
         bool aligned = false;
@@ -143,10 +164,10 @@ FoldCounts fold_chunk(const Row<T>& row, const SlotView& slots, const Formula<C>
         const C* source = value;
         if (in_place) {
             source = reinterpret_cast<const C*>(row.data) + at;
-            fetch(row.data + at * static_cast<std::int64_t>(sizeof(T)) + ahead,
-                  n * static_cast<std::int64_t>(sizeof(T)));
+            fetch(row.data + at * static_cast<std::int64_t>(sizeof(C)) + ahead,
+                  n * static_cast<std::int64_t>(sizeof(C)));
         } else {
-            load_tile(row, slots, at, n, value);
+            loads.tile(row, slots, at, n, value);
         }
         const FoldCounts tile = emit_tile(slots, formula, row_scale, at, n, source, value, work, target, aligned);
         counts.missing += tile.missing;
@@ -157,10 +178,10 @@ FoldCounts fold_chunk(const Row<T>& row, const SlotView& slots, const Formula<C>
 }
 
 // Slots [first, end) of a group of samples whose features do not lie side by side.
-template <class T, class O, class C>
-FoldCounts fold_group(const DenseView& x, std::int64_t sample, std::int64_t n_samples, const SlotView& slots,
-                      const Formula<C>* formula, const double* row_scale, std::int64_t first, std::int64_t end,
-                      O* out) {
+template <class C, class O>
+FoldCounts fold_group(const Loads<C>& loads, const DenseView& x, std::int64_t sample, std::int64_t n_samples,
+                      const SlotView& slots, const Formula<C>* formula, const double* row_scale, std::int64_t first,
+                      std::int64_t end, O* out) {
     C values[group_samples][group_slots];
     C work[group_slots];
     FoldCounts counts;
@@ -170,12 +191,7 @@ FoldCounts fold_group(const DenseView& x, std::int64_t sample, std::int64_t n_sa
     }
     for (std::int64_t at = first; at < end; at += group_slots) {
         const std::int64_t n = end - at < group_slots ? end - at : group_slots;
-        for (std::int64_t k = 0; k < n; ++k) {
-            const char* feature = data + slots.feature[at + k] * x.feature_stride;
-            for (std::int64_t i = 0; i < n_samples; ++i) {
-                values[i][k] = widen<C>(load<T>(feature, x.sample_stride, i));
-            }
-        }
+        loads.group(x, data, n_samples, slots.feature + at, n, values);
         for (std::int64_t i = 0; i < n_samples; ++i) {
             const Target<O> target{out + (sample + i) * slots.n_pixels, false};
             const C scale = row_scale != nullptr ? static_cast<C>(row_scale[sample + i]) : C{1};
@@ -188,9 +204,9 @@ FoldCounts fold_group(const DenseView& x, std::int64_t sample, std::int64_t n_sa
 }
 
 // One sample with several features on a pixel.
-template <class T, class O, class C>
-FoldCounts fold_sample_mean(const Row<T>& row, const SlotView& slots, const Formula<C>* formula, C row_scale,
-                            O* image) {
+template <class C, class O>
+FoldCounts fold_sample_mean(const Loads<C>& loads, const Row& row, const SlotView& slots, const Formula<C>* formula,
+                            C row_scale, O* image) {
     FoldCounts counts;
     zero_pixels(image, 0, slots.n_pixels);
     PixelMean<O> mean{image};
@@ -198,7 +214,7 @@ FoldCounts fold_sample_mean(const Row<T>& row, const SlotView& slots, const Form
     alignas(cache_line) C work[tile_slots];
     for (std::int64_t at = 0; at < slots.n_slots; at += tile_slots) {
         const std::int64_t n = slots.n_slots - at < tile_slots ? slots.n_slots - at : tile_slots;
-        load_tile(row, slots, at, n, value);
+        loads.tile(row, slots, at, n, value);
         if (formula != nullptr) {
             const FoldCounts tile = normalise_tile(*formula, at, n, row_scale, value, work, value, false);
             counts.missing += tile.missing;
@@ -212,15 +228,14 @@ FoldCounts fold_sample_mean(const Row<T>& row, const SlotView& slots, const Form
     return counts;
 }
 
-template <class T, class O>
-FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const NormalizeParameters& parameters, O* out,
-                            int threads) {
-    using C = Compute<T>;
+template <class C, class O>
+FoldCounts fold_samples(const Loads<C>& loads, const DenseView& x, const SlotView& slots,
+                        const NormalizeParameters& parameters, O* out, int threads) {
     const Formula<C> formula(parameters);
     const Formula<C>* used = parameters.normalise ? &formula : nullptr;
     const std::int64_t image_bytes = slots.n_pixels * static_cast<std::int64_t>(sizeof(O));
     const bool stream = streams(x.n_samples * image_bytes);
-    const bool side_by_side = x.feature_stride == static_cast<std::int64_t>(sizeof(T));
+    const bool side_by_side = x.feature_stride == loads.size;
     const bool by_group = slots.one_to_one && !side_by_side;
     const std::int64_t per_unit = by_group ? group_samples : 1;
     const std::int64_t per_chunk = slots.one_to_one ? chunk_slots : slots.n_slots;
@@ -237,20 +252,17 @@ FoldCounts fold_dense_typed(const DenseView& x, const SlotView& slots, const Nor
         FoldCounts counts;
         if (by_group) {
             const std::int64_t n = x.n_samples - i < per_unit ? x.n_samples - i : per_unit;
-            counts = fold_group<T>(x, i, n, slots, used, parameters.row_scale, first, end, out);
+            counts = fold_group(loads, x, i, n, slots, used, parameters.row_scale, first, end, out);
         } else {
             const char* data = static_cast<const char*>(x.data) + i * x.sample_stride;
-            const Row<T> row{data,
-                             i + 1 < x.n_samples ? data + x.sample_stride : nullptr,
-                             side_by_side,
-                             reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0,
-                             x.feature_stride,
-                             x.n_features,
-                             x.n_features * static_cast<std::int64_t>(sizeof(T)) > far_row};
+            const Row row{data,         i + 1 < x.n_samples ? data + x.sample_stride : nullptr,
+                          side_by_side, x.feature_stride,
+                          x.n_features, x.n_features * loads.size > far_row};
             const C row_scale = parameters.row_scale != nullptr ? static_cast<C>(parameters.row_scale[i]) : C{1};
             O* image = out + i * slots.n_pixels;
-            counts = slots.one_to_one ? fold_chunk(row, slots, used, row_scale, first, end, Target<O>{image, stream})
-                                      : fold_sample_mean(row, slots, used, row_scale, image);
+            counts = slots.one_to_one
+                         ? fold_chunk(loads, row, slots, used, row_scale, first, end, Target<O>{image, stream})
+                         : fold_sample_mean(loads, row, slots, used, row_scale, image);
         }
         missing += counts.missing;
         negative += counts.negative;
@@ -268,7 +280,8 @@ FoldCounts fold_dense(const DenseView& x, const SlotView& slots, const Normalize
     FoldCounts counts;
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
-        with_output(out, [&](auto* images) { counts = fold_dense_typed<T>(x, slots, parameters, images, threads); });
+        with_output(out,
+                    [&](auto* images) { counts = fold_samples(loads_of<T>, x, slots, parameters, images, threads); });
     });
     return counts;
 }
