@@ -37,6 +37,10 @@ def make_ops(n, n_features, seed=0):
     out = np.empty_like(images)
     labels = rng.integers(0, 3, n)
     importance = rng.normal(size=n * n_features // 4)
+    # Two bits a genotype: as many samples as give packed rows the bytes that a second thread is worth.
+    codes = np.tile(rng.integers(0, 4, (n, n_features), dtype=np.int8), (8, 1))
+    genotypes = pf.PackedGenotypes.pack(codes, missing=3, threads=1)
+    scaled = pf.Normalizer("genotype").fit(genotypes[:3])
 
     def aggregate(threads):
         accumulator = pf.AttributionAccumulator(layout, 3)
@@ -55,11 +59,14 @@ def make_ops(n, n_features, seed=0):
         "fold into out": lambda threads: pf.fold(x, layout, normalizer, out=out, threads=threads),
         "fold of sparse rows": lambda threads: pf.fold(sparse, layout, normalizer, threads=threads),
         "unfold": lambda threads: pf.unfold(images, layout, threads=threads),
+        "fold of packed genotypes": lambda threads: pf.fold(genotypes, layout, scaled, threads=threads),
+        "packing": lambda threads: pf.PackedGenotypes.pack(codes, missing=3, threads=threads).bits,
         "column_stats": stats(x),
         "column_stats of sparse rows": stats(sparse),
+        "column_stats of packed genotypes": stats(genotypes),
         "aggregate": aggregate,
-        "rank": lambda threads: pf.rank(importance),
-        "top_k": lambda threads: pf.top_k(importance, 50),
+        "rank": lambda threads: pf.rank(importance, threads=threads),
+        "top_k": lambda threads: pf.top_k(importance, 50, threads=threads),
     }
 
 LARGE = (400, 5_000)
@@ -70,10 +77,15 @@ NAMES = [
     "fold",
     "fold into out",
     "fold of sparse rows",
+    "fold of packed genotypes",
+    "packing",
     "unfold",
     "column_stats",
     "column_stats of sparse rows",
+    "column_stats of packed genotypes",
     "aggregate",
+    "rank",
+    "top_k",
 ]
 
 
