@@ -77,7 +77,7 @@ sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASa
 	$(call configure_sanitized,address)
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
-	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops --ignore=tests/ops/test_threads.py
+	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops
 
 sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
 	$(call configure_sanitized,thread)

@@ -2,8 +2,8 @@
 
 #include "images.hpp"
 #include "kernels.hpp"
-#include "lanes.hpp"
 #include "pixfold/elements.hpp"
+#include "sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
@@ -23,45 +23,6 @@ struct Tile {
     alignas(cache_line) double absolute[most_pixels];
 };
 
-// Doubles from floats, or from doubles as they are; one or a register of them.
-template <class F>
-inline F widened(const double* from) {
-    return load_lanes<F>(from);
-}
-template <class F>
-inline F widened(const float* from) {
-    if constexpr (std::is_same_v<F, double>) {
-        return static_cast<double>(*from);
-    } else {
-#if defined(__AVX512F__)
-        return Doubles(_mm512_cvtps_pd(_mm256_loadu_ps(from)));
-#elif defined(__AVX2__)
-        return Doubles(_mm256_cvtps_pd(_mm_loadu_ps(from)));
-#else
-        return Doubles{static_cast<double>(from[0]), static_cast<double>(from[1])};
-#endif
-    }
-}
-
-// total + d * d, rounded once where the instruction set can.
-#if defined(__FMA__)
-inline double plus_square(double total, double d) { return __builtin_fma(d, d, total); }
-#if defined(__AVX512F__)
-inline Doubles plus_square(Doubles total, Doubles d) {
-    return Doubles(_mm512_fmadd_pd(__m512d(d), __m512d(d), __m512d(total)));
-}
-#else
-inline Doubles plus_square(Doubles total, Doubles d) {
-    return Doubles(_mm256_fmadd_pd(__m256d(d), __m256d(d), __m256d(total)));
-}
-#endif
-#else
-template <class F>
-inline F plus_square(F total, F d) {
-    return total + d * d;
-}
-#endif
-
 template <class F>
 inline F magnitude(F x) {
     return from_bits<F>(bits_of(x) & 0x7fffffffffffffffu);
@@ -77,11 +38,11 @@ inline std::int64_t add_rows(const V* const (&row)[R], std::int64_t p, Tile& til
         F square = load_lanes<F>(tile.square + p);
         F absolute = load_lanes<F>(tile.absolute + p);
         for (int r = 0; r < R; ++r) {
-            const F value = widened<F>(row[r] + p);
+            const F value = doubles_at<F>(row[r] + p);
             const F d = value - pivot;
-            sum += d;
-            square = plus_square(square, d);
-            absolute += magnitude(value);
+            sum = add(sum, d);
+            square = add_square(square, d);
+            absolute = add(absolute, magnitude(value));
         }
         store_lanes(tile.sum + p, sum);
         store_lanes(tile.square + p, square);
