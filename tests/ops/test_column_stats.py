@@ -389,12 +389,17 @@ def test_sparse_rows_that_differ(isa):
         assert_same_bits(column_stats(x, threads=threads), one)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "uint8"])
-@pytest.mark.parametrize("storage", ["C", "Fortran", "every third column", "columns reversed", "csr32"])
+@pytest.mark.parametrize(
+    ("dtype", "storage"),
+    [
+        (dtype, storage)
+        for dtype in ["float32", "float64", "float16", "int64", "uint8"]
+        for storage in ["C", "Fortran", "every third column", "columns reversed", "csr32"]
+        if (dtype, storage) != ("float16", "csr32")  # which SciPy cannot make
+    ],
+)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 15), (2, 17), (300, 600), (5, 0)])
 def test_row_sums(isa, make_samples, dtype, storage, shape):
-    if storage == "csr32" and dtype == "float16":
-        pytest.skip("SciPy has no sparse float16")
     x = make_samples(*shape, dtype, storage)
     if storage == "C" and dtype.startswith("float") and x.size > 2:
         x[-1, ::3] = np.nan
