@@ -11,7 +11,9 @@ import pytest
 import scipy.sparse
 
 from pixfold.errors import InputError
+from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
+from pixfold.ops import fold
 
 PRESETS = [
     "none", "log1p", "minmax", "log1p-minmax", "norm2", "cp10k-log1p", "zscore", "log1p-zscore", "genotype",
@@ -502,3 +504,20 @@ def test_a_data_frame_names_its_features():
     frame = pandas.DataFrame({"good": [1.0, 2.0], "bad": [1.0, -2.0]})
     with pytest.raises(InputError, match=r"1 negative value in 1 feature \('bad'\)"):
         Normalizer("log1p").fit(frame)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint16"])
+@pytest.mark.parametrize("preset", ["log1p-minmax", "minmax", "norm2"])
+def test_training_extremes_reach_the_ends(preset, dtype):
+    """Also where the logarithms of a feature's smallest and largest value hardly differ: by 21 ulp of float32."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 60_000, (50, 40)).astype(dtype)
+    x[:, 7] = 50_000 + np.arange(50) % 2
+    images = fold(x, Layout.natural(40), Normalizer(preset).fit(x)).reshape(50, -1)[:, :40]
+    # The difference of the extremes, its reciprocal and their product are rounded once each.
+    lowest_end = 1.0 - 3 * 2.0**-24
+    if preset == "norm2":  # one scale for all features, from 0 to the largest logarithm
+        assert images.max() >= lowest_end
+    else:
+        assert np.all(images.min(axis=0) == 0.0)
+        assert np.all(images.max(axis=0) >= lowest_end)

@@ -179,6 +179,7 @@ class Normalizer:
         self.feature_names: list[str] | None = None
         self._raw: ColumnStats | None = None  # of x
         self._transformed: ColumnStats | None = None  # of g(x * row_scale), with `_offset` where it is set
+        self._in_double = False  # whether any training samples were computed with in double
         self._offset: Float64Array | None = None
         self._parameters: Parameters | None = None
         self._plans: dict[Any, tuple[weakref.ref[Layout], Any]] = {}
@@ -228,6 +229,7 @@ class Normalizer:
             Itself.
         """
         self._raw = self._transformed = self._offset = self._parameters = None
+        self._in_double = False
         self._plans = {}
         self.feature_names = list(feature_names) if feature_names is not None else None
         for block in blocks():
@@ -310,6 +312,7 @@ class Normalizer:
         try:
             self._raw = _merged(self._raw, other._raw)
             self._transformed = _merged(self._transformed, other._transformed)
+            self._in_double = self._in_double or other._in_double
             self._extended("merge")
         except InputError:
             self._raw, self._transformed = before
@@ -326,17 +329,26 @@ class Normalizer:
         if x.shape[0] == 0:
             return
         row_scale = self._row_scale(x, 0)
-        if self.parts.log:
-            stats = stats_of(x, True, None, row_scale, False, 0)
-            # The logarithm of values below -1 is NaN, so the values themselves say which features are negative.
-            self._refuse(x, stats_of(x, False, None, None, False, 0) if stats.n_negative else stats, "Normalizer.fit")
+        if not isinstance(x, Packed):
+            of = x.values if isinstance(x, Csr) else x.array
+            self._in_double = self._in_double or _core.computes_in_double(of, x.bfloat16)
+        logarithms = self.parts.log and not self._extremes_suffice
+        stats = stats_of(x, logarithms, None, row_scale, False, 0)
+        # The logarithm of values below -1 is NaN and a negative total scales to 0, so the values themselves say which
+        # features are negative.
+        hidden = self.parts.log and stats.n_negative > 0 and (logarithms or row_scale is not None)
+        self._refuse(x, stats_of(x, False, None, None, False, 0) if hidden else stats, "Normalizer.fit")
+        if logarithms:
             if self._lift_allowed or self.parts.scale == "genotype":
                 self._raw = _merged(self._raw, stats_of(x, False, None, None, False, 0))
             self._transformed = _merged(self._transformed, stats)
         else:
-            stats = stats_of(x, False, None, row_scale, False, 0)
-            self._refuse(x, stats, "Normalizer.fit")
             self._raw = _merged(self._raw, stats)
+
+    @property
+    def _extremes_suffice(self) -> bool:
+        """Whether of g(x) only the extremes are needed: those of x, since log1p rises, and the pass takes none."""
+        return self.parts.scale not in ("zscore", "genotype") and self.missing != "mean"
 
     @property
     def _lift_allowed(self) -> bool:
@@ -353,7 +365,7 @@ class Normalizer:
             return False
         if self.parts.library_size is not None:
             raise InputError("Normalizer: library-size scaling is not defined for negative values")
-        return self.parts.scale == "zscore" or self.missing == "mean"
+        return not self._extremes_suffice
 
     # Refusals
 
@@ -452,19 +464,16 @@ class Normalizer:
         return self._parameters
 
     def _derive(self) -> Parameters:
-        stats = self._transformed if self.parts.log else self._raw
+        stats = self._raw if self._transformed is None else self._transformed
         assert stats is not None
         n = stats.count.size
-        lo_g, hi_g, mean_g, m2 = stats.min, stats.max, stats.mean, stats.m2
-        offset = np.zeros(n)
-        if self._lift_allowed and self._raw is not None:
-            offset = self._lifts()
-            if self._offset is None:
-                # log1p rises, so the extremes after the lift are those of the lifted extremes.
-                lifted = offset > 0
-                lo_g = np.where(lifted, 0.0, lo_g)
-                with np.errstate(invalid="ignore"):
-                    hi_g = np.where(lifted, np.log1p(np.maximum(self._raw.max + offset, 0.0)), hi_g)
+        offset = self._lifts() if self._lift_allowed and self._raw is not None else np.zeros(n)
+        mean_g, m2 = stats.mean, stats.m2
+        if self.parts.log and self._extremes_suffice:
+            # By the kernel itself, in the type that it computes the samples in: their images then reach 0 and 1.
+            ends = np.stack([stats.min, stats.max]).astype(np.float64 if self._in_double else np.float32)
+            stats = stats_of(Dense(ends), True, offset, None, self._lift_allowed, 0)
+        lo_g, hi_g = stats.min, stats.max
         shift, scale = self._shift_and_scale(lo_g, hi_g, mean_g, m2, stats.count)
         lo, hi = self.clip
         if self.missing == "mean":

@@ -168,6 +168,23 @@ class TestPlain:
             assert np.all(out.reshape(3, -1)[:, layout.feature_of_pixel < 0] == 0.0)
 
 
+class TestMemoryMaps:
+    @pytest.mark.parametrize("offset", [0, 3])
+    def test_in_and_out(self, isa, make_layout, make_samples, tmp_path, offset):
+        """Read-only samples in a file, also at an address that is no multiple of their size, and images into one."""
+        layout = make_layout("shuffled", 1_000)
+        x = make_samples(17, 1_000, "float32", "C")
+        (tmp_path / "x").write_bytes(b"\0" * offset + x.tobytes())
+        mapped = np.memmap(tmp_path / "x", np.float32, "r", offset, x.shape)
+        normalizer = Normalizer("log1p-zscore").fit(mapped)
+        expected = fold(x, layout, Normalizer("log1p-zscore").fit(x))
+        np.testing.assert_array_equal(fold(mapped, layout, normalizer), expected)
+        out = np.memmap(tmp_path / "images", np.float32, "w+", 0, expected.shape)
+        assert fold(mapped, layout, normalizer, out=out) is out
+        out.flush()
+        assert (tmp_path / "images").read_bytes() == expected.tobytes()
+
+
 class TestNormalized:
     # Every preset with half of the inputs, the halves alternating.
     @pytest.mark.parametrize(
