@@ -38,13 +38,21 @@ def normalizer(samples: np.ndarray) -> pf.Normalizer:
     return pf.Normalizer("log1p-minmax").fit(samples)
 
 
+def seconds_of(run: Callable[[], object]) -> float:
+    """How long a call takes by the clock."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
 @pytest.fixture
 def versus(benchmark: Any) -> Callable[..., None]:
     """Time an op in turns with others, and record the ratio to the first of them.
 
     ``versus(op, {"memcpy": run}, work="...", wanted=1.15)``. Each round runs the others and then the op, so that all
     meet the same machine; `ratio` is the median of the rounds' own ratios, `spread` the smallest and the largest.
-    Results are to be checked before.
+    `stopwatch` says how long a call takes, `more` what else is worth recording (threads and instruction set where
+    nothing is given). Results are to be checked before.
     """
 
     def run(
@@ -56,23 +64,23 @@ def versus(benchmark: Any) -> Callable[..., None]:
         rounds: int = 9,
         threads: int | None = None,
         warm_up: bool = True,
+        stopwatch: Callable[[Callable[[], object]], float] = seconds_of,
+        **more: object,
     ) -> None:
         times: dict[str, list[float]] = {name: [] for name in others}
+        own: list[float] = []
 
         def others_first() -> None:
             for name, other in others.items():
-                started = time.perf_counter()
-                other()
-                times[name].append(time.perf_counter() - started)
+                times[name].append(stopwatch(other))
 
         if warm_up:
             op()
             for other in others.values():
                 other()
-        benchmark.pedantic(op, setup=others_first, rounds=rounds, iterations=1)
+        benchmark.pedantic(lambda: own.append(stopwatch(op)), setup=others_first, rounds=rounds, iterations=1)
         if benchmark.stats is None:  # --benchmark-disable
             return
-        own = list(benchmark.stats.stats.data)
         ratios = {name: [a / b for a, b in zip(own, times[name], strict=True)] for name in others}
         first, *rest = others
         benchmark.extra_info.update(
@@ -84,8 +92,7 @@ def versus(benchmark: Any) -> Callable[..., None]:
             op_ms=statistics.median(own) * 1e3,
             limit_ms=statistics.median(times[first]) * 1e3,
             also={name: statistics.median(ratios[name]) for name in rest},
-            threads=threads or _core.default_threads(),
-            isa=_core.isa(),
+            **(more or {"threads": threads or _core.default_threads(), "isa": _core.isa()}),
         )
 
     return run
