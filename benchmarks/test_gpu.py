@@ -86,7 +86,7 @@ def fitted(preset: str, x: Any) -> pf.Normalizer:
 
 
 def is_right(images: Any, x: Any, layout: pf.Layout, normalizer: pf.Normalizer | None) -> None:
-    """The first samples as the reference folds them: half a step of the output's type, and 1e-6 for float arithmetic."""
+    """The first samples as the reference folds them, to half a step of the output's type and 1e-6 for arithmetic."""
     found = images[:3].float().cpu().numpy()
     step = float(torch.finfo(images.dtype).eps) / 2
     np.testing.assert_allclose(found, reference.fold(x, layout, normalizer), rtol=step, atol=1e-6)
