@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= out/demo
 FUZZ_SECONDS ?= 60
+RUNS ?= 1
+BENCH ?=
 
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.j2' \))
