@@ -19,6 +19,7 @@ from pixfold.ops._arrays import (
     layout_argument,
     memory_of,
     samples,
+    takes_torch_op,
     threads_argument,
     to_torch,
 )
@@ -46,7 +47,8 @@ def fold(
     ----------
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
-        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR.
+        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR. A dense tensor that requires a
+        gradient gets one, through everything that the normaliser does.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -70,12 +72,25 @@ def fold(
     ------
     InputError
         A wrong shape, a missing value under ``missing="error"``, a negative value under a log normaliser without
-        ``negative="shift"``, an unusable `out`, a tensor that requires a gradient. It is a ValueError.
+        ``negative="shift"``, an unusable `out` (any, where the tensor requires a gradient), a sparse tensor that
+        requires a gradient, a second derivative. It is a ValueError.
     TypeError
         A dtype that is not a number; a layout or a normaliser that is none.
     BackendError
         `X` is on a device for which this build has no kernels.
+
+    Notes
+    -----
+    The gradient with respect to a value is 0 where the value does not move its pixel: where it is missing, clipped (a
+    result that equals a limit is not), below zero under ``negative="shift"``, dropped by the layout, or of a constant
+    feature. A shared pixel passes each of its m features 1/m. With a library size, each value also moves the sum of its
+    sample, and with it every pixel; that is part of the gradient. Under torch, a fold is an op of its own
+    (:mod:`pixfold.torch_ops`), and so a node of the graphs of torch.compile.
     """
+    if takes_torch_op(X):
+        from pixfold.torch_ops import fold_tensor
+
+        return fold_tensor(X, layout, normalizer, dtype, out, threads)
     # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
     given = out is not None and not isinstance(out, ImagePool)
     return _fold(X, layout, normalizer, dtype, out, threads, check_first=given)
