@@ -27,7 +27,7 @@ from pixfold.errors import InputError
 from pixfold.ops import gradients
 from pixfold.ops._arrays import array, threads_argument, usable_device
 from pixfold.ops.aggregate import advanced
-from pixfold.ops.fold import _dtype_name, _normalizer_argument, fold
+from pixfold.ops.fold import dtype_name, fold, normalizer_argument
 from pixfold.ops.unfold import unfold
 from pixfold.plans import plan_named, plan_of
 
@@ -243,8 +243,8 @@ def fold_tensor(
     if out is not None:
         raise InputError(f"fold: out must be None where X requires a gradient or is compiled, got {type(out).__name__}")
     usable_device("fold", "X", X)
-    learned = tuple(getattr(normalizer, name, None) for name in ("_raw", "_transformed"))
-    handle, torch_dtype, n_threads = _fold_arguments(layout, normalizer, *learned, dtype, threads)
+    raw, transformed = getattr(normalizer, "_raw", None), getattr(normalizer, "_transformed", None)
+    handle, torch_dtype, n_threads = _fold_arguments(layout, normalizer, raw, transformed, dtype, threads)
     images: Tensor = fold_op(X, handle, torch_dtype, n_threads)
     return images
 
@@ -261,8 +261,8 @@ def _fold_arguments(
     layout: Layout, normalizer: Normalizer | None, raw: object, transformed: object, dtype: Any, threads: int | None
 ) -> tuple[str, torch.dtype, int]:
     """Turn the arguments of a fold into those of its op; what the normaliser learned is only guarded, see below."""
-    _normalizer_argument(normalizer)
-    name = _dtype_name(dtype)
+    normalizer_argument(normalizer)
+    name = dtype_name(dtype)
     return plan_of(layout, normalizer).handle, getattr(torch, name), threads_argument("fold", threads)
 
 

@@ -113,14 +113,14 @@ def _fold(
     check_first: bool,
 ) -> Any:
     layout_argument("fold", layout)
-    _normalizer_argument(normalizer)
+    normalizer_argument(normalizer)
     n_threads = threads_argument("fold", threads)
     x = samples("fold", X, n_threads)
     if x.shape[1] != layout.n_features:
         raise InputError(
             f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {x.shape})"
         )
-    name = _dtype_name(dtype)
+    name = dtype_name(dtype)
     shape = (x.shape[0], *layout.shape)
     images, result = _output(X, x, shape, name, out)
     if isinstance(x, Packed):
@@ -144,7 +144,8 @@ def _fold(
     return result
 
 
-def _normalizer_argument(normalizer: object) -> None:
+def normalizer_argument(normalizer: object) -> None:
+    """Refuse what is neither a normaliser nor None."""
     if normalizer is not None:
         from pixfold.normalize import Normalizer  # which folds, and so imports this module
 
@@ -152,7 +153,8 @@ def _normalizer_argument(normalizer: object) -> None:
             raise TypeError(f"fold: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
+    """Name of an element type that images can have."""
     name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
     if name not in _DTYPES:
         raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {told(dtype)}")
