@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
+from pixfold.ops._arrays import threads_argument
 from pixfold.ops.fold import dtype_name, fold
 from pixfold.plans import plan_of
 
@@ -41,7 +42,9 @@ class Fold(nn.Module):
     Raises
     ------
     InputError
-        When the normaliser is not fitted or does not fit the layout, or `dtype` is another one.
+        When the normaliser is not fitted or does not fit the layout, or `dtype` or `threads` is not usable.
+    TypeError
+        A layout or a normaliser that is none.
 
     Examples
     --------
@@ -62,6 +65,7 @@ class Fold(nn.Module):
     ) -> None:
         super().__init__()
         self.dtype = dtype_name(dtype)
+        threads_argument("fold", threads)
         self.threads = threads
         self._hold(layout, normalizer)
 

@@ -18,6 +18,7 @@ from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer, Parameters
 from pixfold.ops._arrays import layout_argument
+from pixfold.ops.fold import normalizer_argument
 
 _alive: weakref.WeakValueDictionary[str, Plan] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
@@ -56,9 +57,10 @@ def plan_of(layout: Layout, normalizer: Normalizer | None = None) -> Plan:
     InputError
         When the normaliser is not fitted, or fitted on another number of features.
     TypeError
-        When `layout` is no layout.
+        When `layout` is no layout or `normalizer` no normaliser.
     """
     layout_argument("fold", layout)
+    normalizer_argument(normalizer)
     # On the layout itself: a table of layouts would have to compare their indices at every look.
     plans: dict[str, Any] = layout.__dict__.setdefault("_plans", {})
     if normalizer is None:

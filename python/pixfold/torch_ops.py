@@ -27,7 +27,7 @@ from pixfold.errors import InputError
 from pixfold.ops import gradients
 from pixfold.ops._arrays import array, threads_argument, usable_device
 from pixfold.ops.aggregate import advanced
-from pixfold.ops.fold import dtype_name, fold, normalizer_argument
+from pixfold.ops.fold import dtype_name, fold
 from pixfold.ops.unfold import unfold
 from pixfold.plans import plan_named, plan_of
 
@@ -260,8 +260,7 @@ def unfold_tensor(images: Tensor, layout: Layout, threads: int | None) -> Tensor
 def _fold_arguments(
     layout: Layout, normalizer: Normalizer | None, raw: object, transformed: object, dtype: Any, threads: int | None
 ) -> tuple[str, torch.dtype, int]:
-    """Turn the arguments of a fold into those of its op; what the normaliser learned is only guarded, see below."""
-    normalizer_argument(normalizer)
+    """Turn the arguments of a fold into those of its op; what the normaliser learned is there to be guarded."""
     name = dtype_name(dtype)
     return plan_of(layout, normalizer).handle, getattr(torch, name), threads_argument("fold", threads)
 
@@ -271,7 +270,6 @@ def _unfold_arguments(layout: Layout, threads: int | None) -> tuple[str, int]:
 
 
 # torch.compile calls these while it traces, takes what they give as constants and guards the identity of what they were
-# given: another layout, or a normaliser that was fitted again, is compiled again. This is what
-# torch.compiler.assume_constant_result does, without importing the compiler for those who do not compile.
-_fold_arguments._dynamo_marked_constant = True  # type: ignore[attr-defined]
-_unfold_arguments._dynamo_marked_constant = True  # type: ignore[attr-defined]
+# given: with another layout, or a normaliser that was fitted again, it compiles again.
+torch.compiler.assume_constant_result(_fold_arguments)  # type: ignore[no-untyped-call]
+torch.compiler.assume_constant_result(_unfold_arguments)  # type: ignore[no-untyped-call]
