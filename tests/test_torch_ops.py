@@ -277,9 +277,8 @@ class TestPlans:
     def test_a_stale_handle(self):
         layout = Layout.shuffled(N_FEATURES, seed=123)
         handle = plan_of(layout).handle
-        assert plan_named("fold", handle).layout is layout
-        del layout
-        gc.collect()
+        assert plan_named("fold", handle).layout == layout
+        del layout  # the last that refers to the plan, which is gone with it
         x = torch.from_numpy(samples())
         calls = {
             "fold": lambda: torch.ops.pixfold.fold(x, handle, torch.float32),
@@ -301,6 +300,15 @@ class TestPlans:
             torch.ops.pixfold.fold_gradient(torch.ones(2, 1, 3, 3), torch.ones(2, 50), handle)
         with pytest.raises(InputError, match="unfold: images must have shape"):
             torch.ops.pixfold.unfold(torch.ones(2, 1, 3, 3), handle)
+
+    def test_kernels_of_the_ops_are_never_ops_again(self, monkeypatch):
+        """A compiler may run an op on real values while it compiles, to fold constants."""
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        x, plan = torch.from_numpy(samples()), plan_of(LAYOUTS["many"])
+        images = torch_ops.fold_op(x, plan.handle, torch.float32)
+        features = torch_ops.unfold_op(images, plan.handle)
+        gradient = torch_ops.unfold_gradient_op(features, plan.handle)
+        assert torch_ops.fold_gradient_op(gradient, x, plan.handle).shape == x.shape
 
     def test_a_copy_of_a_layout_keeps_no_plans(self):
         import copy

@@ -30,6 +30,7 @@ class Plan:
     Attributes
     ----------
     layout : Layout
+        Equal to the caller's, over the same arrays.
     normalizer : Normalizer or None
         A copy: fitting the caller's normaliser again changes nothing here.
     handle : str
@@ -95,13 +96,21 @@ def plan_named(op: str, handle: str) -> Plan:
 def _made(layout: Layout, normalizer: Normalizer | None) -> Plan:
     kept = copy.copy(normalizer)
     if kept is not None:
-        kept.slot_parameters(layout, in_double=False)  # refuses what does not fit, and is needed soon
+        kept.slot_parameters(layout, in_double=False)  # refuses what does not fit
     handle = _digest(layout, kept)
     with _lock:
         plan = _alive.get(handle)
         if plan is None:
-            plan = _alive[handle] = Plan(layout, kept, handle)
+            plan = _alive[handle] = Plan(_twin(layout), kept, handle)
     return plan
+
+
+def _twin(layout: Layout) -> Layout:
+    """Give the same layout over the same arrays: a plan that held its own owner would keep both alive."""
+    _ = layout.slots  # worked out once for both
+    twin = object.__new__(Layout)
+    twin.__dict__.update((name, value) for name, value in layout.__dict__.items() if name != "_plans")
+    return twin
 
 
 def _digest(layout: Layout, normalizer: Normalizer | None) -> str:

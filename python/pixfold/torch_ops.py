@@ -27,8 +27,8 @@ from pixfold.errors import InputError
 from pixfold.ops import gradients
 from pixfold.ops._arrays import array, threads_argument, usable_device
 from pixfold.ops.aggregate import advanced
-from pixfold.ops.fold import dtype_name, fold
-from pixfold.ops.unfold import unfold
+from pixfold.ops.fold import dtype_name, fold_into_fresh
+from pixfold.ops.unfold import unfold_memory
 from pixfold.plans import plan_named, plan_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def fold_op(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
     """Fold `x` by a plan."""
     p = plan_named("fold", plan)
-    images: Tensor = fold(x.detach(), p.layout, p.normalizer, dtype=dtype, threads=threads or None)
+    images: Tensor = fold_into_fresh(x.detach(), p.layout, p.normalizer, dtype=dtype, out=None, threads=threads or None)
     return images
 
 
@@ -72,7 +72,7 @@ def _(gradient: Tensor, x: Tensor, plan: str, threads: int = 0) -> Tensor:
 @torch.library.custom_op("pixfold::unfold", mutates_args=(), device_types="cpu")
 def unfold_op(images: Tensor, plan: str, threads: int = 0) -> Tensor:
     """Read each feature's pixel."""
-    features: Tensor = unfold(images.detach(), plan_named("unfold", plan).layout, threads=threads or None)
+    features: Tensor = unfold_memory(images.detach(), plan_named("unfold", plan).layout, threads or None)
     return features
 
 

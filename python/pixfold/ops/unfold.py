@@ -45,6 +45,11 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
         from pixfold.torch_ops import unfold_tensor
 
         return unfold_tensor(images, layout, threads)
+    return unfold_memory(images, layout, threads)
+
+
+def unfold_memory(images: Any, layout: Layout, threads: int | None) -> Any:
+    """:func:`unfold` of an array whose memory the kernel reads: what torch's dispatcher calls in its turn."""
     layout_argument("unfold", layout)
     pixels = array("unfold", "images", images)
     if pixels.array.ndim != 4 or pixels.array.shape[1:] != layout.shape:
