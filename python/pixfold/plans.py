@@ -61,7 +61,7 @@ def plan_of(layout: Layout, normalizer: Normalizer | None = None) -> Plan:
         When `layout` is no layout or `normalizer` no normaliser.
     """
     layout_argument("fold", layout)
-    normalizer_argument(normalizer)
+    normalizer_argument("fold", normalizer)
     # On the layout itself: a table of layouts would have to compare their indices at every look.
     plans: dict[str, Any] = layout.__dict__.setdefault("_plans", {})
     if normalizer is None:

@@ -222,6 +222,13 @@ def clipped(torch, y, lo, hi):
     return torch.where(y < low, low, torch.where(y > high, high, y))
 
 
+def test_a_layout_that_drops_everything(isa):
+    layout = Layout.from_index([-1, -1, -1], shape=(2, 2))
+    x = np.ones((2, 3), np.float32)
+    for normalizer in (None, Normalizer("log1p").fit(x), Normalizer("cp10k-log1p").fit(x)):
+        np.testing.assert_array_equal(fold_gradient(arriving(2, layout), x, layout, normalizer), np.zeros((2, 3)))
+
+
 def literal(torch, x, layout, normalizer):
     """fold's formula in torch's own functions, from which autograd takes its gradient."""
     p = normalizer.parameters()

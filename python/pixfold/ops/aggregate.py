@@ -112,6 +112,8 @@ class AttributionAccumulator:
         An update reads and writes 24 bytes per pixel for each class of the batch, beside reading the attributions:
         batches with tens of samples per class spend their time on the attributions alone. Memory: 24 bytes per pixel
         and class that was seen, and as much again for the classes of the largest batch.
+
+        ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
         """
         images = array("aggregate", "attributions", attributions)
         shape = images.array.shape

@@ -113,7 +113,7 @@ def _fold(
     check_first: bool,
 ) -> Any:
     layout_argument("fold", layout)
-    normalizer_argument(normalizer)
+    normalizer_argument("fold", normalizer)
     n_threads = threads_argument("fold", threads)
     x = samples("fold", X, n_threads)
     if x.shape[1] != layout.n_features:
@@ -144,13 +144,13 @@ def _fold(
     return result
 
 
-def normalizer_argument(normalizer: object) -> None:
+def normalizer_argument(op: str, normalizer: object) -> None:
     """Refuse what is neither a normaliser nor None."""
     if normalizer is not None:
         from pixfold.normalize import Normalizer  # which folds, and so imports this module
 
         if not isinstance(normalizer, Normalizer):
-            raise TypeError(f"fold: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
+            raise TypeError(f"{op}: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
 
 
 def dtype_name(dtype: Any) -> str:

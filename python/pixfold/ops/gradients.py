@@ -8,7 +8,8 @@ import numpy as np
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Array, Dense, array, plain, threads_argument, to_torch
+from pixfold.ops._arrays import Array, Dense, array, layout_argument, plain, threads_argument, to_torch
+from pixfold.ops.fold import normalizer_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -42,9 +43,13 @@ def fold_gradient(
     Raises
     ------
     InputError
-        A wrong shape or dtype. It is a ValueError.
+        A wrong shape or dtype, a normaliser that does not fit. It is a ValueError.
+    TypeError
+        A layout or a normaliser that is none, arrays that are no numbers.
     """
     op = "fold_gradient"
+    layout_argument(op, layout)
+    normalizer_argument(op, normalizer)
     n_threads = threads_argument(op, threads)
     x = array(op, "X", X)
     if len(x.shape) != 2 or x.shape[1] != layout.n_features:
@@ -54,6 +59,11 @@ def fold_gradient(
         raise InputError(f"{op}: gradient must have shape {(x.shape[0], *layout.shape)}, got {images.shape}")
     parameters, row_scale, library_size = None, None, 0.0
     if normalizer is not None:
+        if normalizer.parameters().offset.size != layout.n_features:
+            raise InputError(
+                f"{op}: normalizer must be fitted on the layout's {layout.n_features} features, "
+                f"got {normalizer.parameters().offset.size}"
+            )
         in_double = _core.computes_in_double(x.array, x.bfloat16)
         parameters = normalizer.slot_parameters(layout, in_double=in_double)
         row_scale = normalizer.row_scale(x, n_threads)
@@ -87,8 +97,11 @@ def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None
     ------
     InputError
         A wrong shape or dtype. It is a ValueError.
+    TypeError
+        A layout that is none, an array that is no numbers.
     """
     op = "unfold_gradient"
+    layout_argument(op, layout)
     n_threads = threads_argument(op, threads)
     values = array(op, "gradient", gradient)
     if len(values.shape) != 2 or values.shape[1] != layout.n_features:
