@@ -58,7 +58,7 @@ print(pf.__version__)
     assert said(code) == pixfold.__version__
 
 
-@pytest.mark.parametrize("name", ["DeepMapperClassifier", "DeepMapperAutoencoder", "FoldLoader", "load"])
+@pytest.mark.parametrize("name", ["DeepMapperClassifier", "DeepMapperAutoencoder", "Fold", "FoldLoader", "load"])
 def test_names_that_need_more_are_import_errors(name):
     code = f"""{NUMPY_ALONE}
 import pixfold

@@ -32,6 +32,7 @@ PYBIND11_MODULE(_core, module) {
     register_fold(module);
     register_packed(module);
     register_unfold(module);
+    register_gradients(module);
     register_column_stats(module);
     register_census(module);
     register_aggregate(module);

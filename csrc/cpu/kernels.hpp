@@ -9,7 +9,10 @@ namespace pixfold::PIXFOLD_ISA {
 FoldCounts fold_dense(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput, int threads);
 FoldCounts fold_csr(const CsrView&, const SlotView&, const std::int32_t* slot_of_feature, const NormalizeParameters&,
                     FoldOutput, int threads);
+void fold_gradient(const DenseView&, const SlotView&, const NormalizeParameters&, double library_size, ImageGradient,
+                   void* out, int threads);
 void unfold(const UnfoldArguments&, int threads);
+void unfold_gradient(const FeatureGradient&, const SlotView&, void* out, int threads);
 StatsCounts column_stats_dense(const DenseView&, const StatsArguments&, const StatsOutput&, int threads);
 StatsCounts column_stats_csr(const CsrView&, const StatsArguments&, const StatsOutput&, int threads);
 void row_sums_dense(const DenseView&, double* out, int threads);

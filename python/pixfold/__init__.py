@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pixfold.layout import Layout as Layout
     from pixfold.loader import FoldLoader as FoldLoader
     from pixfold.memory import ImagePool as ImagePool
+    from pixfold.modules import Fold as Fold
     from pixfold.normalize import Normalizer as Normalizer
     from pixfold.ops.aggregate import AttributionAccumulator as AttributionAccumulator
     from pixfold.ops.column_stats import column_stats as column_stats
@@ -32,6 +33,7 @@ _HOMES = {
     "AttributionAccumulator": "pixfold.ops",
     "DeepMapperAutoencoder": "pixfold.estimator",
     "DeepMapperClassifier": "pixfold.estimator",
+    "Fold": "pixfold.modules",
     "FoldLoader": "pixfold.loader",
     "ImagePool": "pixfold.memory",
     "InputError": "pixfold.errors",

@@ -70,6 +70,19 @@ def column_stats_packed(
 def any_missing_packed(bits: Any, n_features: int, threads: int) -> bool: ...
 def pack(x: Any, bfloat16: bool, count_first: bool, missing: int, bits: Any, threads: int) -> int: ...
 def unfold(images: Any, slots: Slots, out: Any, threads: int) -> None: ...
+def fold_gradient(
+    x: Any,
+    x_bfloat16: bool,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: Any,
+    library_size: float,
+    gradient: Any,
+    gradient_bfloat16: bool,
+    out: Any,
+    threads: int,
+) -> None: ...
+def unfold_gradient(gradient: Any, bfloat16: bool, slots: Slots, out: Any, threads: int) -> None: ...
 def column_stats_dense(
     x: Any, bfloat16: bool, log: bool, clip_below_zero: bool, offset: Any, row_scale: Any, threads: int
 ) -> tuple[Any, ...]: ...

@@ -14,6 +14,7 @@ from pixfold.layout import Layout
 from pixfold.memory import ImagePool
 from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator, column_stats, fold, rank, reference, top_k, unfold
+from pixfold.ops.gradients import fold_gradient, unfold_gradient
 
 Random = np.random.Generator
 
@@ -27,6 +28,7 @@ STORAGES = [
     "C", "Fortran", "transposed", "every second row", "every third column", "rows reversed", "columns reversed",
     "unaligned", "broadcast", "read-only", *["csr"] * 6, "csc", "coo",
 ]  # fmt: skip
+DENSE = [storage for storage in STORAGES if storage not in ("csr", "csc", "coo")]
 SIZES = [1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100]
 SAMPLES = [0, 1, 2, 3, 5, 8, 17]
 PRESETS = ["none", "log1p", "minmax", "log1p-minmax", "norm2", "cp10k-log1p", "zscore", "log1p-zscore", "genotype"]
@@ -200,6 +202,51 @@ def fold_call(rng: Random) -> Call:
     return Call("fold", fold, arguments, check)
 
 
+def fold_gradient_call(rng: Random) -> Call:
+    """The gradient of fold, with and without limits, logarithm and library size."""
+    n, n_features = sizes(rng)
+    dtype = pick(rng, [*FLOATS, ">f4", ">f8"])
+    preset = pick(rng, [None, *(preset for preset in PRESETS if preset != "genotype")])
+    layout, normalizer = layout_of(rng, n_features), None
+    if preset is not None:
+        train = values_of(rng, (12, n_features), dtype)
+        normalizer = Normalizer(preset, missing=pick(rng, ["zero", "mean"])).fit(train)
+    x = stored(rng, values_of(rng, (n, n_features), dtype), pick(rng, DENSE))
+    flat = rng.normal(size=(n, layout.n_pixels)).astype(pick(rng, ["float32", "float16"]))
+    gradient = stored(rng, flat, pick(rng, DENSE)).reshape(n, *layout.shape)
+
+    def check(found: Any) -> None:
+        native = x.astype(x.dtype.newbyteorder("="))
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = reference.fold_gradient(gradient, native, layout, normalizer)
+            bound = reference.fold_gradient_bound(gradient, native, layout, normalizer)
+            if native.dtype == np.float16:
+                beyond = np.isinf(found) & (np.sign(found) == np.sign(expected))
+                expected = np.where(beyond & (np.abs(expected) + bound >= 65520), found, expected)
+            expect(found, expected, bound)
+
+    arguments = {
+        "gradient": gradient, "X": x, "layout": layout, "normalizer": normalizer,
+        "threads": pick(rng, [None, 1, 2, 3]),
+    }  # fmt: skip
+    return Call("fold_gradient", fold_gradient, arguments, check)
+
+
+def unfold_gradient_call(rng: Random) -> Call:
+    """The gradient of unfold."""
+    n, n_features = sizes(rng)
+    dtype = pick(rng, [*FLOATS, ">f4", ">f8"])
+    layout = layout_of(rng, n_features)
+    gradient = stored(rng, values_of(rng, (n, n_features), dtype, "signed"), pick(rng, DENSE))
+
+    def check(found: Any) -> None:
+        # Sums of float64, and of few numbers of 24 bits, in one order: the bits of the reference, rounded.
+        expect(found, reference.unfold_gradient(gradient, layout).astype(found.dtype), 0.0)
+
+    arguments = {"gradient": gradient, "layout": layout, "threads": pick(rng, [None, 1, 2])}
+    return Call("unfold_gradient", unfold_gradient, arguments, check)
+
+
 def codes_of(rng: Random, n: int, n_features: int, missing: str = "zero") -> Any:
     """Packed genotypes of all four codes, with anything in the bits of no feature."""
     bits = rng.integers(0, 256, (n, -(-n_features // 4)), dtype=np.uint8)
@@ -268,7 +315,7 @@ def pack_call(rng: Random) -> Call:
     G = rng.integers(0, 3, (n, n_features)).astype(dtype)
     if G.dtype.kind != "u":
         G[rng.random(G.shape) < 0.1] = np.nan if G.dtype.kind == "f" else -1
-    x = stored(rng, G, pick(rng, [storage for storage in STORAGES if storage not in ("csr", "csc", "coo")]))
+    x = stored(rng, G, pick(rng, DENSE))
     wanted = pick(rng, ["float32", "float64", "float16"])
 
     def function(G: Any, count_first: Any, missing: Any, threads: Any) -> Any:
@@ -290,8 +337,7 @@ def unfold_call(rng: Random) -> Call:
     n, n_features = sizes(rng)
     layout = layout_of(rng, n_features)
     flat = values_of(rng, (n, layout.n_pixels), pick(rng, DTYPES), "signed")
-    dense_storage = pick(rng, [storage for storage in STORAGES if storage not in ("csr", "csc", "coo")])
-    images = stored(rng, flat, dense_storage).reshape(n, *layout.shape)
+    images = stored(rng, flat, pick(rng, DENSE)).reshape(n, *layout.shape)
 
     def check(values: Any) -> None:
         expect(values, reference.unfold(images, layout), 0.0)
@@ -402,5 +448,5 @@ def top_k_call(rng: Random) -> Call:
 
 MAKERS = [
     *[fold_call] * 8, *[column_stats_call] * 4, *[aggregate_call] * 3, *[unfold_call] * 2, rank_call, top_k_call,
-    *[packed_fold_call] * 3, packed_stats_call, pack_call,
+    *[packed_fold_call] * 3, packed_stats_call, pack_call, *[fold_gradient_call] * 2, unfold_gradient_call,
 ]  # fmt: skip

@@ -511,7 +511,6 @@ class TestTorch:
         layout = Layout.natural(N_FEATURES)
         cases = [
             (torch.ones((2, 16), dtype=torch.complex64), ["real dtype", "got", "complex64"]),
-            (torch.ones((2, 16), requires_grad=True), ["requires a gradient", "detach"]),
             (torch.eye(2, 16).to_sparse(), ["dense or sparse CSR", "got", "sparse_coo"]),
             (torch.eye(2, 16).to_sparse_csr().requires_grad_(), ["requires a gradient", "detach"]),
             (torch.ones((2, 3, 16)).to_sparse_csr(), ["two-dimensional", "got", "(2, 3, 16)"]),

@@ -8,8 +8,10 @@
 #include "pixfold/census.hpp"
 #include "pixfold/column_stats.hpp"
 #include "pixfold/fold.hpp"
+#include "pixfold/fold_gradient.hpp"
 #include "pixfold/packed.hpp"
 #include "pixfold/unfold.hpp"
+#include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold {
 
@@ -29,6 +31,8 @@ struct Kernels {
     AnyMissingPacked any_missing_packed;
     Pack pack;
     Aggregate aggregate;
+    FoldGradient fold_gradient;
+    UnfoldGradient unfold_gradient;
 };
 
 // Which levels of x86-64 a processor runs; any other processor runs portable code as v2.

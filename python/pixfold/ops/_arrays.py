@@ -140,13 +140,37 @@ def as_array(op: str, argument: str, x: Any) -> Array:
         raise InputError(f"{op}: {argument} must be an array of numbers, got {type(x).__name__} ({error})") from error
 
 
-def _usable_tensor(op: str, argument: str, x: Any) -> None:
+def takes_torch_op(x: object) -> bool:
+    """Whether `x` is a tensor for which an op must go through torch's dispatcher.
+
+    A dense one that wants its gradient, one that stands for others (while a graph is traced), and any that is met in
+    a function that is being compiled. All others are plain memory, which costs nothing to look at.
+    """
+    if not is_torch(x):
+        return False
     import torch
 
+    if not isinstance(x, torch.Tensor):
+        return False
+    if x.requires_grad and torch.is_grad_enabled():
+        return x.layout == torch.strided
+    return torch.compiler.is_compiling() or (
+        type(x) is not torch.Tensor and type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+    )
+
+
+def usable_device(op: str, argument: str, x: Any) -> None:
+    """Refuse a tensor on a device for which there are no kernels."""
     if x.device.type != "cpu":
         raise BackendError(
             f"{op}: {argument} is on {x.device}, and this build of pixfold has CPU kernels only: pass {argument}.cpu()"
         )
+
+
+def _usable_tensor(op: str, argument: str, x: Any) -> None:
+    import torch
+
+    usable_device(op, argument, x)
     if x.requires_grad and torch.is_grad_enabled():
         raise InputError(
             f"{op}: {argument} requires a gradient, which this op does not propagate: pass {argument}.detach()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
-from pixfold.ops._arrays import array, as_array, is_torch, layout_argument, plain, threads_argument
+from pixfold.ops._arrays import Dense, array, as_array, is_torch, layout_argument, plain, threads_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -111,6 +112,8 @@ class AttributionAccumulator:
         An update reads and writes 24 bytes per pixel for each class of the batch, beside reading the attributions:
         batches with tens of samples per class spend their time on the attributions alone. Memory: 24 bytes per pixel
         and class that was seen, and as much again for the classes of the largest batch.
+
+        ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
         """
         images = array("aggregate", "attributions", attributions)
         shape = images.array.shape
@@ -120,32 +123,12 @@ class AttributionAccumulator:
             raise InputError(
                 f"aggregate: attributions must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {shape}"
             )
-        n = shape[0]
         n_summed = shape[1] if layout.channels == 1 else 1
-        if images.dtype.kind != "f" and not images.bfloat16:
-            raise TypeError(
-                f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {images.dtype}"
-            )
-        kept = np.flatnonzero(_mask(keep, n))
-        kept_labels = _labels(labels, n, self.n_classes)[kept]
-        by_class = kept[np.argsort(kept_labels, kind="stable")]
-        added = np.bincount(kept_labels, minlength=self.n_classes)
-        classes = np.flatnonzero(added)
-        # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
-        flat = plain(images.array)
-        before = [self._moments[k] for k in classes]
-        while len(self._spare) < len(classes):
-            self._spare.append(np.empty((3, layout.n_pixels)))
-        after = self._spare[: len(classes)]
-        finite = _core.aggregate(
-            flat.reshape(n, n_summed, layout.n_pixels), images.bfloat16, by_class, added[classes],
-            self._count[classes], before, after, threads_argument("aggregate", threads),
+        classes, added, after = advanced(
+            images, n_summed, layout.n_pixels, labels, keep, self._count, self._moments, self._spare,
+            threads_argument("aggregate", threads),
         )  # fmt: skip
-        if not finite:
-            raise InputError(
-                "aggregate: attributions must be finite, with squares that float64 holds, got NaN, infinite or larger "
-                "values"
-            )
+        before = [self._moments[k] for k in classes]
         for k, moments in zip(classes, after, strict=True):
             self._moments[k] = moments
         self._spare[: len(classes)] = [moments for moments in before if moments is not None]
@@ -192,6 +175,65 @@ class AttributionAccumulator:
                 # Never below the size of the mean but for rounding, which sums them in different ways.
                 mean_abs[k] = np.maximum(moments[2, pixel] * share, np.abs(mean[k]))
         return AttributionResult(self._count.copy(), mean, m2, mean_abs)
+
+
+def advanced(
+    images: Dense,
+    n_summed: int,
+    n_pixels: int,
+    labels: Any,
+    keep: Any,
+    count: NDArray[np.int64],
+    moments: Sequence[Float64Array | None] | Float64Array,
+    spare: list[Float64Array],
+    threads: int,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], list[Float64Array]]:
+    """Work out the moments after a batch, and leave those before as they are.
+
+    Parameters
+    ----------
+    images : Dense
+        The attributions, (n_samples, channels, height, width).
+    n_summed, n_pixels : int
+        How many channels become one, and the pixels that are left.
+    labels, keep
+        As for :meth:`AttributionAccumulator.update`.
+    count, moments
+        Per class: samples so far, and their mean, m2 and mean_abs of every pixel, (3, n_pixels).
+    spare : list of float64 arrays (3, n_pixels)
+        Memory for the result, of which more is made where it is not enough.
+    threads : int
+        0 for the default.
+
+    Returns
+    -------
+    classes, added, after
+        The classes of the batch, how many samples every class gets, and the moments after, class by class of the batch:
+        the first arrays of `spare`.
+    """
+    if images.dtype.kind != "f" and not images.bfloat16:
+        raise TypeError(
+            f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {images.dtype}"
+        )
+    n, n_classes = images.shape[0], count.size
+    kept = np.flatnonzero(_mask(keep, n))
+    kept_labels = _labels(labels, n, n_classes)[kept]
+    by_class = kept[np.argsort(kept_labels, kind="stable")]
+    added = np.bincount(kept_labels, minlength=n_classes)
+    classes = np.flatnonzero(added)
+    # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
+    flat = plain(images.array).reshape(n, n_summed, n_pixels)
+    while len(spare) < len(classes):
+        spare.append(np.empty((3, n_pixels)))
+    after = spare[: len(classes)]
+    before = [moments[int(k)] for k in classes]
+    finite = _core.aggregate(flat, images.bfloat16, by_class, added[classes], count[classes], before, after, threads)
+    if not finite:
+        raise InputError(
+            "aggregate: attributions must be finite, with squares that float64 holds, got NaN, infinite or larger "
+            "values"
+        )
+    return classes, added, after
 
 
 def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from pixfold.ops._arrays import (
     layout_argument,
     memory_of,
     samples,
+    takes_torch_op,
     threads_argument,
     to_torch,
 )
@@ -46,7 +47,8 @@ def fold(
     ----------
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
-        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR.
+        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR. A dense tensor that requires a
+        gradient gets one, through everything that the normaliser does.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -70,12 +72,25 @@ def fold(
     ------
     InputError
         A wrong shape, a missing value under ``missing="error"``, a negative value under a log normaliser without
-        ``negative="shift"``, an unusable `out`, a tensor that requires a gradient. It is a ValueError.
+        ``negative="shift"``, an unusable `out` (any, where the tensor requires a gradient), a sparse tensor that
+        requires a gradient, a second derivative. It is a ValueError.
     TypeError
         A dtype that is not a number; a layout or a normaliser that is none.
     BackendError
         `X` is on a device for which this build has no kernels.
+
+    Notes
+    -----
+    The gradient with respect to a value is 0 where the value does not move its pixel: where it is missing, clipped (a
+    result that equals a limit is not), below zero under ``negative="shift"``, dropped by the layout, or of a constant
+    feature. A shared pixel passes each of its m features 1/m. With a library size, each value also moves the sum of its
+    sample, and with it every pixel; that is part of the gradient. Under torch, a fold is an op of its own
+    (:mod:`pixfold.torch_ops`), and so a node of the graphs of torch.compile.
     """
+    if takes_torch_op(X):
+        from pixfold.torch_ops import fold_tensor
+
+        return fold_tensor(X, layout, normalizer, dtype, out, threads)
     # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
     given = out is not None and not isinstance(out, ImagePool)
     return _fold(X, layout, normalizer, dtype, out, threads, check_first=given)
@@ -98,14 +113,14 @@ def _fold(
     check_first: bool,
 ) -> Any:
     layout_argument("fold", layout)
-    _normalizer_argument(normalizer)
+    normalizer_argument("fold", normalizer)
     n_threads = threads_argument("fold", threads)
     x = samples("fold", X, n_threads)
     if x.shape[1] != layout.n_features:
         raise InputError(
             f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {x.shape})"
         )
-    name = _dtype_name(dtype)
+    name = dtype_name(dtype)
     shape = (x.shape[0], *layout.shape)
     images, result = _output(X, x, shape, name, out)
     if isinstance(x, Packed):
@@ -129,15 +144,17 @@ def _fold(
     return result
 
 
-def _normalizer_argument(normalizer: object) -> None:
+def normalizer_argument(op: str, normalizer: object) -> None:
+    """Refuse what is neither a normaliser nor None."""
     if normalizer is not None:
         from pixfold.normalize import Normalizer  # which folds, and so imports this module
 
         if not isinstance(normalizer, Normalizer):
-            raise TypeError(f"fold: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
+            raise TypeError(f"{op}: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
+    """Name of an element type that images can have."""
     name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
     if name not in _DTYPES:
         raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {told(dtype)}")

@@ -190,6 +190,154 @@ def fold_bound(
     return np.where(exact, 0.0, rounded)
 
 
+def fold_gradient(
+    gradient: ArrayLike, x: Any, layout: Layout, normalizer: Normalizer | None = None
+) -> NDArray[np.float64]:
+    """Bring a gradient with respect to the images of `fold` back to the samples.
+
+    With ``a = (x + offset) * r`` and r the row's factor, the value of feature j at pixel p, which k features
+    share, moves with its own x by ``D_j = gradient_p / k * scale_j * g'(a_j)`` for every unit of ``a``; D is 0
+    where x is missing, `a` was raised to 0, y was clipped, or the feature has no pixel. r moves with every x by
+    ``-r / sum(x)``, so that
+
+        out_j = D_j r - (r / sum(x)) sum_l D_l (x_l + offset_l)
+
+    where the second term is there for a library size alone.
+
+    Parameters
+    ----------
+    gradient : array_like, shape (n, C, H, W)
+        With respect to the images.
+    x : array_like, shape (n, F)
+        The samples that were folded.
+    layout : Layout
+        Which pixel each of the F features has.
+    normalizer : Normalizer, optional
+        Fitted; None for plain folding.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, F)
+    """
+    matrix = dense(x)
+    derivative, moves = _derivative(gradient, matrix, layout, normalizer)
+    derivative = np.where(moves, derivative, 0.0)
+    if normalizer is None:
+        return derivative
+    p = normalizer.parameters()
+    factors = row_scale(matrix, p.library_size)
+    result = derivative * factors[:, None]
+    if p.library_size is not None:
+        for i, sample in enumerate(matrix):
+            if factors[i] != 0.0:
+                lifted = np.nan_to_num(sample + p.offset)
+                common = factors[i] / np.nansum(sample) * np.sum(derivative[i] * lifted)
+                result[i] -= np.where(np.isnan(sample), 0.0, common)
+    return result
+
+
+def _derivative(
+    gradient: ArrayLike, matrix: NDArray[np.float64], layout: Layout, normalizer: Normalizer | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Differentiate by the argument of g, as if nothing were clipped, and say which values do move their pixel."""
+    sharing = np.maximum(_place_count(layout), 1)
+    arriving = unfold(np.asarray(gradient).astype(np.float64) / sharing, layout)
+    moves = np.broadcast_to(layout.pixel_of_feature >= 0, matrix.shape)
+    if normalizer is None:
+        return arriving, moves
+    p = normalizer.parameters()
+    argument = (matrix + p.offset) * row_scale(matrix, p.library_size)[:, None]
+    raised = np.maximum(argument, 0.0) if p.clip_below_zero else argument
+    y = ((np.log1p(raised) if p.log else raised) - p.shift) * p.scale
+    slope = 1.0 / (1.0 + raised) if p.log else 1.0
+    clipped = (y < p.lo) | (y > p.hi) | ((argument < 0.0) & p.clip_below_zero)
+    moves = moves & ~np.isnan(matrix) & ~clipped & (p.scale != 0.0)
+    return np.where(np.isnan(matrix), 0.0, arriving * p.scale * slope), moves
+
+
+def fold_gradient_bound(
+    gradient: ArrayLike, x: Any, layout: Layout, normalizer: Normalizer | None = None
+) -> NDArray[np.float64]:
+    """Bound, per value, how far a kernel's gradient of fold may be from `fold_gradient`.
+
+    The kernel computes in float32 (float64 for float64 x) with unit roundoff u. D takes at most four roundings of
+    its own size (the division by k, the rounded scale and its product, the division by 1 + a), one of 1 + a, and
+    the error of `a` over 1 + a. The term of the library size adds D times (x + offset), each with its own error,
+    in float64, and is rounded once; the factor, its product and the difference are three roundings more. Last, the
+    result is rounded to the dtype of x. Where the error of y, or of the argument, reaches over a limit that the
+    kernel clips at, the kernel may find the other side of it, and the whole of D is allowed.
+
+    Parameters
+    ----------
+    gradient, x, layout, normalizer
+        As in `fold_gradient`, x in the dtype the kernel gets.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, F)
+    """
+    kind, matrix = str(x.dtype), dense(x)
+    u, u_sum = _compute_roundoff(kind), _ROUNDOFF["float64"]
+    tiny = _SMALLEST["float64" if kind in _DOUBLE else "float32"]
+    derivative, moves = _derivative(gradient, matrix, layout, normalizer)
+    shared = unfold(_place_count(layout)[None], layout)[0] > 1
+    exact = np.where(moves, np.abs(derivative), 0.0)
+    if normalizer is None:
+        error = exact * u * shared + tiny * shared
+        return _rounded(fold_gradient(gradient, x, layout), error, kind)
+    p = normalizer.parameters()
+    factors = row_scale(matrix, p.library_size)
+    lifted = np.nan_to_num(matrix) + p.offset
+    argument = lifted * factors[:, None]
+    plain = p.library_size is None and not np.any(p.offset)
+    a_error = _g_bound(np.nan_to_num(matrix), kind, False, np.asarray(p.offset), factors, plain)
+    relative = u * (shared + 2.0 * (p.scale != 1.0))
+    if p.log:
+        room = 1.0 + np.maximum(argument, 0.0) if p.clip_below_zero else 1.0 + argument
+        relative = relative + 2.0 * u + a_error / (room - a_error)
+    undecided = _undecided(matrix, kind, p, argument, a_error)
+    error = np.where(moves | undecided, np.abs(derivative) * relative + 3.0 * tiny, 0.0)
+    error = _second_order(np.where(undecided, np.abs(derivative) + error, error))
+    if p.library_size is not None:
+        n = matrix.shape[1]
+        sizes = np.abs(lifted)
+        # x + offset is rounded where there is an offset.
+        terms = error * sizes + (exact + error) * sizes * 2.0 * u * np.any(p.offset)
+        summed = terms.sum(axis=1) + 2.0 * (n + 4) * u_sum * ((exact + error) * sizes).sum(axis=1)
+        weight = factors * factors / p.library_size
+        common = np.abs((np.where(moves, derivative, 0.0) * lifted).sum(axis=1)) * weight
+        common_error = _second_order(summed * weight + u * common + tiny)
+        own = error * factors[:, None] + 3.0 * u * (exact + error) * factors[:, None] + tiny
+        result = np.abs(exact * factors[:, None]) + common[:, None]
+        error = own + common_error[:, None] + u * (result + own + common_error[:, None])
+        error = _second_order(np.where(np.isnan(matrix) | (factors[:, None] == 0.0), 0.0, error))
+    return _rounded(fold_gradient(gradient, x, layout, normalizer), error, kind)
+
+
+def _rounded(value: NDArray[np.float64], error: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+    """Bound an error after the last rounding, which leaves what is exactly 0 as it is."""
+    last = _ROUNDOFF[kind] * (np.abs(value) + error) + 0.5 * _SMALLEST[kind]
+    return np.where((value == 0.0) & (error == 0.0), 0.0, error + last)
+
+
+def _undecided(
+    matrix: NDArray[np.float64],
+    kind: str,
+    p: Parameters,
+    argument: NDArray[np.float64],
+    a_error: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Where a kernel's rounding may decide whether a value is clipped; never at a sum of 0, which is exact."""
+    raised = np.maximum(argument, 0.0) if p.clip_below_zero else argument
+    y = ((np.log1p(raised) if p.log else raised) - p.shift) * p.scale
+    y_error = _formula_bound(matrix, kind, p)
+    near = (np.abs(y - p.lo) <= y_error) | (np.abs(y - p.hi) <= y_error)
+    zero = (argument == 0.0) & (p.offset == 0.0)
+    below = p.clip_below_zero & (np.abs(argument) <= a_error) & ~zero
+    undecided = (near & ~(zero & (p.shift == 0.0))) | below
+    return np.asarray(undecided & ~np.isnan(matrix) & (p.scale != 0.0))
+
+
 def unfold(images: ArrayLike, layout: Layout) -> NDArray[np.float64]:
     """Read every feature's pixel.
 
@@ -211,6 +359,27 @@ def unfold(images: ArrayLike, layout: Layout) -> NDArray[np.float64]:
         if pixel >= 0:
             values[:, feature] = flat[:, pixel]
     return values
+
+
+def unfold_gradient(gradient: ArrayLike, layout: Layout) -> NDArray[np.float64]:
+    """Bring a gradient with respect to what `unfold` gave back to the images: the sum over each pixel's features.
+
+    Parameters
+    ----------
+    gradient : array_like, shape (n, F)
+    layout : Layout
+        Which pixel each of the F features has.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, C, H, W)
+    """
+    values = np.asarray(gradient).astype(np.float64)
+    flat = np.zeros((values.shape[0], layout.n_pixels))
+    for feature, pixel in enumerate(layout.pixel_of_feature):
+        if pixel >= 0:
+            flat[:, pixel] += values[:, feature]
+    return flat.reshape(values.shape[0], *layout.shape)
 
 
 def census(x: Any) -> tuple[int, int, int]:
@@ -431,12 +600,7 @@ def top_k(importance: ArrayLike, k: int) -> NDArray[np.int64]:
 
 def _place(values: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
     """Put the mean of its features on every pixel."""
-    flat = np.zeros((values.shape[0], layout.n_pixels))
-    for feature, pixel in enumerate(layout.pixel_of_feature):
-        if pixel >= 0:
-            flat[:, pixel] += values[:, feature]
-    images = flat.reshape(values.shape[0], *layout.shape)
-    return images / np.maximum(_place_count(layout), 1)
+    return unfold_gradient(values, layout) / np.maximum(_place_count(layout), 1)
 
 
 def _place_count(layout: Layout) -> NDArray[np.int64]:

@@ -1,0 +1,36 @@
+// fold_gradient: from the gradient of a number with respect to the images to its gradient with respect to the samples
+// that were folded (fold.hpp).
+//
+// For sample i, slot k with feature j and pixel p that m features share, with a = (x[i, j] + offset[j]) * row_scale[i]:
+//     D[i, j] = gradient[i, p] / m * scale[j] * g'(a),  g'(a) = 1 / (1 + a) for log1p, 1 for the identity
+// and 0 where x does not move its pixel: a missing value, a negative `a` under clip_below_zero, a scale of 0, a result
+// beyond lo or hi (a result that equals a limit still moves). D is 0 for a feature without a pixel. Then
+//     out[i, j] = D[i, j]                                                                 without row_scale
+//     out[i, j] = D[i, j] * r - (r * r / library_size) * sum over l of D[i, l] * (x[i, l] + offset[l])
+// with r = row_scale[i] = library_size / (sum of the present x[i, :]): the second term is how x[i, j] moves every pixel
+// of its sample through the sum, and so reaches features without a pixel too; a missing value is in no sum and gets 0.
+// All of a sample with r = 0 gets 0. Without a normaliser (`normalise` false) D = gradient / m for every value.
+//
+// x: f32, f64, f16 or bf16. Gradient: row-major (n_samples, n_pixels), f32, f16 or bf16, computed with in the type that
+// x is computed in. Output: row-major (n_samples, n_features) of x's dtype, wholly written, rounded once.
+// `fill` is not read. What is clipped is decided by the bits that fold computes with the same instruction set.
+// Deterministic: the bits do not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "pixfold/fold.hpp"
+#include "pixfold/views.hpp"
+
+namespace pixfold {
+
+struct ImageGradient {
+    const void* data;  // (n_samples, n_pixels)
+    DType dtype;
+};
+
+// library_size is read where parameters.row_scale is not null.
+using FoldGradient = void (*)(const DenseView&, const SlotView&, const NormalizeParameters&, double library_size,
+                              ImageGradient, void* out, int threads);
+
+}  // namespace pixfold

@@ -1,0 +1,119 @@
+"""The adjoints of fold and unfold on CPU memory; :mod:`pixfold.torch_ops` makes torch's autograd call them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixfold import _core
+from pixfold.errors import InputError
+from pixfold.ops._arrays import Array, Dense, array, layout_argument, plain, threads_argument, to_torch
+from pixfold.ops.fold import normalizer_argument
+
+if TYPE_CHECKING:
+    from pixfold.layout import Layout
+    from pixfold.normalize import Normalizer
+
+
+def fold_gradient(
+    gradient: Any, X: Any, layout: Layout, normalizer: Normalizer | None = None, *, threads: int | None = None
+) -> Any:
+    """Turn a gradient with respect to images into the one with respect to the samples that they were folded from.
+
+    Parameters
+    ----------
+    gradient : array (n_samples, channels, height, width)
+        NumPy array or torch CPU tensor, float32, float16 or bfloat16.
+    X : array (n_samples, n_features)
+        What was folded: a dense array of floats, any strides.
+    layout : Layout
+        As for the fold.
+    normalizer : Normalizer, optional
+        As for the fold.
+    threads : int, optional
+        The result's bits do not depend on it.
+
+    Returns
+    -------
+    array (n_samples, n_features)
+        In the dtype and kind of `X`. 0 for values that do not move their pixel: missing ones, clipped ones, features
+        without a pixel. With a library size the derivative of each sample's sum is part of it.
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype, a normaliser that does not fit. It is a ValueError.
+    TypeError
+        A layout or a normaliser that is none, arrays that are no numbers.
+    """
+    op = "fold_gradient"
+    layout_argument(op, layout)
+    normalizer_argument(op, normalizer)
+    n_threads = threads_argument(op, threads)
+    x = array(op, "X", X)
+    if len(x.shape) != 2 or x.shape[1] != layout.n_features:
+        raise InputError(f"{op}: X must have shape (n_samples, {layout.n_features}), got {x.shape}")
+    images = array(op, "gradient", gradient)
+    if images.shape != (x.shape[0], *layout.shape):
+        raise InputError(f"{op}: gradient must have shape {(x.shape[0], *layout.shape)}, got {images.shape}")
+    parameters, row_scale, library_size = None, None, 0.0
+    if normalizer is not None:
+        if normalizer.parameters().offset.size != layout.n_features:
+            raise InputError(
+                f"{op}: normalizer must be fitted on the layout's {layout.n_features} features, "
+                f"got {normalizer.parameters().offset.size}"
+            )
+        in_double = _core.computes_in_double(x.array, x.bfloat16)
+        parameters = normalizer.slot_parameters(layout, in_double=in_double)
+        row_scale = normalizer.row_scale(x, n_threads)
+        library_size = normalizer.parts.library_size or 0.0
+    out: Array = np.empty(x.shape, dtype=x.dtype)
+    flat = plain(images.array).reshape(x.shape[0], layout.n_pixels)
+    _core.fold_gradient(
+        x.array, x.bfloat16, layout.slots, parameters, row_scale, library_size, flat, images.bfloat16, out, n_threads
+    )
+    return _like(x, X, out)
+
+
+def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None) -> Any:
+    """Turn a gradient with respect to what unfold gave into the one with respect to the images.
+
+    Parameters
+    ----------
+    gradient : array (n_samples, n_features)
+        NumPy array or torch CPU tensor of floats.
+    layout : Layout
+        As for the unfold.
+    threads : int, optional
+        The result's bits do not depend on it.
+
+    Returns
+    -------
+    array (n_samples, channels, height, width)
+        In the dtype and kind of `gradient`: the sum over the features of each pixel, 0 for padding.
+
+    Raises
+    ------
+    InputError
+        A wrong shape or dtype. It is a ValueError.
+    TypeError
+        A layout that is none, an array that is no numbers.
+    """
+    op = "unfold_gradient"
+    layout_argument(op, layout)
+    n_threads = threads_argument(op, threads)
+    values = array(op, "gradient", gradient)
+    if len(values.shape) != 2 or values.shape[1] != layout.n_features:
+        raise InputError(f"{op}: gradient must have shape (n_samples, {layout.n_features}), got {values.shape}")
+    out: Array = np.empty((values.shape[0], *layout.shape), dtype=values.dtype)
+    flat = out.reshape(values.shape[0], layout.n_pixels)
+    _core.unfold_gradient(plain(values.array), values.bfloat16, layout.slots, flat, n_threads)
+    return _like(values, gradient, out)
+
+
+def _like(given: Dense, caller: Any, out: Array) -> Any:
+    """Give the result in the caller's kind of array."""
+    if given.torch:
+        return to_torch(out, given.bfloat16)
+    return out.view(caller.dtype) if given.bfloat16 else out
