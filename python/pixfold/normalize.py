@@ -469,7 +469,7 @@ class Normalizer:
         n = stats.count.size
         offset = self._lifts() if self._lift_allowed and self._raw is not None else np.zeros(n)
         mean_g, m2 = stats.mean, stats.m2
-        if self.parts.log and self._extremes_suffice:
+        if self.parts.log and self.parts.scale is not None and self._extremes_suffice:
             # By the kernel itself, in the type that it computes the samples in: their images then reach 0 and 1.
             ends = np.stack([stats.min, stats.max]).astype(np.float64 if self._in_double else np.float32)
             stats = stats_of(Dense(ends), True, offset, None, self._lift_allowed, 0)
