@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 DEMO ?= out/demo
 FUZZ_SECONDS ?= 60
 
-SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' \
-	-o -name '*.[ch]pp' -o -name '*.j2' \))
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
+	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name '*.j2' \))
 
 .PHONY: help demo test test-slow lint format wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-defaults clean
 
@@ -44,12 +44,12 @@ lint: $(VENV)/.dev  ## Style and types of Python, layout of C++.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	find csrc tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) | xargs $(BIN)/clang-format --dry-run --Werror
+	find csrc cuda tests/cpp \( -name '*.[ch]pp' -o -name '*.cu' \) | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: $(VENV)/.dev  ## Put Python and C++ into the layout that lint wants.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find csrc tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) | xargs $(BIN)/clang-format -i
+	find csrc cuda tests/cpp \( -name '*.[ch]pp' -o -name '*.cu' \) | xargs $(BIN)/clang-format -i
 
 wheel-check: $(VENV)/.dev  ## Build sdist and wheel; the wheel must fold with NumPy alone.
 	rm -rf build/dist build/wheel-venv

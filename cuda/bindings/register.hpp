@@ -1,0 +1,12 @@
+// One registration function per op.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace pixfold::cuda::bindings {
+
+void register_build(pybind11::module_& module);
+void register_fold(pybind11::module_& module);
+void register_unfold(pybind11::module_& module);
+
+}  // namespace pixfold::cuda::bindings
