@@ -89,4 +89,12 @@ __device__ void decode(DType dtype, const Word (&words)[n], C (&value)[n]) {
     }
 }
 
+template <class C, class Word>
+__device__ C decode_one(DType dtype, Word word) {
+    const Word words[1] = {word};
+    C value[1];
+    decode(dtype, words, value);
+    return value[0];
+}
+
 }  // namespace pixfold::cuda

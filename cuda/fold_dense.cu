@@ -5,6 +5,7 @@
 #include "fold.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
+#include "pixels.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {
@@ -54,20 +55,10 @@ __global__ void __launch_bounds__(block_threads) fold_tiles(const Folding<C, O> 
         SlotParameters<C> parameters[items] = {};
 #pragma unroll
         for (int k = 0; k < items; ++k) {
-            const std::int64_t p = columns.at(k);
-            if (a.slots.first_slot == nullptr) {
-                slot[k] = p < n_slots ? static_cast<std::int32_t>(p) : -1;
-            } else {
-                const bool taken = p < n_pixels && a.slots.first_slot[p] < a.slots.first_slot[p + 1];
-                slot[k] = taken ? a.slots.first_slot[p] : -1;
-            }
+            slot[k] = slot_of(a.slots, columns.at(k));
             feature[k] = slot[k] < 0 || a.slots.feature == nullptr ? slot[k] : a.slots.feature[slot[k]];
-            if (a.normalise && slot[k] >= 0) {
-                parameters[k].offset = a.formula.offset != nullptr ? a.formula.offset[slot[k]] : C{0};
-                if (a.formula.scale != nullptr) {
-                    parameters[k].shift = a.formula.shift[slot[k]];
-                    parameters[k].scale = a.formula.scale[slot[k]];
-                }
+            if (a.normalise) {
+                parameters[k] = parameters_of(a.formula, slot[k]);
             }
         }
         const bool in_order = a.side_by_side && a.slots.first_slot == nullptr && a.slots.feature == nullptr;
@@ -131,23 +122,10 @@ __global__ void __launch_bounds__(block_threads) fold_means(const Folding<C, O> 
             const char* sample = a.data + i * a.sample_stride;
             double sum = 0.0;
             for (std::int32_t k = first; k < end; ++k) {
-                const std::int32_t slot[1] = {k};
                 const std::int64_t feature = a.slots.feature != nullptr ? a.slots.feature[k] : k;
-                const Word words[1] = {*reinterpret_cast<const Word*>(sample + feature * a.feature_stride)};
-                C value[1];
-                decode(a.dtype, words, value);
-                if (a.normalise) {
-                    SlotParameters<C> parameters[1] = {};
-                    if (a.formula.offset != nullptr) {
-                        parameters[0].offset = a.formula.offset[k];
-                    }
-                    if (a.formula.scale != nullptr) {
-                        parameters[0].shift = a.formula.shift[k];
-                        parameters[0].scale = a.formula.scale[k];
-                    }
-                    normalise(a.formula, table, slot, parameters, row_scale_of(a, i), value, met);
-                }
-                sum += static_cast<double>(value[0]);
+                const C x = decode_one<C>(a.dtype, *reinterpret_cast<const Word*>(sample + feature * a.feature_stride));
+                const C y = a.normalise ? normalise_one(a.formula, table, k, row_scale_of(a, i), x, met) : x;
+                sum += static_cast<double>(y);
             }
             O image{};
             if (first < end) {

@@ -59,6 +59,20 @@ struct SlotParameters {
     C scale;
 };
 
+// Of slot -1, which is none, nothing is read.
+template <class C>
+__device__ SlotParameters<C> parameters_of(const Formula<C>& f, std::int32_t slot) {
+    SlotParameters<C> p{};
+    if (slot >= 0) {
+        p.offset = f.offset != nullptr ? f.offset[slot] : C{0};
+        if (f.scale != nullptr) {
+            p.shift = f.shift[slot];
+            p.scale = f.scale[slot];
+        }
+    }
+    return p;
+}
+
 // How many NaN and negative values a thread has met.
 struct Met {
     unsigned missing = 0;
@@ -92,6 +106,16 @@ __device__ void normalise(const Formula<C>& f, const LogTable& table, const std:
         const C clipped = at_most(f.hi, at_least(f.lo, y));
         value[k] = slot[k] < 0 ? C{0} : (value[k] != value[k] ? f.fill[slot[k]] : clipped);
     }
+}
+
+// The same of one value, with the parameters read for it alone.
+template <class C>
+__device__ C normalise_one(const Formula<C>& f, const LogTable& table, std::int32_t slot, C row_scale, C x, Met& met) {
+    const std::int32_t slots[1] = {slot};
+    const SlotParameters<C> parameters[1] = {parameters_of(f, slot)};
+    C value[1] = {x};
+    normalise(f, table, slots, parameters, row_scale, value, met);
+    return value[0];
 }
 
 }  // namespace pixfold::cuda

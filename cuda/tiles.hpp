@@ -18,6 +18,10 @@ struct Tiles {
     std::int64_t n_tiles;
     std::int64_t n_units;
     std::int64_t group;  // samples
+
+    Tiles in_groups_of(std::int64_t n) const {
+        return {n_columns, n_samples, n_tiles, n_tiles * ((n_samples + n - 1) / n), n};
+    }
 };
 
 // Enough blocks to fill a large GPU several times over; until then groups are made smaller.
@@ -30,13 +34,11 @@ constexpr std::int64_t largest_group = 16;
 constexpr std::int64_t far_sample = std::int64_t{1} << 20;
 
 inline Tiles tiles_of(std::int64_t n_columns, std::int64_t n_samples, std::int64_t columns_per_tile, bool far) {
-    Tiles tiles{n_columns, n_samples, (n_columns + columns_per_tile - 1) / columns_per_tile, 0,
-                far ? least_group : largest_group};
-    const auto units = [&] { return tiles.n_tiles * ((n_samples + tiles.group - 1) / tiles.group); };
-    while (tiles.group > least_group && units() < enough_units) {
-        tiles.group /= 2;
+    const std::int64_t n_tiles = (n_columns + columns_per_tile - 1) / columns_per_tile;
+    Tiles tiles = Tiles{n_columns, n_samples, n_tiles, 0, 0}.in_groups_of(far ? least_group : largest_group);
+    while (tiles.group > least_group && tiles.n_units < enough_units) {
+        tiles = tiles.in_groups_of(tiles.group / 2);
     }
-    tiles.n_units = units();
     return tiles;
 }
 
@@ -62,56 +64,57 @@ struct Columns {
         : first(unit % tiles.n_tiles * tile_columns + static_cast<std::int64_t>(threadIdx.x) * width) {}
     __device__ std::int64_t at(int k) const { return first + (width == items ? k : k * block_threads); }
 
-    // to[k] = row[at(k)], T{} from column n on.
+    // to[k] = row[at(k)], T{} from column n on; load_once of what the caches need not keep.
     template <class T>
     __device__ void load(const T* row, std::int64_t n, T (&to)[items]) const {
-        if constexpr (width == items) {
-            if (first + items <= n) {
-                const auto words = *reinterpret_cast<const Words<T, items>*>(row + first);
-                for (int k = 0; k < items; ++k) {
-                    to[k] = words.of[k];
-                }
-                return;
-            }
-        }
-        for (int k = 0; k < items; ++k) {
-            to[k] = at(k) < n ? row[at(k)] : T{};
-        }
+        read(row, n, to, [](const auto* from) { return *from; });
     }
-
-    // The same, and the caches need not keep them.
     template <class T>
     __device__ void load_once(const T* row, std::int64_t n, T (&to)[items]) const {
-        if constexpr (width == items) {
-            if (first + items <= n) {
-                const auto words = cuda::load_once(reinterpret_cast<const Words<T, items>*>(row + first));
-                for (int k = 0; k < items; ++k) {
-                    to[k] = words.of[k];
-                }
-                return;
-            }
-        }
-        for (int k = 0; k < items; ++k) {
-            to[k] = at(k) < n ? cuda::load_once(row + at(k)) : T{};
-        }
+        read(row, n, to, [](const auto* from) { return cuda::load_once(from); });
     }
 
     // row[at(k)] = from[k] before column n.
     template <class T>
+    __device__ void store(T* row, std::int64_t n, const T (&from)[items]) const {
+        write(row, n, from, [](auto* to, const auto& value) { *to = value; });
+    }
+    template <class T>
     __device__ void store_once(T* row, std::int64_t n, const T (&from)[items]) const {
+        write(row, n, from, [](auto* to, const auto& value) { cuda::store_once(to, value); });
+    }
+
+  private:
+    template <class T, class Read>
+    __device__ void read(const T* row, std::int64_t n, T (&to)[items], Read&& from) const {
+        if constexpr (width == items) {
+            if (first + items <= n) {
+                const auto words = from(reinterpret_cast<const Words<T, items>*>(row + first));
+                for (int k = 0; k < items; ++k) {
+                    to[k] = words.of[k];
+                }
+                return;
+            }
+        }
+        for (int k = 0; k < items; ++k) {
+            to[k] = at(k) < n ? from(row + at(k)) : T{};
+        }
+    }
+    template <class T, class Write>
+    __device__ void write(T* row, std::int64_t n, const T (&from)[items], Write&& to) const {
         if constexpr (width == items) {
             if (first + items <= n) {
                 Words<T, items> words;
                 for (int k = 0; k < items; ++k) {
                     words.of[k] = from[k];
                 }
-                cuda::store_once(reinterpret_cast<Words<T, items>*>(row + first), words);
+                to(reinterpret_cast<Words<T, items>*>(row + first), words);
                 return;
             }
         }
         for (int k = 0; k < items; ++k) {
             if (at(k) < n) {
-                cuda::store_once(row + at(k), from[k]);
+                to(row + at(k), from[k]);
             }
         }
     }
