@@ -22,5 +22,7 @@ PYBIND11_MODULE(_cuda, module) {
     using namespace pixfold::cuda::bindings;
     register_build(module);
     register_fold(module);
+    register_fold_csr(module);
+    register_packed(module);
     register_unfold(module);
 }

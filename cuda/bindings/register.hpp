@@ -7,6 +7,8 @@ namespace pixfold::cuda::bindings {
 
 void register_build(pybind11::module_& module);
 void register_fold(pybind11::module_& module);
+void register_fold_csr(pybind11::module_& module);
+void register_packed(pybind11::module_& module);
 void register_unfold(pybind11::module_& module);
 
 }  // namespace pixfold::cuda::bindings

@@ -1,11 +1,10 @@
 #include "call.hpp"
 #include "fold.hpp"
+#include "parameters.hpp"
 #include "register.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
-
-constexpr const char* op = "fold";
 
 DenseView samples(Address data, const std::string& dtype, std::int64_t n_samples, std::int64_t n_features,
                   std::int64_t sample_stride, std::int64_t feature_stride) {
@@ -22,19 +21,11 @@ NormalizeParameters parameters(bool log, bool clip_below_zero, Address offset, A
             lo,   hi,  nullptr};
 }
 
-NormalizeParameters used(const NormalizeParameters* parameters, Address row_scale) {
-    NormalizeParameters p = parameters != nullptr ? *parameters : NormalizeParameters{};
-    p.row_scale = at<double>(row_scale);
-    return p;
-}
-
-FoldOutput images(Address out, const std::string& dtype) { return {at<void>(out), dtype_of(dtype)}; }
-
 void dense(const DenseView& x, const Slots& layout, const NormalizeParameters* parameters, Address row_scale,
            Address out, const std::string& dtype, Address counts, int device, Address stream) {
-    const FoldOutput to = images(out, dtype);
-    queue(op, {device, stream}, [&](void* on) {
-        fold_dense(x, layout, used(parameters, row_scale), to, at<unsigned long long>(counts), on);
+    const FoldOutput images{at<void>(out), dtype_of(dtype)};
+    queue("fold", {device, stream}, [&](void* on) {
+        fold_dense(x, layout, with_row_scale(parameters, row_scale), images, at<unsigned long long>(counts), on);
     });
 }
 

@@ -30,6 +30,23 @@ class Parameters:
         hi: float,
     ) -> None: ...
 
+class CsrRows:
+    def __init__(
+        self,
+        values: int,
+        dtype: str,
+        indices: int,
+        wide_indices: bool,
+        row_start: int,
+        n_samples: int,
+        n_features: int,
+    ) -> None: ...
+
+class PackedRows:
+    def __init__(self, bits: int, n_samples: int, n_features: int, sample_stride: int) -> None: ...
+    @property
+    def scratch(self) -> int: ...
+
 def driver_version() -> str | None: ...
 def devices() -> list[Device]: ...
 def fold_dense(
@@ -42,6 +59,23 @@ def fold_dense(
     counts: int,
     device: int,
     stream: int,
+) -> None: ...
+def fold_csr(
+    x: CsrRows,
+    slots: Slots,
+    slot_of_feature: int,
+    pixel_of_feature: int,
+    parameters: Parameters | None,
+    row_scale: int,
+    background: int,
+    out: int,
+    dtype: str,
+    counts: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def fold_packed(
+    x: PackedRows, slots: Slots, planes: int, element: int, out: int, scratch: int, device: int, stream: int
 ) -> None: ...
 def unfold(
     images: int,
