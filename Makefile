@@ -75,7 +75,7 @@ $(VENV)/.sanitize: $(VENV)/.dev
 
 sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASan and UBSan.
 	$(call configure_sanitized,address)
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core _cuda_simt
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
 	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops --ignore=tests/ops/test_threads.py
 
