@@ -9,8 +9,8 @@ FUZZ_SECONDS ?= 60
 RUNS ?= 1
 BENCH ?=
 
-SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \( -name '*.py' -o -name '*.pyi' \
-	-o -name '*.[ch]pp' -o -name '*.j2' \))
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
+	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name '*.j2' \))
 
 .PHONY: help demo test test-slow lint format wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-defaults clean
 
@@ -46,12 +46,12 @@ lint: $(VENV)/.dev  ## Style and types of Python, layout of C++.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	find csrc tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) | xargs $(BIN)/clang-format --dry-run --Werror
+	find csrc cuda tests/cpp \( -name '*.[ch]pp' -o -name '*.cu' \) | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: $(VENV)/.dev  ## Put Python and C++ into the layout that lint wants.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find csrc tests/cpp \( -name '*.cpp' -o -name '*.hpp' \) | xargs $(BIN)/clang-format -i
+	find csrc cuda tests/cpp \( -name '*.[ch]pp' -o -name '*.cu' \) | xargs $(BIN)/clang-format -i
 
 wheel-check: $(VENV)/.dev  ## Build sdist and wheel; the wheel must fold with NumPy alone.
 	rm -rf build/dist build/wheel-venv
@@ -77,7 +77,7 @@ $(VENV)/.sanitize: $(VENV)/.dev
 
 sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASan and UBSan.
 	$(call configure_sanitized,address)
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core _cuda_simt
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
 	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops
 

@@ -1,8 +1,9 @@
-"""Run Python with a sanitized build of the extension module in place of the installed one.
+"""Run Python with a sanitized build of the extension modules in place of the installed ones.
 
     python tests/sanitized.py BUILD_FOLDER ARGUMENTS_OF_PYTHON ...
 
-The package is a tree of links beside the module that CMake built with PIXFOLD_SANITIZE=address. The interpreter is not
+The package is a tree of links beside the modules that CMake built with PIXFOLD_SANITIZE=address: _core, and _cuda with
+its kernels as host C++ (tests/cpp/simt). The interpreter is not
 sanitized itself, so the compiler's runtime is loaded in front of everything.
 """
 
@@ -19,12 +20,12 @@ SOURCES = Path(__file__).resolve().parents[1] / "python" / "pixfold"
 
 
 def linked_package(build: Path) -> Path:
-    """Links to the package's files, but for the module, which is the build's; gives the folder to import from."""
+    """Links to the package's files, but for the modules, which are the build's; gives the folder to import from."""
     package = build / "python" / "pixfold"
     shutil.rmtree(package, ignore_errors=True)
     package.mkdir(parents=True)
-    for path in [*SOURCES.iterdir(), *build.glob("_core*.so")]:
-        if path.parent == build or not path.name.startswith(("_core.cpython", "__pycache__")):
+    for path in [*SOURCES.iterdir(), *build.glob("_core*.so"), *build.glob("tests/cpp/_cuda*.so")]:
+        if path.parent != SOURCES or not path.name.startswith(("_core.cpython", "_cuda.cpython", "__pycache__")):
             (package / path.name).symlink_to(path.resolve())
     return package.parent
 

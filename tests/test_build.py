@@ -22,6 +22,8 @@ def test_build_config():
         "cuda",
         "cuda_version",
         "cuda_archs",
+        "cuda_driver",
+        "cuda_devices",
     }
     assert config["version"] == pixfold.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", config["version"])

@@ -303,7 +303,7 @@ def test_info(invoke):
     assert rows["numpy"] == np.__version__
     assert rows["instruction set"].startswith(config["isa"])
     assert rows["CUDA extension"].startswith("built" if config["cuda"] else "not built")
-    assert rows["devices"].startswith("cpu")
+    assert rows["devices of torch"].startswith("cpu")
 
 
 def test_importing_the_command_line_is_light():

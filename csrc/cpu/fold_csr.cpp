@@ -226,7 +226,8 @@ FoldCounts fold_csr(const CsrView& x, const SlotView& slots, const std::int32_t*
         using T = std::remove_cvref_t<decltype(*typed)>;
         const Rows<Compute<T>> rows{x.values, x.indices, own_slots ? nullptr : slot_of_feature,
                                     x.wide_indices ? pick_entries<T, std::int64_t> : pick_entries<T, std::int32_t>};
-        with_output(out, [&](auto* images) { counts = fold_rows(x, rows, slots, parameters, images, threads); });
+        with_output(out.dtype, out.data,
+                    [&](auto* images) { counts = fold_rows(x, rows, slots, parameters, images, threads); });
     });
     return counts;
 }

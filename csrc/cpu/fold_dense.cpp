@@ -221,7 +221,7 @@ FoldCounts fold_dense(const DenseView& x, const SlotView& slots, const Normalize
     FoldCounts counts;
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
-        with_output(out,
+        with_output(out.dtype, out.data,
                     [&](auto* images) { counts = fold_samples(loads_of<T>, x, slots, parameters, images, threads); });
     });
     return counts;

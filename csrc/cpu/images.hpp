@@ -101,16 +101,4 @@ struct PixelMean {
     }
 };
 
-template <class F>
-void with_output(const FoldOutput& out, F&& f) {
-    switch (out.dtype) {
-        case DType::f16:
-            return f(static_cast<Half*>(out.data));
-        case DType::bf16:
-            return f(static_cast<BFloat*>(out.data));
-        default:
-            return f(static_cast<float*>(out.data));
-    }
-}
-
 }  // namespace pixfold::PIXFOLD_ISA

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "pixfold/isa.hpp"
+#include "pixfold/lane_traits.hpp"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -30,19 +30,6 @@ using Doubles [[gnu::vector_size(register_bytes)]] = double;
 using Bits32 [[gnu::vector_size(register_bytes)]] = std::uint32_t;
 using Bits64 [[gnu::vector_size(register_bytes)]] = std::uint64_t;
 
-// A scalar is a register of one lane: what is written for F = Floats also serves F = float, with the same bits.
-template <class F>
-struct LaneTraits;
-template <>
-struct LaneTraits<float> {
-    using Scalar = float;
-    using Bits = std::uint32_t;
-};
-template <>
-struct LaneTraits<double> {
-    using Scalar = double;
-    using Bits = std::uint64_t;
-};
 template <>
 struct LaneTraits<Floats> {
     using Scalar = float;
@@ -68,15 +55,6 @@ using Register = typename RegisterOf<C>::type;
 
 template <class F>
 constexpr std::int64_t lanes_of = static_cast<std::int64_t>(sizeof(F) / sizeof(typename LaneTraits<F>::Scalar));
-
-template <class F>
-inline typename LaneTraits<F>::Bits bits_of(F x) {
-    return std::bit_cast<typename LaneTraits<F>::Bits>(x);
-}
-template <class F>
-inline F from_bits(typename LaneTraits<F>::Bits bits) {
-    return std::bit_cast<F>(bits);
-}
 
 template <class F>
 inline F load_lanes(const typename LaneTraits<F>::Scalar* from) {
@@ -110,15 +88,6 @@ inline void fence_streams() {
 #endif
 }
 
-// Selections written so that a NaN in x stays: x < lo ? lo : x, and x > hi ? hi : x.
-template <class F>
-inline F at_least(F lo, F x) {
-    return x < lo ? lo : x;
-}
-template <class F>
-inline F at_most(F hi, F x) {
-    return x > hi ? hi : x;
-}
 #if defined(__AVX512F__)
 inline Floats at_least(Floats lo, Floats x) { return Floats(_mm512_max_ps(__m512(lo), __m512(x))); }
 inline Floats at_most(Floats hi, Floats x) { return Floats(_mm512_min_ps(__m512(hi), __m512(x))); }

@@ -4,32 +4,9 @@
 #include <type_traits>
 
 #include "log1p.hpp"
-#include "pixfold/fold.hpp"
+#include "pixfold/formula.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
-
-// The parameters of NormalizeParameters, typed.
-template <class C>
-struct Formula {
-    explicit Formula(const NormalizeParameters& p)
-        : offset(static_cast<const C*>(p.offset)),
-          shift(static_cast<const C*>(p.shift)),
-          scale(static_cast<const C*>(p.scale)),
-          fill(static_cast<const C*>(p.fill)),
-          lo(static_cast<C>(p.lo)),
-          hi(static_cast<C>(p.hi)),
-          log(p.log),
-          clip_below_zero(p.clip_below_zero) {}
-
-    const C* offset;
-    const C* shift;
-    const C* scale;
-    const C* fill;
-    C lo;
-    C hi;
-    bool log;
-    bool clip_below_zero;
-};
 
 // The argument of g: (x + offset) * row_scale, raised to 0 where clip_below_zero says so.
 template <class C>
@@ -71,27 +48,26 @@ FoldCounts count_tile(std::int64_t n, const C* x) {
     return {missing, negative};
 }
 
-// F is one value or a register of them. A scale of 0 gives 0 even for an infinite g.
+// F is one value or a register of them.
 template <class F>
 inline F finish(F g, F shift, F scale, F lo, F hi) {
-    const F y = scale == F{} ? F{} : (g - shift) * scale;
-    return at_most(hi, at_least(lo, y));
+    return at_most(hi, at_least(lo, scaled(g, shift, scale)));
 }
 
 // y = clip((g - shift) * scale), and fill where x is NaN if `missing` says that there are any. With `stream`, y is
 // aligned to a cache line and n a multiple of one.
-template <bool scaled, bool missing, bool stream, class C>
+template <bool scales, bool missing, bool stream, class C>
 void finish_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, const C* x, const C* g, C* y) {
     using F = Register<C>;
     const F lo = F{} + f.lo;
     const F hi = F{} + f.hi;
-    const C* shift = scaled ? f.shift + first : nullptr;
-    const C* scale = scaled ? f.scale + first : nullptr;
+    const C* shift = scales ? f.shift + first : nullptr;
+    const C* scale = scales ? f.scale + first : nullptr;
     const C* fill = f.fill + first;
     std::int64_t k = 0;
     for (; k + lanes_of<F> <= n; k += lanes_of<F>) {
         F value = load_lanes<F>(g + k);
-        if constexpr (scaled) {
+        if constexpr (scales) {
             value = finish(value, load_lanes<F>(shift + k), load_lanes<F>(scale + k), lo, hi);
         } else {
             value = at_most(hi, at_least(lo, value));
@@ -107,7 +83,7 @@ void finish_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, const 
         }
     }
     for (; k < n; ++k) {
-        const C value = scaled ? finish(g[k], shift[k], scale[k], f.lo, f.hi) : at_most(f.hi, at_least(f.lo, g[k]));
+        const C value = scales ? finish(g[k], shift[k], scale[k], f.lo, f.hi) : at_most(f.hi, at_least(f.lo, g[k]));
         y[k] = missing && x[k] != x[k] ? fill[k] : value;
     }
 }
@@ -133,9 +109,9 @@ FoldCounts normalise_tile(const Formula<C>& f, std::int64_t first, std::int64_t 
     } else if (!lifts) {
         counts = count_tile(n, x);
     }
-    const auto finish_as = [&](auto scaled, auto missing) {
-        stream ? finish_tile<scaled.value, missing.value, true>(f, first, n, x, g, y)
-               : finish_tile<scaled.value, missing.value, false>(f, first, n, x, g, y);
+    const auto finish_as = [&](auto scales, auto missing) {
+        stream ? finish_tile<scales.value, missing.value, true>(f, first, n, x, g, y)
+               : finish_tile<scales.value, missing.value, false>(f, first, n, x, g, y);
     };
     if (f.scale != nullptr) {
         counts.missing != 0 ? finish_as(std::true_type{}, std::true_type{})

@@ -243,9 +243,10 @@ def info() -> None:
         from pixfold.provenance import versions
 
         config = build_config()
-        cuda = "not built"
+        cuda, driver = "not built", "not looked for"
         if config["cuda"]:
-            cuda = f"built with {config['cuda_version']} for {', '.join(map(str, config['cuda_archs']))}"
+            cuda = f"built with CUDA {config['cuda_version']} for {', '.join(config['cuda_archs'])}"
+            driver = "none" if config["cuda_driver"] is None else f"supports CUDA {config['cuda_driver']}"
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         rows = {
             **versions(),
@@ -253,7 +254,9 @@ def info() -> None:
             "OpenMP": "yes" if config["openmp"] else "no",
             "threads": config["threads"],
             "CUDA extension": cuda,
-            "devices": _devices(),
+            "CUDA driver": driver,
+            "CUDA devices": "; ".join(config["cuda_devices"]) or "none",
+            "devices of torch": _devices(),
         }
         for name, value in rows.items():
             table.add_row(name, str(value))

@@ -17,7 +17,7 @@ from pixfold._files import load_arrays, save_arrays
 from pixfold._words import counted, told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.ops._arrays import Csr, Dense, Packed, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, Packed, is_on_cuda, samples, threads_argument
 from pixfold.ops._packed import packed_table
 from pixfold.ops.census import census_of
 from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
@@ -391,7 +391,7 @@ class Normalizer:
             Saying how many there are, in which features, and which option handles them.
         """
         n_threads = threads_argument("fold", threads)
-        x = samples("fold", X, n_threads)
+        x = samples("fold", X.cpu() if is_on_cuda(X) else X, n_threads)
         could_miss = self.missing == "error" and (x.dtype.kind == "f" or x.bfloat16)
         could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
         if could_miss or could_be_negative:

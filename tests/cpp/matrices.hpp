@@ -122,6 +122,7 @@ class Dense {
         view_ = {bytes_.data() + first, x.dtype, x.n_samples, x.n_features, sample_stride, feature_stride};
     }
     const DenseView& view() const { return view_; }
+    const std::vector<char>& memory() const { return bytes_; }
 
   private:
     std::vector<char> bytes_;

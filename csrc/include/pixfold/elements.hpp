@@ -1,5 +1,6 @@
 // Element maths of the kernels: loads, stores and conversions. Compiled once per instruction set; without branches, so
-// that loops over them become vector code, and without contraction, so that every set gives the same bits.
+// that loops over them become vector code, and without contraction, so that every set gives the same bits. What is
+// constexpr is also compiled for CUDA devices.
 #pragma once
 
 #include <bit>
@@ -20,7 +21,7 @@ struct BFloat {
     std::uint16_t bits;
 };
 
-inline float to_float(Half h) {
+constexpr float to_float(Half h) {
     const std::uint32_t sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16;
     const std::uint32_t magnitude = h.bits & 0x7fffu;
     // Normal numbers: move exponent and mantissa up and re-bias by a multiplication, which also gets subnormals right.
@@ -31,10 +32,10 @@ inline float to_float(Half h) {
     return std::bit_cast<float>(bits | sign);
 }
 
-inline float to_float(BFloat b) { return std::bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16); }
+constexpr float to_float(BFloat b) { return std::bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16); }
 
 // Round to nearest, ties to even.
-inline Half to_half(float x) {
+constexpr Half to_half(float x) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t sign = (bits >> 16) & 0x8000u;
     const std::uint32_t magnitude = bits & 0x7fffffffu;
@@ -48,7 +49,7 @@ inline Half to_half(float x) {
     return Half{static_cast<std::uint16_t>(half | sign)};
 }
 
-inline BFloat to_bfloat(float x) {
+constexpr BFloat to_bfloat(float x) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const std::uint32_t nan = (bits >> 16) | 0x40u;
@@ -56,20 +57,20 @@ inline BFloat to_bfloat(float x) {
 }
 
 template <class Compute, class T>
-inline Compute widen(T x) {
+constexpr Compute widen(T x) {
     return static_cast<Compute>(x);
 }
 template <class Compute>
-inline Compute widen(Half x) {
+constexpr Compute widen(Half x) {
     return static_cast<Compute>(to_float(x));
 }
 template <class Compute>
-inline Compute widen(BFloat x) {
+constexpr Compute widen(BFloat x) {
     return static_cast<Compute>(to_float(x));
 }
 
 // Rounding a double to float and then to 16 bits rounds twice; rounding to odd in between makes it one rounding.
-inline float narrow_to_odd(double x) {
+constexpr float narrow_to_odd(double x) {
     const float f = static_cast<float>(x);
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(f);
     const bool inexact = static_cast<double>(f) != x && x == x && (bits & 1u) == 0u && (bits & 0x7fffffffu) != 0u;
@@ -79,13 +80,13 @@ inline float narrow_to_odd(double x) {
     return std::bit_cast<float>(inexact && (bits & 0x7f800000u) != 0x7f800000u ? odd : bits);
 }
 
-inline void store(float* out, float x) { *out = x; }
-inline void store(float* out, double x) { *out = static_cast<float>(x); }
-inline void store(double* out, double x) { *out = x; }
-inline void store(Half* out, float x) { *out = to_half(x); }
-inline void store(Half* out, double x) { *out = to_half(narrow_to_odd(x)); }
-inline void store(BFloat* out, float x) { *out = to_bfloat(x); }
-inline void store(BFloat* out, double x) { *out = to_bfloat(narrow_to_odd(x)); }
+constexpr void store(float* out, float x) { *out = x; }
+constexpr void store(float* out, double x) { *out = static_cast<float>(x); }
+constexpr void store(double* out, double x) { *out = x; }
+constexpr void store(Half* out, float x) { *out = to_half(x); }
+constexpr void store(Half* out, double x) { *out = to_half(narrow_to_odd(x)); }
+constexpr void store(BFloat* out, float x) { *out = to_bfloat(x); }
+constexpr void store(BFloat* out, double x) { *out = to_bfloat(narrow_to_odd(x)); }
 
 // Calls f with a null pointer of the element type that dtype stands for.
 template <class F>
@@ -116,6 +117,19 @@ inline void with_type(DType dtype, F&& f) {
             return f(static_cast<const std::int64_t*>(nullptr));
         case DType::u64:
             return f(static_cast<const std::uint64_t*>(nullptr));
+    }
+}
+
+// Calls f with `images` as a pointer to elements of dtype, of those that a fold writes.
+template <class F>
+inline void with_output(DType dtype, void* images, F&& f) {
+    switch (dtype) {
+        case DType::f16:
+            return f(static_cast<Half*>(images));
+        case DType::bf16:
+            return f(static_cast<BFloat*>(images));
+        default:
+            return f(static_cast<float*>(images));
     }
 }
 

@@ -20,7 +20,7 @@ struct PackedView {
     std::int64_t n_features;
     std::int64_t sample_stride;
 
-    std::int64_t row_bytes() const { return (n_features + 3) / 4; }
+    constexpr std::int64_t row_bytes() const { return (n_features + 3) / 4; }
 };
 
 // What each code becomes at each pixel. A pixel without a feature has 0 for all four codes.

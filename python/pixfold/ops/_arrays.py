@@ -88,6 +88,12 @@ def is_torch(x: object) -> bool:
     return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "requires_grad")
 
 
+def is_on_cuda(x: object) -> bool:
+    """Whether `x` is a torch tensor on a CUDA device."""
+    device: Any = getattr(x, "device", None)
+    return is_torch(x) and device.type == "cuda"
+
+
 def is_scipy_sparse(x: object) -> bool:
     """Whether `x` is a SciPy sparse matrix or array, found out without importing SciPy."""
     return type(x).__module__.startswith("scipy.sparse") and hasattr(x, "tocsr")

@@ -15,6 +15,7 @@ from pixfold.ops._arrays import (
     Csr,
     Dense,
     Packed,
+    is_on_cuda,
     is_torch,
     layout_argument,
     memory_of,
@@ -47,8 +48,8 @@ def fold(
     ----------
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
-        :class:`pixfold.PackedGenotypes`, or torch CPU tensor, dense or sparse CSR. A dense tensor that requires a
-        gradient gets one, through everything that the normaliser does.
+        :class:`pixfold.PackedGenotypes`, or torch tensor on the CPU or a CUDA device, dense or sparse CSR. A dense
+        CPU tensor that requires a gradient gets one, through everything that the normaliser does.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -64,9 +65,9 @@ def fold(
     Returns
     -------
     images : array (n_samples, channels, height, width)
-        A torch tensor when `X` is one, else a NumPy array. Padding is 0; a pixel with several features shows their
-        mean. The bits do not depend on `threads`; processors without AVX2 may differ by 4 ulp where a logarithm is
-        taken.
+        A torch tensor on the device of `X` when `X` is one, else a NumPy array. Padding is 0; a pixel with several
+        features shows their mean. The bits do not depend on `threads`; processors without AVX2 may differ by 4 ulp
+        where a logarithm is taken.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def fold(
     TypeError
         A dtype that is not a number; a layout or a normaliser that is none.
     BackendError
-        `X` is on a device for which this build has no kernels.
+        `X` is on a device for which this build has no kernels, or which they do not run on; a gradient is wanted there.
 
     Notes
     -----
@@ -86,6 +87,10 @@ def fold(
     feature. A shared pixel passes each of its m features 1/m. With a library size, each value also moves the sum of its
     sample, and with it every pixel; that is part of the gradient. Under torch, a fold is an op of its own
     (:mod:`pixfold.torch_ops`), and so a node of the graphs of torch.compile.
+
+    On a CUDA device the work is queued on the current stream and nothing waits for it: values that the normaliser
+    refuses raise nothing. Missing ones then come out as NaN; :func:`pixfold.ops.cuda.check_folds` looks afterwards,
+    :meth:`pixfold.Normalizer.check` before. There, `out` may also be contiguous in torch's channels_last format.
     """
     if takes_torch_op(X):
         from pixfold.torch_ops import fold_tensor
@@ -115,6 +120,10 @@ def _fold(
     layout_argument("fold", layout)
     normalizer_argument("fold", normalizer)
     n_threads = threads_argument("fold", threads)
+    if is_on_cuda(X):
+        from pixfold.ops.cuda import fold_tensor
+
+        return fold_tensor(X, layout, normalizer, dtype_name(dtype), out)
     x = samples("fold", X, n_threads)
     if x.shape[1] != layout.n_features:
         raise InputError(

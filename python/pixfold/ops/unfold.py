@@ -8,7 +8,15 @@ import numpy as np
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import array, layout_argument, plain, takes_torch_op, threads_argument, to_torch
+from pixfold.ops._arrays import (
+    array,
+    is_on_cuda,
+    layout_argument,
+    plain,
+    takes_torch_op,
+    threads_argument,
+    to_torch,
+)
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -20,8 +28,8 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     Parameters
     ----------
     images : array (n_samples, channels, height, width)
-        NumPy array or torch CPU tensor of any float or integer dtype. A tensor that requires a gradient gets one: the
-        sum over the features of each pixel.
+        NumPy array or torch tensor, on the CPU or a CUDA device, of any float or integer dtype. A CPU tensor that
+        requires a gradient gets one: the sum over the features of each pixel.
     layout : Layout
         The layout that the images were folded with.
     threads : int, optional
@@ -51,6 +59,10 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
 def unfold_memory(images: Any, layout: Layout, threads: int | None) -> Any:
     """:func:`unfold` of an array whose memory the kernel reads: what torch's dispatcher calls in its turn."""
     layout_argument("unfold", layout)
+    if is_on_cuda(images):
+        from pixfold.ops.cuda import unfold_tensor
+
+        return unfold_tensor(images, layout)
     pixels = array("unfold", "images", images)
     if pixels.array.ndim != 4 or pixels.array.shape[1:] != layout.shape:
         raise InputError(

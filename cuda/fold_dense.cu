@@ -1,0 +1,183 @@
+// fold of dense samples: a thread takes a few pixels of a group of samples, and their features and parameters from one
+// load.
+#include "counts.hpp"
+#include "elements.hpp"
+#include "fold.hpp"
+#include "launch.hpp"
+#include "normalise.hpp"
+#include "pixels.hpp"
+#include "tiles.hpp"
+
+namespace pixfold::cuda {
+namespace {
+
+template <class C, class O>
+struct Folding {
+    const char* data;
+    DType dtype;
+    std::int64_t sample_stride;
+    std::int64_t feature_stride;
+    bool side_by_side;   // features without gaps between them
+    bool whole_samples;  // and samples can be read several elements at a time
+    Slots slots;
+    bool normalise;
+    Formula<C> formula;
+    LogTable table;
+    const double* row_scale;
+    O* out;
+    unsigned long long* counts;
+    Tiles tiles;
+};
+
+template <class C, class O>
+__device__ C row_scale_of(const Folding<C, O>& a, std::int64_t i) {
+    return a.row_scale != nullptr ? static_cast<C>(a.row_scale[i]) : C{1};
+}
+
+// In-flight loads of doubles cost twice the registers.
+template <class C>
+constexpr int samples_at_once = sizeof(C) == 4 ? 4 : 2;
+
+// One feature per pixel.
+template <class Word, class C, class O, int width>
+__global__ void __launch_bounds__(block_threads) fold_tiles(const Folding<C, O> a) {
+    constexpr int at_once = samples_at_once<C>;
+    __shared__ LogTable table;
+    share(a.table, table);
+    const std::int64_t n_slots = a.slots.n_slots;
+    const std::int64_t n_pixels = a.slots.n_pixels;
+    Met met;
+    for (std::int64_t unit = blockIdx.x; unit < a.tiles.n_units; unit += gridDim.x) {
+        const Columns<width> columns(a.tiles, unit);
+        const Samples samples = samples_of(a.tiles, unit);
+        std::int32_t slot[items];
+        std::int32_t feature[items];
+        SlotParameters<C> parameters[items] = {};
+#pragma unroll
+        for (int k = 0; k < items; ++k) {
+            slot[k] = slot_of(a.slots, columns.at(k));
+            feature[k] = slot[k] < 0 || a.slots.feature == nullptr ? slot[k] : a.slots.feature[slot[k]];
+            if (a.normalise) {
+                parameters[k] = parameters_of(a.formula, slot[k]);
+            }
+        }
+        const bool in_order = a.side_by_side && a.slots.first_slot == nullptr && a.slots.feature == nullptr;
+        for (std::int64_t i = samples.first; i < samples.end; i += at_once) {
+            Word words[at_once][items];
+#pragma unroll
+            for (int u = 0; u < at_once; ++u) {
+                if (i + u >= samples.end) {
+                    continue;
+                }
+                const char* sample = a.data + (i + u) * a.sample_stride;
+                if (in_order && (width == 1 || a.whole_samples)) {
+                    columns.load_once(reinterpret_cast<const Word*>(sample), n_slots, words[u]);
+                } else {
+#pragma unroll
+                    for (int k = 0; k < items; ++k) {
+                        words[u][k] = feature[k] >= 0
+                                          ? *reinterpret_cast<const Word*>(sample + feature[k] * a.feature_stride)
+                                          : Word{0};
+                    }
+                }
+            }
+#pragma unroll
+            for (int u = 0; u < at_once; ++u) {
+                if (i + u >= samples.end) {
+                    continue;
+                }
+                C value[items];
+                decode(a.dtype, words[u], value);
+                if (a.normalise) {
+                    normalise(a.formula, table, slot, parameters, row_scale_of(a, i + u), value, met);
+                }
+                O image[items];
+#pragma unroll
+                for (int k = 0; k < items; ++k) {
+                    store(&image[k], value[k]);
+                }
+                columns.store_once(a.out + (i + u) * n_pixels, n_pixels, image);
+            }
+        }
+    }
+    add_counts({met.missing, met.negative}, a.counts);
+}
+
+// Several features on a pixel: their mean in double, added in the order of the slots, as on the CPU.
+template <class Word, class C, class O>
+__global__ void __launch_bounds__(block_threads) fold_means(const Folding<C, O> a) {
+    __shared__ LogTable table;
+    share(a.table, table);
+    const std::int64_t n_pixels = a.slots.n_pixels;
+    Met met;
+    for (std::int64_t unit = blockIdx.x; unit < a.tiles.n_units; unit += gridDim.x) {
+        const std::int64_t p = unit % a.tiles.n_tiles * block_threads + threadIdx.x;
+        if (p >= n_pixels) {
+            continue;
+        }
+        const Samples samples = samples_of(a.tiles, unit);
+        const std::int32_t first = a.slots.first_slot[p];
+        const std::int32_t end = a.slots.first_slot[p + 1];
+        for (std::int64_t i = samples.first; i < samples.end; ++i) {
+            const char* sample = a.data + i * a.sample_stride;
+            double sum = 0.0;
+            for (std::int32_t k = first; k < end; ++k) {
+                const std::int64_t feature = a.slots.feature != nullptr ? a.slots.feature[k] : k;
+                const C x = decode_one<C>(a.dtype, *reinterpret_cast<const Word*>(sample + feature * a.feature_stride));
+                const C y = a.normalise ? normalise_one(a.formula, table, k, row_scale_of(a, i), x, met) : x;
+                sum += static_cast<double>(y);
+            }
+            O image{};
+            if (first < end) {
+                store(&image, sum / static_cast<double>(end - first));
+            }
+            a.out[i * n_pixels + p] = image;
+        }
+    }
+    add_counts({met.missing, met.negative}, a.counts);
+}
+
+template <class Word, class C, class O>
+void fold_typed(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, O* out,
+                unsigned long long* counts, void* stream) {
+    constexpr auto element = static_cast<std::int64_t>(sizeof(Word));
+    constexpr auto pixel = static_cast<std::int64_t>(sizeof(O));
+    const bool far = slots.feature != nullptr && x.n_features * element > far_sample;
+    const std::int64_t columns = slots.one_to_one ? tile_columns : block_threads;
+    const Folding<C, O> folding{static_cast<const char*>(x.data),
+                                x.dtype,
+                                x.sample_stride,
+                                x.feature_stride,
+                                x.feature_stride == element,
+                                whole_words(x.data, x.sample_stride, element),
+                                slots,
+                                parameters.normalise,
+                                Formula<C>(parameters),
+                                log_table(),
+                                parameters.row_scale,
+                                out,
+                                counts,
+                                tiles_of(slots.n_pixels, x.n_samples, columns, far)};
+    const bool wide = whole_words(out, slots.n_pixels * pixel, pixel);
+    const auto kernel = !slots.one_to_one ? fold_means<Word, C, O>
+                        : wide            ? fold_tiles<Word, C, O, items>
+                                          : fold_tiles<Word, C, O, 1>;
+    launch(kernel, blocks_for(folding.tiles.n_units), block_threads, 0, stream, folding);
+}
+
+}  // namespace
+
+void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, FoldOutput out,
+                unsigned long long* counts, void* stream) {
+    if (x.n_samples == 0 || slots.n_pixels == 0) {
+        return;
+    }
+    with_storage(x.dtype, [&](auto storage) {
+        using Word = typename decltype(storage)::Word;
+        using C = typename decltype(storage)::Compute;
+        with_output(out.dtype, out.data,
+                    [&](auto* images) { fold_typed<Word, C>(x, slots, parameters, images, counts, stream); });
+    });
+}
+
+}  // namespace pixfold::cuda

@@ -1,0 +1,169 @@
+// fold of packed genotypes. What the four codes become at a pixel is loaded once for sixteen samples.
+//
+// Pixels that show features in order read their codes as they lie. Others would gather a 32-byte sector for two bits of
+// each sample: first, the codes of sixteen samples are put side by side, a word per feature, and one gather brings the
+// codes of all of them.
+#include "launch.hpp"
+#include "packed.hpp"
+#include "pixels.hpp"
+#include "tiles.hpp"
+
+namespace pixfold::cuda {
+namespace {
+
+constexpr int at_once = 4;  // samples whose loads are in flight together
+constexpr int codes = 4;
+
+template <class T>
+struct Packing {
+    PackedView x;
+    Slots slots;
+    const T* planes;
+    T* out;
+    const std::uint32_t* words;  // null: codes are read as they lie
+    Tiles tiles;
+};
+
+// Without branches: the code chooses among values in registers.
+template <class T>
+__device__ T choose(const T (&values)[codes][items], int k, unsigned code) {
+    const T low = (code & 1u) != 0 ? values[1][k] : values[0][k];
+    const T high = (code & 1u) != 0 ? values[3][k] : values[2][k];
+    return (code & 2u) != 0 ? high : low;
+}
+
+template <class T, int width>
+__global__ void __launch_bounds__(block_threads) fold_codes(const Packing<T> a) {
+    const std::int64_t n_pixels = a.slots.n_pixels;
+    // Features and pixels in order and four pixels to a thread: one byte has them all.
+    const bool byte_each = width == items && a.words == nullptr && a.slots.first_slot == nullptr;
+    for (std::int64_t unit = blockIdx.x; unit < a.tiles.n_units; unit += gridDim.x) {
+        const Columns<width> columns(a.tiles, unit);
+        const Samples samples = samples_of(a.tiles, unit);
+        std::int32_t feature[items];
+        T values[codes][items];
+#pragma unroll
+        for (int k = 0; k < items; ++k) {
+            const std::int32_t slot = slot_of(a.slots, columns.at(k));
+            feature[k] = slot < 0 || a.slots.feature == nullptr ? slot : a.slots.feature[slot];
+        }
+#pragma unroll
+        for (int code = 0; code < codes; ++code) {
+            columns.load(a.planes + code * n_pixels, n_pixels, values[code]);
+        }
+        if (a.words != nullptr) {
+            const std::uint32_t* words = a.words + samples.first / word_samples * a.x.row_bytes() * 4;
+            std::uint32_t word[items];
+#pragma unroll
+            for (int k = 0; k < items; ++k) {
+                word[k] = feature[k] >= 0 ? words[feature[k]] : 0u;
+            }
+            for (std::int64_t i = samples.first; i < samples.end; ++i) {
+                T image[items];
+#pragma unroll
+                for (int k = 0; k < items; ++k) {
+                    image[k] = choose(values, k, word[k]);
+                    word[k] >>= 2;
+                }
+                columns.store_once(a.out + i * n_pixels, n_pixels, image);
+            }
+            continue;
+        }
+        for (std::int64_t i = samples.first; i < samples.end; i += at_once) {
+            unsigned byte[at_once][items] = {};
+#pragma unroll
+            for (int u = 0; u < at_once; ++u) {
+                if (i + u >= samples.end) {
+                    continue;
+                }
+                const std::uint8_t* row = a.x.bits + (i + u) * a.x.sample_stride;
+                if (byte_each) {
+                    byte[u][0] = feature[0] >= 0 ? row[feature[0] >> 2] : 0u;
+                } else {
+#pragma unroll
+                    for (int k = 0; k < items; ++k) {
+                        byte[u][k] = feature[k] >= 0 ? row[feature[k] >> 2] : 0u;
+                    }
+                }
+            }
+#pragma unroll
+            for (int u = 0; u < at_once; ++u) {
+                if (i + u >= samples.end) {
+                    continue;
+                }
+                T image[items];
+#pragma unroll
+                for (int k = 0; k < items; ++k) {
+                    const unsigned bits = byte_each ? byte[u][0] : byte[u][k];
+                    image[k] = choose(values, k, bits >> (2 * (static_cast<unsigned>(feature[k]) & 3u)));
+                }
+                columns.store_once(a.out + (i + u) * n_pixels, n_pixels, image);
+            }
+        }
+    }
+}
+
+// A word of sixteen samples' codes for each of the features of a byte. Samples that are not there have code 0.
+__global__ void __launch_bounds__(block_threads) interleave(const PackedView x, std::uint32_t* words) {
+    const std::int64_t row_bytes = x.row_bytes();
+    const std::int64_t n_blocks = (x.n_samples + word_samples - 1) / word_samples;
+    const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+    for (std::int64_t unit = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+         unit < n_blocks * row_bytes; unit += step) {
+        const std::int64_t first = unit / row_bytes * word_samples;
+        const std::uint8_t* at = x.bits + first * x.sample_stride + unit % row_bytes;
+        const std::int64_t n = x.n_samples - first < word_samples ? x.n_samples - first : word_samples;
+        unsigned byte[word_samples];
+#pragma unroll
+        for (int s = 0; s < word_samples; ++s) {
+            byte[s] = s < n ? at[s * x.sample_stride] : 0u;
+        }
+        Words<std::uint32_t, 4> made{};
+#pragma unroll
+        for (int s = 0; s < word_samples; ++s) {
+#pragma unroll
+            for (int f = 0; f < 4; ++f) {
+                made.of[f] |= (byte[s] >> (2 * f) & 3u) << (2 * s);
+            }
+        }
+        reinterpret_cast<Words<std::uint32_t, 4>*>(words)[unit] = made;
+    }
+}
+
+template <class T>
+void fold_typed(const FoldPackedArguments& a, void* stream) {
+    constexpr auto element = static_cast<std::int64_t>(sizeof(T));
+    const bool gathers = a.slots.feature != nullptr;
+    Tiles tiles = tiles_of(a.slots.n_pixels, a.x.n_samples, tile_columns, false);
+    if (gathers) {
+        const std::int64_t bytes = packed_scratch(a.x) / 4;
+        launch(interleave, blocks_for((bytes + block_threads - 1) / block_threads), block_threads, 0, stream, a.x,
+               a.scratch);
+        tiles = tiles.in_groups_of(word_samples);
+    }
+    const Packing<T> packing{
+        a.x, a.slots, static_cast<const T*>(a.planes), static_cast<T*>(a.out), gathers ? a.scratch : nullptr, tiles};
+    const std::int64_t stride = a.slots.n_pixels * element;
+    const bool wide = whole_words(a.out, stride, element) && whole_words(a.planes, stride, element);
+    launch(wide ? fold_codes<T, items> : fold_codes<T, 1>, blocks_for(tiles.n_units), block_threads, 0, stream,
+           packing);
+}
+
+}  // namespace
+
+// Elements are moved, never computed with: their bits are all that matters.
+void fold_packed(const FoldPackedArguments& a, void* stream) {
+    if (a.x.n_samples == 0 || a.slots.n_pixels == 0) {
+        return;
+    }
+    switch (a.element) {
+        case 1:
+            return fold_typed<std::uint8_t>(a, stream);
+        case 2:
+            return fold_typed<std::uint16_t>(a, stream);
+        default:
+            return fold_typed<std::uint32_t>(a, stream);
+    }
+}
+
+}  // namespace pixfold::cuda

@@ -1,0 +1,90 @@
+archs: list[str]
+version: str
+
+class Device:
+    @property
+    def name(self) -> str: ...
+    @property
+    def capability(self) -> tuple[int, int]: ...
+    @property
+    def memory(self) -> int: ...
+
+class Samples:
+    def __init__(
+        self, data: int, dtype: str, n_samples: int, n_features: int, sample_stride: int, feature_stride: int
+    ) -> None: ...
+
+class Slots:
+    def __init__(self, feature: int, first_slot: int, n_slots: int, n_pixels: int, one_to_one: bool) -> None: ...
+
+class Parameters:
+    def __init__(
+        self,
+        log: bool,
+        clip_below_zero: bool,
+        offset: int,
+        shift: int,
+        scale: int,
+        fill: int,
+        lo: float,
+        hi: float,
+    ) -> None: ...
+
+class CsrRows:
+    def __init__(
+        self,
+        values: int,
+        dtype: str,
+        indices: int,
+        wide_indices: bool,
+        row_start: int,
+        n_samples: int,
+        n_features: int,
+    ) -> None: ...
+
+class PackedRows:
+    def __init__(self, bits: int, n_samples: int, n_features: int, sample_stride: int) -> None: ...
+    @property
+    def scratch(self) -> int: ...
+
+def driver_version() -> str | None: ...
+def devices() -> list[Device]: ...
+def fold_dense(
+    x: Samples,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: int,
+    out: int,
+    dtype: str,
+    counts: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def fold_csr(
+    x: CsrRows,
+    slots: Slots,
+    slot_of_feature: int,
+    pixel_of_feature: int,
+    parameters: Parameters | None,
+    row_scale: int,
+    background: int,
+    out: int,
+    dtype: str,
+    counts: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def fold_packed(
+    x: PackedRows, slots: Slots, planes: int, element: int, out: int, scratch: int, device: int, stream: int
+) -> None: ...
+def unfold(
+    images: int,
+    out: int,
+    element_size: int,
+    n_samples: int,
+    n_features: int,
+    n_pixels: int,
+    pixel_of_feature: int,
+    device: int,
+    stream: int,
+) -> None: ...

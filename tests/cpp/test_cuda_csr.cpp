@@ -1,0 +1,196 @@
+// fold of compressed sparse rows for CUDA: bit by bit what the CPU gives, in every way that the kernels have.
+#include <vector>
+
+#include "checks.hpp"
+#include "device_fold.hpp"
+#include "fold_csr.hpp"
+#include "pixfold/dispatch.hpp"
+
+namespace pixfold::tests {
+namespace {
+
+constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
+
+// Rows on the device, and a fold of them.
+struct DeviceRows {
+    explicit DeviceRows(const CsrView& x)
+        : nnz(x.row_start[x.n_samples]),
+          values(x.values, nnz * size_of(x.dtype)),
+          indices(x.indices, nnz * (x.wide_indices ? 8 : 4)),
+          row_start(x.row_start, x.n_samples + 1),
+          view(x) {
+        view.values = values.data();
+        view.indices = indices.data();
+        view.row_start = row_start.data();
+    }
+
+    std::int64_t nnz;
+    DeviceMemory values;
+    DeviceMemory indices;
+    DeviceArray<std::int64_t> row_start;
+    CsrView view;
+};
+
+struct Counted {
+    FoldCounts counts;
+    std::int64_t outside;
+};
+
+Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParameters& parameters, Images& images) {
+    const SlotView slots = layout.view();
+    const DType out = images.output().dtype;
+    DeviceRows rows(x);
+    const DeviceSlots device_slots(slots);
+    const DeviceParameters device_parameters(parameters, slots.n_slots, x.n_samples, x.dtype);
+    // An all-zero sample: one zero, seen everywhere.
+    DeviceArray<std::int64_t> zero(std::vector<std::int64_t>{0});
+    NormalizeParameters of_zero = device_parameters.view();
+    of_zero.row_scale = nullptr;
+    DeviceMemory background(slots.n_pixels * size_of(out));
+    cuda::fold_dense({zero.data(), x.dtype, 1, x.n_features, 0, 0}, device_slots.view(), of_zero,
+                     {background.data(), out}, nullptr, nullptr);
+
+    const auto n = static_cast<std::size_t>(x.n_features);
+    DeviceArray<std::int32_t> slot(layout.slot_of_feature(), x.n_features);
+    std::vector<std::int32_t> pixels(n, -1);
+    for (std::int64_t k = 0; k < slots.n_slots; ++k) {
+        pixels[static_cast<std::size_t>(slots.feature[k])] = slots.pixel[k];
+    }
+    DeviceArray<std::int32_t> pixel(pixels);
+    const bool all = slots.n_slots == x.n_features;
+    DeviceArray<unsigned long long> counts(std::vector<unsigned long long>{0, 0, 0});
+    DeviceMemory memory(images.output().data, images.size() * size_of(out));
+    cuda::fold_csr({rows.view,
+                    device_slots.view(),
+                    all && slots.identity_features ? nullptr : slot.data(),
+                    all && slots.identity_features && slots.identity_pixels ? nullptr : pixel.data(),
+                    device_parameters.view(),
+                    {memory.data(), out},
+                    background.data(),
+                    counts.data()},
+                   nullptr);
+    memory.read(images.output().data);
+    const std::vector<unsigned long long> sums = counts.read();
+    return {{static_cast<std::int64_t>(sums[0]), static_cast<std::int64_t>(sums[1])},
+            static_cast<std::int64_t>(sums[2])};
+}
+
+void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normaliser* normaliser, DType out) {
+    context = std::string(name_of(x.dtype)) + " to " + name_of(out) + ", " + text(x.n_samples) + " samples of " +
+              text(x.n_features) + " features" + (wide ? ", wide" : "");
+    const Csr csr(x, wide);
+    const SlotView slots = layout.view();
+    const NormalizeParameters parameters =
+        normaliser != nullptr ? normaliser->parameters(x.dtype) : NormalizeParameters{};
+    const std::int64_t n = x.n_samples * slots.n_pixels;
+    Images images(out, n);
+    const Counted counted = fold_rows(csr.view(), layout, parameters, images);
+    CHECK_EQUAL(counted.outside, 0);
+    check_images(images, out, fold_reference(x, slots, normaliser));
+    Images cpu(out, n);
+    const FoldCounts counts =
+        kernels().fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, cpu.output(), 1);
+    if (normaliser != nullptr) {
+        CHECK_EQUAL(counted.counts.missing, counts.missing);
+        CHECK_EQUAL(counted.counts.negative, counts.negative);
+    }
+    // The CPU has the device's bits where it fuses multiplications and additions, too.
+    if (std::string(kernels().isa) != "baseline" || normaliser == nullptr || !normaliser->log) {
+        CHECK(images == cpu);
+    }
+}
+
+void sizes() {
+    int step = 0;
+    for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1025}) {
+        for (const std::int64_t n_samples : {0, 1, 2, 3, 17}) {
+            for (int kind = 0; kind < n_kinds; ++kind, ++step) {
+                const DType dtype = all_dtypes[(step * 5) % n_dtypes];
+                const Matrix x = make_matrix(dtype, n_samples, n, static_cast<std::uint64_t>(step), true);
+                const Layout layout(static_cast<Kind>(kind), n);
+                Normaliser normaliser(layout.n_slots(), 3);
+                normaliser.log = step % 4 != 0;
+                // A row scale with an offset is not defined for sparse rows; one of the two then.
+                if (step % 2 == 0) {
+                    normaliser.set_row_scale(n_samples);
+                    normaliser.set_offset(0.0f);
+                }
+                check_fold(x, (step / 7) % 2 == 0, layout, step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3]);
+            }
+        }
+    }
+}
+
+void dtypes() {
+    for (const DType dtype : all_dtypes) {
+        for (const bool wide : {false, true}) {
+            for (const Kind kind : {Kind::shuffled, Kind::dropped, Kind::many}) {
+                const Matrix x = make_matrix(dtype, 11, 90, 7, true, true);
+                const Layout layout(kind, 90);
+                Normaliser normaliser(layout.n_slots(), 4);
+                normaliser.clip_below_zero = true;
+                check_fold(x, wide, layout, &normaliser, DType::f32);
+                check_fold(x, wide, layout, nullptr, DType::f16);
+            }
+        }
+    }
+}
+
+// Images of several tiles (8,192 or 16,384 pixels), and too many of them to look through each row that often.
+void large() {
+    for (const std::int64_t n : {8192, 8193, 20000, 36000}) {
+        for (const Kind kind : {Kind::natural, Kind::gather, Kind::shuffled}) {
+            Matrix x = make_matrix(DType::f32, 3, n, 15, true);
+            for (std::size_t k = 0; k < x.values.size(); ++k) {
+                x.values[k] = k % 16 == 3 ? x.values[k] : 0.0;
+            }
+            const Layout layout(kind, n);
+            const Normaliser normaliser(layout.n_slots(), 5);
+            check_fold(x, kind == Kind::gather, layout, &normaliser, DType::f32);
+            check_fold(x, kind == Kind::natural, layout, nullptr, DType::bf16);
+        }
+    }
+}
+
+void empty_rows() {
+    for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+        const Layout layout(kind, 50);
+        const Normaliser normaliser(layout.n_slots(), 5);
+        Matrix x = make_matrix(DType::f32, 6, 50, 8);
+        for (const std::int64_t i : {0, 3, 5}) {
+            std::fill_n(x.values.begin() + i * 50, 50, 0.0);
+        }
+        check_fold(x, false, layout, &normaliser, DType::f32);
+    }
+}
+
+// Indices beyond the features, which nobody has looked at before: counted, and nothing is written for them.
+void outside() {
+    for (const std::int64_t n : {60, 20000}) {
+        for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+            const std::vector<float> values(5, 1.0f);
+            const std::vector<std::int32_t> indices{-7, 3, 5, static_cast<std::int32_t>(n), 2000000000};
+            const std::vector<std::int64_t> row_start{0, 5};
+            const Layout layout(kind, n);
+            const SlotView slots = layout.view();
+            Images images(DType::f32, slots.n_pixels);
+            const Counted counted =
+                fold_rows({values.data(), DType::f32, indices.data(), false, row_start.data(), 1, n}, layout,
+                          NormalizeParameters{}, images);
+            context = text(n) + " features, layout " + text(static_cast<int>(kind));
+            CHECK_EQUAL(counted.outside, 3);
+            Matrix x{DType::f32, 1, n, std::vector<double>(static_cast<std::size_t>(n), 0.0)};
+            x.values[3] = x.values[5] = 1.0;
+            check_images(images, DType::f32, fold_reference(x, slots, nullptr));
+        }
+    }
+}
+
+}  // namespace
+}  // namespace pixfold::tests
+
+int main() {
+    using namespace pixfold::tests;
+    return run(
+        {{"sizes", sizes}, {"dtypes", dtypes}, {"large", large}, {"empty_rows", empty_rows}, {"outside", outside}});
+}

@@ -1,0 +1,194 @@
+// fold of dense samples for CUDA: every dtype, storage, layout and size around the edges of warps and tiles, against
+// the literal loop and, bit by bit, the CPU.
+#include <vector>
+
+#include "checks.hpp"
+#include "device_fold.hpp"
+#include "pixfold/dispatch.hpp"
+
+namespace pixfold::tests {
+namespace {
+
+constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
+
+// The CPU's bits are the device's where it fuses multiplications and additions, too.
+bool same_bits(const Normaliser* normaliser) {
+    return std::string(kernels().isa) != "baseline" || normaliser == nullptr || !normaliser->log;
+}
+
+void check_fold(const Matrix& x, Storage storage, const Layout& layout, const Normaliser* normaliser, DType out,
+                bool plain = false) {
+    context = std::string(name_of(x.dtype)) + " to " + name_of(out) + ", " + text(x.n_samples) + " samples of " +
+              text(x.n_features) + " features, storage " + text(static_cast<int>(storage)) +
+              (normaliser != nullptr ? ", normalised" : "") + (plain ? ", plain" : "");
+    const Dense dense(x, storage);
+    const SlotView slots = layout.view();
+    const NormalizeParameters parameters =
+        normaliser != nullptr ? normaliser->parameters(x.dtype) : NormalizeParameters{};
+    const std::int64_t n = x.n_samples * slots.n_pixels;
+
+    DeviceArray<char> memory(dense.memory());
+    DenseView view = dense.view();
+    view.data = memory.data() + (static_cast<const char*>(view.data) - dense.memory().data());
+    const DeviceSlots device_slots(slots, plain);
+    const DeviceParameters device_parameters(parameters, slots.n_slots, x.n_samples, x.dtype);
+    Images images(out, n);
+    const FoldCounts counts = fold_on_device(images, [&](FoldOutput to, unsigned long long* added) {
+        cuda::fold_dense(view, device_slots.view(), device_parameters.view(), to, added, nullptr);
+    });
+
+    const Folded expected = fold_reference(x, slots, normaliser);
+    CHECK_EQUAL(counts.missing, expected.counts.missing);
+    CHECK_EQUAL(counts.negative, expected.counts.negative);
+    check_images(images, out, expected);
+    if (same_bits(normaliser)) {
+        Images cpu(out, n);
+        kernels().fold_dense(dense.view(), slots, parameters, cpu.output(), 1);
+        CHECK(images == cpu);
+    }
+}
+
+// Around a warp (32), a thread's pixels (4) and a tile (1,024).
+void sizes() {
+    int step = 0;
+    for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1023, 1024, 1025, 4099}) {
+        for (const std::int64_t n_samples : {0, 1, 2, 3, 17}) {
+            if (n > 2000 && n_samples > 3) {
+                continue;
+            }
+            for (int kind = 0; kind < n_kinds; ++kind, ++step) {
+                const DType dtype = all_dtypes[(step * 5) % n_dtypes];
+                const Matrix x = make_matrix(dtype, n_samples, n, static_cast<std::uint64_t>(step), true);
+                const Layout layout(static_cast<Kind>(kind), n);
+                Normaliser normaliser(layout.n_slots(), 3);
+                normaliser.log = step % 4 != 0;
+                if (step % 2 == 0) {
+                    normaliser.set_row_scale(n_samples);
+                }
+                // The last storage, elements at any address, is refused for CUDA.
+                check_fold(x, static_cast<Storage>((step / 7) % (n_storages - 1)), layout,
+                           step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3]);
+            }
+        }
+    }
+}
+
+void dtypes() {
+    for (const DType dtype : all_dtypes) {
+        for (int kind = 0; kind < n_kinds; ++kind) {
+            const Matrix x = make_matrix(dtype, 5, 84, 7, true, true);
+            const Layout layout(static_cast<Kind>(kind), 84);
+            Normaliser normaliser(layout.n_slots(), 4);
+            normaliser.log = false;
+            for (const DType out : outputs) {
+                check_fold(x, Storage::packed, layout, nullptr, out);
+                check_fold(x, Storage::packed, layout, &normaliser, out);
+            }
+        }
+    }
+}
+
+void storages() {
+    for (int storage = 0; storage < n_storages - 1; ++storage) {
+        for (const DType dtype : all_dtypes) {
+            const Matrix x = make_matrix(dtype, 9, 72, 8, true);
+            for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+                const Layout layout(kind, 72);
+                const Normaliser normaliser(layout.n_slots(), 5);
+                check_fold(x, static_cast<Storage>(storage), layout, &normaliser, DType::f32);
+            }
+        }
+    }
+}
+
+// Every part of the formula alone and with the others: the presets are some of these.
+void formulas() {
+    for (const DType dtype : {DType::f32, DType::f16, DType::f64, DType::i8, DType::i32}) {
+        const Matrix x = make_matrix(dtype, 4, 100, 12, true, true);
+        for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+            const Layout layout(kind, 100);
+            for (int parts = 0; parts < 16; ++parts) {
+                Normaliser normaliser(layout.n_slots(), 8);
+                // A logarithm of negative numbers is what clip_below_zero is there to prevent.
+                normaliser.log = (parts & 1) != 0;
+                normaliser.clip_below_zero = (parts & 3) != 0;
+                if ((parts & 4) != 0) {
+                    normaliser.set_offset(0.0f);
+                }
+                if ((parts & 8) != 0) {
+                    normaliser.set_row_scale(4);
+                }
+                check_fold(x, Storage::packed, layout, &normaliser, outputs[parts % 3]);
+            }
+        }
+    }
+}
+
+// Short cuts change nothing but the time: without them the bits are the same.
+void short_cuts() {
+    const Matrix x = make_matrix(DType::f32, 4, 1300, 11, true);
+    for (int kind = 0; kind < n_kinds; ++kind) {
+        const Layout layout(static_cast<Kind>(kind), 1300);
+        const Normaliser normaliser(layout.n_slots(), 7);
+        check_fold(x, Storage::packed, layout, &normaliser, DType::f32, true);
+    }
+}
+
+// Parameters that do nothing are not there; values go through unchanged but for clipping.
+void absent_parameters() {
+    const Matrix x = make_matrix(DType::f32, 3, 50, 13);
+    const Layout layout(Kind::shuffled, 50);
+    const SlotView slots = layout.view();
+    Normaliser normaliser(layout.n_slots(), 9);
+    normaliser.log = false;
+    NormalizeParameters parameters = normaliser.parameters(x.dtype);
+    parameters.offset = parameters.shift = parameters.scale = nullptr;
+    const Dense dense(x, Storage::packed);
+    Images cpu(DType::f32, 3 * slots.n_pixels);
+    kernels().fold_dense(dense.view(), slots, parameters, cpu.output(), 1);
+    DeviceArray<char> memory(dense.memory());
+    DenseView view = dense.view();
+    view.data = memory.data();
+    const DeviceSlots device_slots(slots);
+    const DeviceParameters device_parameters(parameters, slots.n_slots, 3, x.dtype);
+    Images images(DType::f32, 3 * slots.n_pixels);
+    fold_on_device(images, [&](FoldOutput to, unsigned long long*) {
+        cuda::fold_dense(view, device_slots.view(), device_parameters.view(), to, nullptr, nullptr);
+    });
+    CHECK(images == cpu);
+}
+
+// One sample seen many times: a stride of 0.
+void broadcast() {
+    const Matrix x = make_matrix(DType::f32, 1, 40, 9);
+    const Dense row(x, Storage::packed);
+    const Layout layout(Kind::shuffled, 40);
+    const SlotView slots = layout.view();
+    DenseView view = row.view();
+    view.n_samples = 6;
+    view.sample_stride = 0;
+    Images cpu(DType::f32, 6 * slots.n_pixels);
+    kernels().fold_dense(view, slots, NormalizeParameters{}, cpu.output(), 1);
+    DeviceArray<char> memory(row.memory());
+    view.data = memory.data();
+    const DeviceSlots device_slots(slots);
+    Images images(DType::f32, 6 * slots.n_pixels);
+    fold_on_device(images, [&](FoldOutput to, unsigned long long* counts) {
+        cuda::fold_dense(view, device_slots.view(), NormalizeParameters{}, to, counts, nullptr);
+    });
+    CHECK(images == cpu);
+}
+
+}  // namespace
+}  // namespace pixfold::tests
+
+int main() {
+    using namespace pixfold::tests;
+    return run({{"sizes", sizes},
+                {"dtypes", dtypes},
+                {"storages", storages},
+                {"formulas", formulas},
+                {"short_cuts", short_cuts},
+                {"absent_parameters", absent_parameters},
+                {"broadcast", broadcast}});
+}

@@ -1,0 +1,76 @@
+// fold of packed genotypes for CUDA: against codes that are read bit by bit.
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "checks.hpp"
+#include "device_fold.hpp"
+#include "packed.hpp"
+#include "packed_bits.hpp"
+
+namespace pixfold::tests {
+namespace {
+
+void check_fold(std::int64_t n_samples, std::int64_t n_features, Kind kind, std::int64_t element, std::int64_t gap,
+                bool reversed, bool plain, std::uint64_t seed) {
+    context = text(element) + " bytes, " + text(n_samples) + " samples of " + text(n_features) + " features, layout " +
+              text(static_cast<int>(kind)) + (plain ? ", plain" : "");
+    const Bits x(n_samples, n_features, gap, reversed, seed);
+    const Layout layout(kind, n_features);
+    const SlotView slots = layout.view();
+    const auto size = static_cast<std::size_t>(element);
+    // Random elements for every code and pixel, 0 at pixels without a feature.
+    std::vector<char> planes(static_cast<std::size_t>(4 * slots.n_pixels) * size, 0);
+    const auto plane = [&](int code, std::int64_t pixel) {
+        return planes.data() + static_cast<std::size_t>(code * slots.n_pixels + pixel) * size;
+    };
+    std::mt19937_64 random(seed);
+    std::vector<char> expected(static_cast<std::size_t>(n_samples * slots.n_pixels) * size, 0);
+    for (std::int64_t k = 0; k < slots.n_slots; ++k) {
+        for (int code = 0; code < 4; ++code) {
+            const std::uint64_t bits = random();
+            std::memcpy(plane(code, slots.pixel[k]), &bits, size);
+        }
+        for (std::int64_t i = 0; i < n_samples; ++i) {
+            std::memcpy(expected.data() + static_cast<std::size_t>(i * slots.n_pixels + slots.pixel[k]) * size,
+                        plane(x.code(i, slots.feature[k]), slots.pixel[k]), size);
+        }
+    }
+    DeviceArray<std::uint8_t> bits(x.memory());
+    PackedView view = x.view();
+    view.bits = bits.data() + (view.bits - x.memory().data());
+    const DeviceSlots device_slots(slots, plain);
+    DeviceArray<char> device_planes(planes);
+    DeviceArray<char> out(std::vector<char>(expected.size(), '\x7f'));
+    const bool gathers = device_slots.view().feature != nullptr;
+    DeviceMemory scratch(gathers ? 4 * cuda::packed_scratch(view) : 0);
+    cuda::fold_packed({view, device_slots.view(), device_planes.data(), element, out.data(),
+                       gathers ? static_cast<std::uint32_t*>(scratch.data()) : nullptr},
+                      nullptr);
+    CHECK(out.read() == expected);
+}
+
+void fold() {
+    std::uint64_t step = 0;
+    for (const std::int64_t n : {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1023, 1024, 1025, 3003}) {
+        for (const std::int64_t n_samples : {0, 1, 2, 3, 15, 16, 17, 33}) {
+            if (n > 2000 && n_samples > 17) {
+                continue;
+            }
+            for (const Kind kind : {Kind::natural, Kind::gather, Kind::scatter, Kind::shuffled, Kind::dropped}) {
+                ++step;
+                constexpr std::int64_t elements[] = {4, 2, 1};
+                check_fold(n_samples, n, kind, elements[step % 3], static_cast<std::int64_t>(step % 4), step % 5 == 0,
+                           step % 7 == 0, step);
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace pixfold::tests
+
+int main() {
+    using namespace pixfold::tests;
+    return run({{"fold", fold}});
+}
