@@ -28,4 +28,6 @@ PYBIND11_MODULE(_cuda, module) {
     register_column_stats(module);
     register_row_sums(module);
     register_census(module);
+    register_aggregate(module);
+    register_rank(module);
 }

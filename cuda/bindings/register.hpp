@@ -13,5 +13,7 @@ void register_unfold(pybind11::module_& module);
 void register_column_stats(pybind11::module_& module);
 void register_row_sums(pybind11::module_& module);
 void register_census(pybind11::module_& module);
+void register_aggregate(pybind11::module_& module);
+void register_rank(pybind11::module_& module);
 
 }  // namespace pixfold::cuda::bindings

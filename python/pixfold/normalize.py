@@ -329,9 +329,7 @@ class Normalizer:
         if x.shape[0] == 0:
             return
         row_scale = self._row_scale(x, 0)
-        if not isinstance(x, Packed):
-            of = x.values if isinstance(x, Csr) else x.array
-            self._in_double = self._in_double or _core.computes_in_double(of, x.bfloat16)
+        self._in_double = self._in_double or _core.computes_in_double(np.empty(0, x.dtype), x.bfloat16)
         logarithms = self.parts.log and not self._extremes_suffice
         stats = stats_of(x, logarithms, None, row_scale, False, 0)
         # The logarithm of values below -1 is NaN and a negative total scales to 0, so the values themselves say which

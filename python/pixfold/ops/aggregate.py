@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Dense, array, as_array, is_torch, layout_argument, plain, threads_argument
+from pixfold.ops._arrays import Dense, array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
+from pixfold.ops._cuda_aggregate import copied, device_attributions, moments_after, on_host, placed_like
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -76,9 +77,10 @@ class AttributionAccumulator:
         self.layout = layout
         self.n_classes = int(n_classes)
         self._count = np.zeros(self.n_classes, dtype=np.int64)
-        # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples. An update writes into
-        # spare arrays, which take the place of the old ones only when all went well.
-        self._moments: list[Float64Array | None] = [None] * self.n_classes
+        # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples: an array, or a tensor on
+        # the device of the class's last batch. An update writes into spare arrays, which take the place of the old
+        # ones only when all went well.
+        self._moments: list[Any] = [None] * self.n_classes
         self._spare: list[Float64Array] = []
 
     def update(
@@ -89,8 +91,8 @@ class AttributionAccumulator:
         Parameters
         ----------
         attributions : array (n_samples, channels, height, width)
-            float16/32/64 NumPy array or torch CPU tensor (bfloat16 too). With a one-channel layout, the channels of
-            the attributions are summed.
+            float16/32/64 NumPy array or torch tensor (bfloat16 too), on the CPU or a CUDA device. With a one-channel
+            layout, the channels of the attributions are summed.
         labels : int array (n_samples,)
             Class of each sample.
         keep : bool array (n_samples,), optional
@@ -113,10 +115,15 @@ class AttributionAccumulator:
         batches with tens of samples per class spend their time on the attributions alone. Memory: 24 bytes per pixel
         and class that was seen, and as much again for the classes of the largest batch.
 
+        Attributions on a CUDA device are added up there, and the moments of their classes stay there. An update waits
+        for the device once, to know whether all was finite, and once more for each of `labels` and `keep` that is on
+        one. Sums of a class may be taken in parts: the bits differ from the CPU's, and are the same on every card.
+
         ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
         """
-        images = array("aggregate", "attributions", attributions)
-        shape = images.array.shape
+        on_cuda = is_on_cuda(attributions)
+        images: Any = device_attributions(attributions) if on_cuda else array("aggregate", "attributions", attributions)
+        shape = images.shape
         layout = self.layout
         matches = len(shape) == 4 and shape[2:] == layout.shape[1:] and (layout.channels in (1, shape[1]))
         if not matches or shape[1] < 1:
@@ -124,15 +131,34 @@ class AttributionAccumulator:
                 f"aggregate: attributions must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {shape}"
             )
         n_summed = shape[1] if layout.channels == 1 else 1
-        classes, added, after = advanced(
-            images, n_summed, layout.n_pixels, labels, keep, self._count, self._moments, self._spare,
-            threads_argument("aggregate", threads),
-        )  # fmt: skip
+        n_threads = threads_argument("aggregate", threads)
+        if on_cuda:
+            classes, added, after = self._advanced_on_device(images, labels, keep)
+        else:
+            classes, added, after = advanced(
+                images, n_summed, layout.n_pixels, labels, keep, self._count, self._moments, self._spare, n_threads
+            )
         before = [self._moments[k] for k in classes]
         for k, moments in zip(classes, after, strict=True):
             self._moments[k] = moments
-        self._spare[: len(classes)] = [moments for moments in before if moments is not None]
+        if not on_cuda:
+            # What was on a device has no use here.
+            self._spare[: len(classes)] = [moments for moments in before if isinstance(moments, np.ndarray)]
         self._count += added
+
+    def _advanced_on_device(
+        self, images: Any, labels: Any, keep: Any
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], list[Any]]:
+        """:func:`advanced` where the attributions are on a CUDA device, and so are the moments after."""
+        if not images.is_float:
+            raise _not_float(images.dtype)
+        by_class, added, classes = _by_class(labels, keep, images.shape[0], self.n_classes)
+        before = [self._moments[k] for k in classes]
+        summed = self.layout.channels == 1
+        after = moments_after(images, summed, by_class, added[classes], self._count[classes], before)
+        if after is None:
+            raise _not_finite()
+        return classes, added, after
 
     def merge(self, other: AttributionAccumulator) -> None:
         """Add what another accumulator of the same layout and classes has seen (Chan, Golub and LeVeque, 1983).
@@ -152,11 +178,12 @@ class AttributionAccumulator:
             if theirs is None:
                 continue
             if mine is None:
-                self._moments[k] = theirs.copy()
+                self._moments[k] = copied(theirs)
                 continue
-            share = other._count[k] / (self._count[k] + other._count[k])
+            share = float(other._count[k] / (self._count[k] + other._count[k]))
+            theirs = placed_like(theirs, mine)
             delta = theirs[0] - mine[0]
-            mine[1] += theirs[1] + delta * delta * (self._count[k] * share)
+            mine[1] += theirs[1] + delta * delta * (float(self._count[k]) * share)
             mine[0] += delta * share
             mine[2] += (theirs[2] - mine[2]) * share
         self._count += other._count
@@ -170,6 +197,7 @@ class AttributionAccumulator:
         mean, m2, mean_abs = (np.zeros((self.n_classes, self.layout.n_features)) for _ in range(3))
         for k, moments in enumerate(self._moments):
             if moments is not None:
+                moments = on_host(moments)
                 mean[k] = moments[0, pixel] * share
                 m2[k] = moments[1, pixel] * (share * share)
                 # Never below the size of the mean but for rounding, which sums them in different ways.
@@ -212,28 +240,39 @@ def advanced(
         the first arrays of `spare`.
     """
     if images.dtype.kind != "f" and not images.bfloat16:
-        raise TypeError(
-            f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {images.dtype}"
-        )
+        raise _not_float(images.dtype)
     n, n_classes = images.shape[0], count.size
-    kept = np.flatnonzero(_mask(keep, n))
-    kept_labels = _labels(labels, n, n_classes)[kept]
-    by_class = kept[np.argsort(kept_labels, kind="stable")]
-    added = np.bincount(kept_labels, minlength=n_classes)
-    classes = np.flatnonzero(added)
+    by_class, added, classes = _by_class(labels, keep, n, n_classes)
     # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
     flat = plain(images.array).reshape(n, n_summed, n_pixels)
     while len(spare) < len(classes):
         spare.append(np.empty((3, n_pixels)))
     after = spare[: len(classes)]
-    before = [moments[int(k)] for k in classes]
+    before = [None if old is None else on_host(old) for old in (moments[int(k)] for k in classes)]
     finite = _core.aggregate(flat, images.bfloat16, by_class, added[classes], count[classes], before, after, threads)
     if not finite:
-        raise InputError(
-            "aggregate: attributions must be finite, with squares that float64 holds, got NaN, infinite or larger "
-            "values"
-        )
+        raise _not_finite()
     return classes, added, after
+
+
+def _not_float(dtype: object) -> TypeError:
+    return TypeError(f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {dtype}")
+
+
+def _not_finite() -> InputError:
+    return InputError(
+        "aggregate: attributions must be finite, with squares that float64 holds, got NaN, infinite or larger values"
+    )
+
+
+def _by_class(
+    labels: Any, keep: Any, n: int, n_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of the samples that count, class after class; how many each class gets; the classes that get any."""
+    kept = np.flatnonzero(_mask(keep, n))
+    kept_labels = _labels(labels, n, n_classes)[kept]
+    added = np.bincount(kept_labels, minlength=n_classes)
+    return kept[np.argsort(kept_labels, kind="stable")], added, np.flatnonzero(added)
 
 
 def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
