@@ -54,9 +54,9 @@ class DeviceDataset:
         Of the images.
     interleave : bool
         Dense samples alone: values of one feature of 32 bytes' worth of samples (8 of float32, 16 of two bytes, 32 of
-        one) lie beside each other. A card gives at least 32 bytes for a value that is asked for alone, as it is under an
-        arrangement: one by one that is 8 times what is used of float32, interleaved it is used whole. Samples are put
-        together in groups of that many at random, by `seed`, and :meth:`batches` draws whole groups.
+        one) lie beside each other. A card reads at least 32 bytes for a value that is asked for alone, as it is under
+        an arrangement: 8 times what is used of float32; interleaved, all of it is used. Samples are put together in
+        groups of that many at random, by `seed`, and :meth:`batches` draws whole groups.
     seed : int
         Of the groups.
 
