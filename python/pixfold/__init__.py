@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixfold.build import build_config as build_config
+    from pixfold.device_dataset import DeviceDataset as DeviceDataset
     from pixfold.errors import InputError as InputError
     from pixfold.errors import PixfoldError as PixfoldError
     from pixfold.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
@@ -33,6 +34,7 @@ _HOMES = {
     "AttributionAccumulator": "pixfold.ops",
     "DeepMapperAutoencoder": "pixfold.estimator",
     "DeepMapperClassifier": "pixfold.estimator",
+    "DeviceDataset": "pixfold.device_dataset",
     "Fold": "pixfold.modules",
     "FoldLoader": "pixfold.loader",
     "ImagePool": "pixfold.memory",
