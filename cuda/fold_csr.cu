@@ -206,11 +206,13 @@ __global__ void __launch_bounds__(block_threads) fold_row_means(const Scattering
             const std::int64_t j = a.slots.feature != nullptr ? a.slots.feature[k] : k;
             const std::int64_t e = lower_bound(a, start, end, j);
             const bool stored = e < end && index_at(a, e) == j;
-            // What is not stored is 0 and in no count.
-            Met unseen;
             const C x = stored ? decode_one<C>(a.dtype, static_cast<const Word*>(a.values)[e]) : C{0};
             const C row_scale = stored ? row_scale_of(a, i) : C{1};
-            const C y = a.normalise ? normalise_one(a.formula, table, k, row_scale, x, stored ? met : unseen) : x;
+            Met seen;
+            const C y = a.normalise ? normalise_one(a.formula, table, k, row_scale, x, seen) : x;
+            // What is not stored is in no count.
+            met.missing += stored ? seen.missing : 0u;
+            met.negative += stored ? seen.negative : 0u;
             sum += static_cast<double>(y);
         }
         O image{};

@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(block_threads) interleave(const PackedView x, 
                 made.of[f] |= (byte[s] >> (2 * f) & 3u) << (2 * s);
             }
         }
-        reinterpret_cast<Words<std::uint32_t, 4>*>(words)[unit] = made;
+        store_word(reinterpret_cast<Words<std::uint32_t, 4>*>(words) + unit, made);
     }
 }
 

@@ -77,7 +77,7 @@ struct Columns {
     // row[at(k)] = from[k] before column n.
     template <class T>
     __device__ void store(T* row, std::int64_t n, const T (&from)[items]) const {
-        write(row, n, from, [](auto* to, const auto& value) { *to = value; });
+        write(row, n, from, [](auto* to, const auto& value) { store_word(to, value); });
     }
     template <class T>
     __device__ void store_once(T* row, std::int64_t n, const T (&from)[items]) const {
@@ -100,21 +100,22 @@ struct Columns {
             to[k] = at(k) < n ? from(row + at(k)) : T{};
         }
     }
+    // Rows that are written `items` at a time (whole_words) have a multiple of `items` columns.
     template <class T, class Write>
     __device__ void write(T* row, std::int64_t n, const T (&from)[items], Write&& to) const {
         if constexpr (width == items) {
-            if (first + items <= n) {
+            if (first < n) {
                 Words<T, items> words;
                 for (int k = 0; k < items; ++k) {
                     words.of[k] = from[k];
                 }
                 to(reinterpret_cast<Words<T, items>*>(row + first), words);
-                return;
             }
-        }
-        for (int k = 0; k < items; ++k) {
-            if (at(k) < n) {
-                to(row + at(k), from[k]);
+        } else {
+            for (int k = 0; k < items; ++k) {
+                if (at(k) < n) {
+                    to(row + at(k), from[k]);
+                }
             }
         }
     }

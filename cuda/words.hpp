@@ -21,6 +21,10 @@ W load_once(const W* from) {
     return *from;
 }
 template <class W>
+void store_word(W* to, const W& value) {
+    *to = value;
+}
+template <class W>
 void store_once(W* to, const W& value) {
     *to = value;
 }
@@ -66,6 +70,12 @@ __device__ W load_once(const W* from) {
         using A = typename detail::Access<sizeof(W)>::type;
         return std::bit_cast<W>(__ldcs(reinterpret_cast<const A*>(from)));
     }
+}
+// As one access: the compiler takes the assignment of several elements apart.
+template <class W>
+__device__ void store_word(W* to, const W& value) {
+    using A = typename detail::Access<sizeof(W)>::type;
+    __stwb(reinterpret_cast<A*>(to), std::bit_cast<A>(value));
 }
 template <class W>
 __device__ void store_once(W* to, const W& value) {

@@ -253,7 +253,12 @@ def _usable(op: str, argument: str, x: Any) -> Any:
         raise InputError(f"{op}: {argument} must be a dense or sparse CSR tensor, got layout {x.layout}")
     if x.dtype.is_complex or x.is_quantized:
         raise TypeError(f"{op}: {argument} must be of a real dtype, got {x.dtype}")
-    return x.detach().resolve_neg() if x.layout == torch.strided else x.detach()
+    x = x.detach()
+    if x.layout != torch.strided:
+        return x
+    if x.data_ptr() % x.element_size() != 0:
+        raise InputError(f"{op}: {argument} must be aligned to its elements, got address {x.data_ptr():#x}")
+    return x.resolve_neg()
 
 
 def _is_csr(x: Any) -> bool:
