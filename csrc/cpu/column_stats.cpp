@@ -2,8 +2,8 @@
 
 #include "kernels.hpp"
 #include "log1p.hpp"
-#include "moments.hpp"
 #include "pixfold/elements.hpp"
+#include "pixfold/moments.hpp"
 #include "scratch.hpp"
 #include "sums.hpp"
 

@@ -1,8 +1,8 @@
 #include "kernels.hpp"
 #include "log1p.hpp"
-#include "moments.hpp"
 #include "pixfold/column_stats.hpp"
 #include "pixfold/elements.hpp"
+#include "pixfold/moments.hpp"
 #include "scratch.hpp"
 #include "sums.hpp"
 

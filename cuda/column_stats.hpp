@@ -1,0 +1,25 @@
+// column_stats, row sums and the statistics of packed genotypes on a CUDA device: the contracts are those of
+// pixfold/column_stats.hpp and pixfold/packed.hpp, and all pointers, those inside the arguments too, are the device's.
+// What differs:
+//   - calls are queued on the stream and return at once; negative and infinite values are added to counts[0] and
+//     counts[1], for whoever reads them later; `counts` may be null
+//   - elements, and rows of a strided matrix, must be aligned to the element's size
+//   - scratch memory is the caller's: as many bytes as the function of the op says, aligned to 16; null where it says 0
+//   - a block is device_stats_block samples, more than the CPU's, so that what is written for a block is little against
+//     what is read; the pivot is 0 where the values among the first 8 samples that hold any spread over an eighth of
+//     their size or more, else the first of them. Blocks are merged in order, merge_width at a time, and so are what
+//     they give, until one is left. Bits depend on a feature's own values (and on the number of samples and features
+//     for sparse samples), not on the grid, the other features or the strides; they are not the CPU's
+#pragma once
+
+#include "pixfold/packed.hpp"
+
+namespace pixfold::cuda {
+
+constexpr std::int64_t device_stats_block = 512;
+
+std::int64_t column_stats_dense_workspace(const DenseView&);  // bytes
+void column_stats_dense(const DenseView&, const StatsArguments&, const StatsOutput&, unsigned long long* counts,
+                        void* workspace, void* stream);
+
+}  // namespace pixfold::cuda

@@ -1,0 +1,61 @@
+// What column_stats needs, on the device: samples, what is done to them, outputs and scratch memory.
+#pragma once
+
+#include <vector>
+
+#include "column_stats.hpp"
+#include "device_memory.hpp"
+#include "stats_reference.hpp"
+
+namespace pixfold::tests {
+
+// A dense matrix of the host's on the device.
+class DeviceDense {
+  public:
+    explicit DeviceDense(const Dense& dense) : memory_(dense.memory()), view_(dense.view()) {
+        view_.data = memory_.data() + (static_cast<const char*>(view_.data) - dense.memory().data());
+    }
+    const DenseView& view() const { return view_; }
+
+  private:
+    DeviceArray<char> memory_;
+    DenseView view_;
+};
+
+class DeviceTransform {
+  public:
+    explicit DeviceTransform(const Transform& t) : transform_(t), offset_(t.offset), row_scale_(t.row_scale) {}
+    StatsArguments arguments() {
+        return {transform_.log, transform_.clip_below_zero, transform_.offset.empty() ? nullptr : offset_.data(),
+                transform_.row_scale.empty() ? nullptr : row_scale_.data()};
+    }
+
+  private:
+    const Transform& transform_;
+    DeviceArray<double> offset_;
+    DeviceArray<double> row_scale_;
+};
+
+// `run` is given the outputs, the counts to add to and scratch memory full of rubbish.
+template <class F>
+Stats stats_on_device(std::int64_t n_features, std::int64_t workspace_bytes, F&& run) {
+    Stats stats(n_features);
+    DeviceArray<std::int64_t> count(stats.count), missing(stats.missing), zeros(stats.zeros);
+    DeviceArray<double> min(stats.min), max(stats.max), mean(stats.mean), m2(stats.m2);
+    DeviceArray<unsigned long long> counts(std::vector<unsigned long long>{10, 20});
+    DeviceArray<char> workspace(std::vector<char>(static_cast<std::size_t>(workspace_bytes), '\x5a'));
+    run(StatsOutput{count.data(), missing.data(), zeros.data(), min.data(), max.data(), mean.data(), m2.data()},
+        counts.data(), workspace_bytes > 0 ? workspace.data() : nullptr);
+    stats.count = count.read();
+    stats.missing = missing.read();
+    stats.zeros = zeros.read();
+    stats.min = min.read();
+    stats.max = max.read();
+    stats.mean = mean.read();
+    stats.m2 = m2.read();
+    const std::vector<unsigned long long> sums = counts.read();
+    stats.counts = {static_cast<std::int64_t>(sums[0]) - 10, static_cast<std::int64_t>(sums[1]) - 20};
+    return stats;
+}
+
+}  // namespace pixfold::tests
