@@ -1,6 +1,7 @@
 #include "pixfold/census.hpp"
 
 #include "kernels.hpp"
+#include "pixfold/axes.hpp"
 #include "pixfold/elements.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
@@ -129,11 +130,6 @@ CensusCounts count_runs(const char* at, std::int64_t runs, std::int64_t across, 
     return {missing, infinite, negative};
 }
 
-struct Axis {
-    std::int64_t n;
-    std::int64_t stride;
-};
-
 }  // namespace
 
 CensusCounts census_dense(const DenseView& x, int threads) {
@@ -144,26 +140,9 @@ CensusCounts census_dense(const DenseView& x, int threads) {
     with_type(x.dtype, [&](auto* typed) {
         using T = std::remove_cvref_t<decltype(*typed)>;
         if constexpr (!std::is_unsigned_v<T>) {
-            // The order does not matter: forwards, and along the smaller stride.
-            const char* at = static_cast<const char*>(x.data);
-            Axis along{x.n_features, x.feature_stride};
-            Axis across{x.n_samples, x.sample_stride};
-            for (Axis* axis : {&along, &across}) {
-                if (axis->stride < 0 && axis->n > 0) {
-                    at += (axis->n - 1) * axis->stride;
-                    axis->stride = -axis->stride;
-                }
-            }
-            if (across.stride < along.stride) {
-                const Axis rows = along;
-                along = across;
-                across = rows;
-            }
-            if (across.stride == along.n * along.stride) {
-                along.n *= across.n;
-                across.n = 1;
-            }
-            counts = count_runs<T>(at, across.n, across.stride, along.n, along.stride, threads);
+            const Axes axes = axes_of(x);
+            counts = count_runs<T>(axes.data, axes.across.n, axes.across.stride, axes.along.n, axes.along.stride,
+                                   threads);
         }
     });
     return counts;

@@ -1,26 +1,13 @@
-// What column_stats needs, on the device: samples, what is done to them, outputs and scratch memory.
+// What column_stats needs, on the device: what is done to them, outputs and scratch memory.
 #pragma once
 
 #include <vector>
 
 #include "column_stats.hpp"
-#include "device_memory.hpp"
+#include "device_matrices.hpp"
 #include "stats_reference.hpp"
 
 namespace pixfold::tests {
-
-// A dense matrix of the host's on the device.
-class DeviceDense {
-  public:
-    explicit DeviceDense(const Dense& dense) : memory_(dense.memory()), view_(dense.view()) {
-        view_.data = memory_.data() + (static_cast<const char*>(view_.data) - dense.memory().data());
-    }
-    const DenseView& view() const { return view_; }
-
-  private:
-    DeviceArray<char> memory_;
-    DenseView view_;
-};
 
 class DeviceTransform {
   public:

@@ -156,6 +156,7 @@ class Csr {
         view_ = {values_.data(), x.dtype, indices, wide, row_start_.data(), x.n_samples, x.n_features};
     }
     const CsrView& view() const { return view_; }
+    std::int64_t n_stored() const { return row_start_.back(); }
 
   private:
     std::vector<char> values_;
