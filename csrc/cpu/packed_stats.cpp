@@ -2,6 +2,7 @@
 // bits, of fifteen in four, of 255 in a byte; each field holds the count of one bit of one feature.
 #include "kernels.hpp"
 #include "log1p.hpp"
+#include "pixfold/code_stats.hpp"
 #include "pixfold/elements.hpp"
 #include "pixfold/packed.hpp"
 
@@ -142,19 +143,17 @@ struct Counter {
 };
 
 // Statistics of n features from `first` on, out.count, out.missing and out.zeros holding the numbers of low bits, high
-// bits and both. Values are computed in float, as for dense 8-bit integers, and summed in double, where a sum of
-// three floats times counts below 2^29 has no rounding but that of its size.
+// bits and both. Values are computed in float, as for dense 8-bit integers.
 StatsCounts finish(std::int64_t n_samples, std::int32_t copies, const StatsArguments& a, const StatsOutput& out,
                    std::int64_t first, std::int64_t n) {
     constexpr std::int64_t most = chunk_bytes * 4;
-    const double nan = std::bit_cast<double>(std::uint64_t{0x7ff8000000000000u});
     const float floor = a.clip_below_zero ? 0.0f : -HUGE_VALF;
-    const float x[3] = {static_cast<float>(copies), 1.0f, static_cast<float>(2 - copies)};  // of codes 0, 2 and 3
+    const CodeValues x = code_values(copies);
     float value[3][most];
     std::int64_t negative = 0;
     for (int c = 0; c < 3; ++c) {
         for (std::int64_t k = 0; k < n; ++k) {
-            const float lifted = x[c] + (a.offset != nullptr ? static_cast<float>(a.offset[first + k]) : 0.0f);
+            const float lifted = x.of[c] + (a.offset != nullptr ? static_cast<float>(a.offset[first + k]) : 0.0f);
             value[c][k] = lifted < floor ? floor : lifted;
         }
         if (a.log) {
@@ -168,36 +167,12 @@ StatsCounts finish(std::int64_t n_samples, std::int32_t copies, const StatsArgum
     }
     for (std::int64_t k = 0; k < n; ++k) {
         const std::int64_t j = first + k;
-        const std::int64_t both = out.zeros[j];
-        const std::int64_t missing = out.count[j] - both;
-        const std::int64_t present = n_samples - missing;
-        const std::int64_t number[3] = {n_samples - out.count[j] - out.missing[j] + both, out.missing[j] - both, both};
-        const double lift = a.offset != nullptr ? a.offset[j] : 0.0;
-        double low = HUGE_VAL;
-        double high = -HUGE_VAL;
-        double sum = 0.0;
+        const CodeNumbers numbers = code_numbers(n_samples, out.count[j], out.missing[j], out.zeros[j]);
+        const float lift = a.offset != nullptr ? static_cast<float>(a.offset[j]) : 0.0f;
         for (int c = 0; c < 3; ++c) {
-            const double v = static_cast<double>(value[c][k]);
-            const bool there = number[c] > 0;
-            low = there && v < low ? v : low;
-            high = there && v > high ? v : high;
-            sum += there ? static_cast<double>(number[c]) * v : 0.0;
-            negative += x[c] + static_cast<float>(lift) < 0.0f ? number[c] : 0;
+            negative += x.of[c] + lift < 0.0f ? numbers.of[c] : 0;
         }
-        const double mean = sum / static_cast<double>(present > 0 ? present : 1);
-        double m2 = 0.0;
-        for (int c = 0; c < 3; ++c) {
-            const double d = static_cast<double>(value[c][k]) - mean;
-            m2 += number[c] > 0 ? static_cast<double>(number[c]) * d * d : 0.0;
-        }
-        const bool any = present > 0;
-        out.count[j] = present;
-        out.missing[j] = missing;
-        out.zeros[j] = copies == 0 ? number[0] : number[2];
-        out.min[j] = any ? low : nan;
-        out.max[j] = any ? high : nan;
-        out.mean[j] = any ? mean : nan;
-        out.m2[j] = m2;
+        write_stats(code_stats(numbers, {value[0][k], value[1][k], value[2][k]}, copies), n_samples, j, out);
     }
     return {negative, 0};
 }
