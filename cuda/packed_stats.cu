@@ -21,7 +21,6 @@ constexpr std::int64_t most_rounds = 256;  // 65,280 samples
 
 struct Counting {
     PackedView x;
-    std::int64_t row_bytes;
     std::int64_t n_words;  // of a row
     std::int64_t n_spans;
     std::int64_t span;  // samples
@@ -95,7 +94,7 @@ __global__ void __launch_bounds__(block_threads, 2) count_bits(const Counting a)
         const std::int64_t first_byte = unit % a.n_words * word_bytes;
         const std::int64_t first = unit / a.n_words * a.span;
         const std::int64_t end = first + a.span < a.x.n_samples ? first + a.span : a.x.n_samples;
-        const std::int64_t bytes = a.row_bytes - first_byte;
+        const std::int64_t bytes = a.x.row_bytes() - first_byte;
         Word total[3][4][2] = {};  // two bytes each: of the bytes 0 and 2, and of 1 and 3
         for (std::int64_t round = first; round < end; round += round_samples) {
             const std::int64_t last = round + round_samples < end ? round + round_samples : end;
@@ -196,7 +195,7 @@ void column_stats_packed(const PackedView& x, std::int32_t copies, const StatsAr
     }
     const std::int64_t span = rounds * round_samples;
     const std::int64_t n_spans = x.n_samples > span ? (x.n_samples + span - 1) / span : 1;
-    const Counting counting{x, x.row_bytes(), n_words, n_spans, span, out};
+    const Counting counting{x, n_words, n_spans, span, out};
     if (n_spans > 1) {
         launch(clear_counts, blocks_of_threads(x.n_features), block_threads, 0, stream, out, x.n_features);
     }
