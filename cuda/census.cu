@@ -1,8 +1,7 @@
 // census: warps read pieces of runs, and every thread counts what it meets.
-#include "census.hpp"
-
 #include <cmath>
 
+#include "census.hpp"
 #include "counts.hpp"
 #include "launch.hpp"
 #include "pixfold/axes.hpp"

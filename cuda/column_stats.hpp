@@ -22,4 +22,16 @@ std::int64_t column_stats_dense_workspace(const DenseView&);  // bytes
 void column_stats_dense(const DenseView&, const StatsArguments&, const StatsOutput&, unsigned long long* counts,
                         void* workspace, void* stream);
 
+// Sparse rows are added up where they are, without a dense matrix and without sorting: a warp takes a tile of features,
+// whose sums lie in shared memory, down a block of rows. Indices of a row are all different, so its lanes add without
+// meeting, row after row, which makes the order of the additions that of the rows. Counted: values and indices once,
+// and twice the bytes of the blocks' statistics (48 per feature and block); finding a tile in a row reads a few sectors
+// more, most of which its neighbours read too. Sorting by feature would move every entry several times; adding with
+// atomics would need sums that do not depend on the order.
+// A block is some 128 to 8,192 rows: as many as leave the device enough to do. Its pivot is the first value there is.
+// Rows must be canonical; of entries that are not, some are left out.
+std::int64_t column_stats_csr_workspace(const CsrView&);  // bytes
+void column_stats_csr(const CsrView&, const StatsArguments&, const StatsOutput&, unsigned long long* counts,
+                      void* workspace, void* stream);
+
 }  // namespace pixfold::cuda

@@ -1,11 +1,10 @@
 // What is counted in packed genotypes. A thread takes 16 features, a word of each row, down a span of samples. Bits are
-// added in fields that grow: of three samples in two bits, of fifteen in four, of 255 in a byte, of a span in two bytes;
-// each field holds the count of one bit of one feature. The counts of spans are added up in integers.
-#include "packed_stats.hpp"
-
+// added in fields that grow: of three samples in two bits, of fifteen in four, of 255 in a byte, of a span in two
+// bytes; each field holds the count of one bit of one feature. The counts of spans are added up in integers.
 #include "counts.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
+#include "packed_stats.hpp"
 #include "pixfold/code_stats.hpp"
 #include "tiles.hpp"
 

@@ -10,7 +10,6 @@ namespace pixfold::cuda {
 
 // Threads take spans of samples as long as leave `enough_threads` of them.
 void column_stats_packed(const PackedView&, std::int32_t copies, const StatsArguments&, const StatsOutput&,
-                         unsigned long long* counts, void* stream,
-                         std::int64_t enough_threads = std::int64_t{1} << 17);
+                         unsigned long long* counts, void* stream, std::int64_t enough_threads = std::int64_t{1} << 17);
 
 }  // namespace pixfold::cuda

@@ -1,8 +1,7 @@
 // Row sums: how many threads share a row depends on its storage, and what one of them adds up is bounded, so that few
 // long rows fill the device as well as many short ones.
-#include "row_sums.hpp"
-
 #include "launch.hpp"
+#include "row_sums.hpp"
 #include "runs.hpp"
 #include "tiles.hpp"
 
@@ -18,11 +17,11 @@ struct DenseRows {
     std::int64_t n_features;
     std::int64_t sample_stride;
     std::int64_t feature_stride;
-    bool wide;           // elements side by side, to be read 16 bytes at a time
-    unsigned lanes;      // threads of a row: a power of two, no more than a warp
-    std::int64_t run;    // features
+    bool wide;         // elements side by side, to be read 16 bytes at a time
+    unsigned lanes;    // threads of a row: a power of two, no more than a warp
+    std::int64_t run;  // features
     std::int64_t n_runs;
-    double* out;         // [n_runs][n_samples]
+    double* out;  // [n_runs][n_samples]
 };
 
 template <class C>
@@ -59,8 +58,9 @@ __global__ void __launch_bounds__(block_threads) sum_dense(const DenseRows a) {
             const std::int64_t start = unit / a.n_samples * a.run;
             const std::int64_t n = a.n_features - start < a.run ? a.n_features - start : a.run;
             const char* run = a.data + i * a.sample_stride + start * a.feature_stride;
-            sum = a.wide ? sum_of_thread<Word, C, words_together<Word>>(a.dtype, run, a.feature_stride, n, lane, a.lanes)
-                         : sum_of_thread<Word, C, 1>(a.dtype, run, a.feature_stride, n, lane, a.lanes);
+            sum = a.wide
+                      ? sum_of_thread<Word, C, words_together<Word>>(a.dtype, run, a.feature_stride, n, lane, a.lanes)
+                      : sum_of_thread<Word, C, 1>(a.dtype, run, a.feature_stride, n, lane, a.lanes);
         }
         sum = sum_of_lanes(sum, a.lanes);
         if (unit < n_units && lane == 0) {
@@ -91,9 +91,9 @@ __global__ void __launch_bounds__(block_threads) sum_sparse(const CsrView x, dou
         const std::int64_t start = x.row_start[i];
         const char* row = static_cast<const char*>(x.values) + start * std::int64_t{sizeof(Word)};
         const unsigned lane = threadIdx.x % warp_threads;
-        const double sum = sum_of_lanes(sum_of_thread<Word, C, 1>(x.dtype, row, sizeof(Word), x.row_start[i + 1] - start,
-                                                                  lane, warp_threads),
-                                        warp_threads);
+        const double sum = sum_of_lanes(
+            sum_of_thread<Word, C, 1>(x.dtype, row, sizeof(Word), x.row_start[i + 1] - start, lane, warp_threads),
+            warp_threads);
         if (lane == 0) {
             out[i] = sum;
         }
@@ -113,15 +113,22 @@ DenseRows rows_of(const DenseView& x, std::int64_t element_bytes) {
     }
     const std::int64_t run = thread_values * lanes;
     const std::int64_t n_runs = x.n_features > run ? (x.n_features + run - 1) / run : 1;
-    return {static_cast<const char*>(x.data), x.dtype, x.n_samples, x.n_features, x.sample_stride, x.feature_stride,
-            wide, lanes, run, n_runs, nullptr};
+    return {static_cast<const char*>(x.data),
+            x.dtype,
+            x.n_samples,
+            x.n_features,
+            x.sample_stride,
+            x.feature_stride,
+            wide,
+            lanes,
+            run,
+            n_runs,
+            nullptr};
 }
 
 template <class F>
 void with_rows(const DenseView& x, F&& f) {
-    with_storage(x.dtype, [&](auto storage) {
-        f(storage, rows_of(x, sizeof(typename decltype(storage)::Word)));
-    });
+    with_storage(x.dtype, [&](auto storage) { f(storage, rows_of(x, sizeof(typename decltype(storage)::Word))); });
 }
 
 }  // namespace

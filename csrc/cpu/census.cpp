@@ -141,8 +141,8 @@ CensusCounts census_dense(const DenseView& x, int threads) {
         using T = std::remove_cvref_t<decltype(*typed)>;
         if constexpr (!std::is_unsigned_v<T>) {
             const Axes axes = axes_of(x);
-            counts = count_runs<T>(axes.data, axes.across.n, axes.across.stride, axes.along.n, axes.along.stride,
-                                   threads);
+            counts =
+                count_runs<T>(axes.data, axes.across.n, axes.across.stride, axes.along.n, axes.along.stride, threads);
         }
     });
     return counts;

@@ -3,6 +3,7 @@
 #include "pixfold/column_stats.hpp"
 #include "pixfold/elements.hpp"
 #include "pixfold/moments.hpp"
+#include "pixfold/seek.hpp"
 #include "scratch.hpp"
 #include "sums.hpp"
 
@@ -58,39 +59,6 @@ inline void add_value(Cell<C>& cell, Blocks* blocks, std::int64_t j, C v) {
     cell.lo = lower(cell.lo, v);
     cell.hi = higher(cell.hi, v);
     ++cell.n;
-}
-
-// The first entry in [start, end) of a row whose index is at least `feature`; `guess` is where it may well be.
-template <class I>
-std::int64_t seek(const I* indices, std::int64_t start, std::int64_t end, std::int64_t guess, std::int64_t feature) {
-    const auto below = [&](std::int64_t e) { return static_cast<std::int64_t>(indices[e]) < feature; };
-    std::int64_t low = start;
-    std::int64_t high = end;  // the answer is in [low, high]
-    std::int64_t step = 8;
-    if (guess < end && below(guess)) {
-        low = guess + 1;
-        while (high - low > step && below(low + step)) {
-            low += step + 1;
-            step *= 2;
-        }
-        high = high - low > step ? low + step : high;
-    } else {
-        high = guess < end ? guess : end;
-        while (high - low > step && !below(high - step)) {
-            high -= step;
-            step *= 2;
-        }
-        low = high - low > step ? high - step : low;
-    }
-    while (low < high) {
-        const std::int64_t middle = low + (high - low) / 2;
-        if (below(middle)) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
 }
 
 // The features of one thread, in the stored values of all rows.

@@ -35,16 +35,15 @@ void check(std::int64_t n_samples, std::int64_t n_features, int step, std::int64
             t.offset.push_back(0.25 * static_cast<double>(j % 7) - 0.5);
         }
     }
-    context = text(n_samples) + " samples of " + text(n_features) + " features, gap " + text(gap) + ", step " +
-              text(step);
+    context =
+        text(n_samples) + " samples of " + text(n_features) + " features, gap " + text(gap) + ", step " + text(step);
     DeviceArray<std::uint8_t> memory(bits.memory());
     PackedView view = bits.view();
     view.bits = memory.data() + (view.bits - bits.memory().data());
     DeviceTransform how(t);
-    const Stats stats =
-        stats_on_device(n_features, 0, [&](const StatsOutput& out, unsigned long long* counts, void*) {
-            cuda::column_stats_packed(view, copies, how.arguments(), out, counts, nullptr, enough_threads);
-        });
+    const Stats stats = stats_on_device(n_features, 0, [&](const StatsOutput& out, unsigned long long* counts, void*) {
+        cuda::column_stats_packed(view, copies, how.arguments(), out, counts, nullptr, enough_threads);
+    });
     check_stats(values_of(bits, copies), t, stats);
     Stats cpu(n_features);
     cpu.counts = kernels().column_stats_packed(bits.view(), copies, t.arguments(), cpu.output(), 1);
