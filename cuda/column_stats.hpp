@@ -29,7 +29,8 @@ void column_stats_dense(const DenseView&, const StatsArguments&, const StatsOutp
 // more, most of which its neighbours read too. Sorting by feature would move every entry several times; adding with
 // atomics would need sums that do not depend on the order.
 // A block is some 128 to 8,192 rows: as many as leave the device enough to do. Its pivot is the first value there is.
-// Rows must be canonical; of entries that are not, some are left out.
+// Rows must be canonical. The stored values that were taken are added to counts[2]: fewer than there are where indices
+// are out of range or do not rise.
 std::int64_t column_stats_csr_workspace(const CsrView&);  // bytes
 void column_stats_csr(const CsrView&, const StatsArguments&, const StatsOutput&, unsigned long long* counts,
                       void* workspace, void* stream);

@@ -39,6 +39,7 @@ struct Summing {
 struct Odd {
     unsigned negative = 0;
     unsigned infinite = 0;
+    unsigned taken = 0;
 };
 
 template <class C>
@@ -142,6 +143,7 @@ __global__ void __launch_bounds__(warp_threads) sum_rows(const Summing a) {
         __syncwarp();
         const auto add = [&](std::int64_t index, Word word, C scale) {
             if (index >= first && index < last) {
+                ++odd.taken;
                 add_entry(a, table, decode_one<C>(a.x.dtype, word), index, static_cast<int>(index - first), scale, tile,
                           odd);
             }
@@ -191,7 +193,7 @@ __global__ void __launch_bounds__(warp_threads) sum_rows(const Summing a) {
         }
         __syncwarp();
     }
-    add_counts({odd.negative, odd.infinite}, a.counts);
+    add_counts({odd.negative, odd.infinite, odd.taken}, a.counts);
 }
 
 constexpr std::int64_t largest_block = 8192;

@@ -17,7 +17,7 @@ from pixfold._files import load_arrays, save_arrays
 from pixfold._words import counted, told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.ops._arrays import Csr, Dense, Packed, is_on_cuda, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
 from pixfold.ops._packed import packed_table
 from pixfold.ops.census import census_of
 from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
@@ -231,14 +231,14 @@ class Normalizer:
         self._plans = {}
         self.feature_names = list(feature_names) if feature_names is not None else None
         for block in blocks():
-            self._add(samples("Normalizer.fit", block))
+            self._add(samples_anywhere("Normalizer.fit", block))
         if self._raw is None and self._transformed is None:
             raise InputError("Normalizer.fit: X must hold at least one sample, got none")
         if self._needs_second_pass():
             offset = self._lifts()
             self._transformed, self._offset = None, offset
             for block in blocks():
-                x = samples("Normalizer.fit", block)
+                x = samples_anywhere("Normalizer.fit", block)
                 stats = stats_of(x, True, offset, None, True, 0)
                 self._transformed = stats if self._transformed is None else self._transformed.merge(stats)
         return self
@@ -268,7 +268,7 @@ class Normalizer:
         if feature_names is not None:
             self.feature_names = list(feature_names)
         try:
-            self._add(samples("Normalizer.partial_fit", X))
+            self._add(samples_anywhere("Normalizer.partial_fit", X))
             self._extended("partial_fit")
         except Exception:
             self._raw, self._transformed, self.feature_names = before
@@ -317,7 +317,7 @@ class Normalizer:
         self.feature_names = self.feature_names or other.feature_names
         return self
 
-    def _add(self, x: Dense | Csr | Packed) -> None:
+    def _add(self, x: Dense | Csr | Packed | OnCuda) -> None:
         seen = self._raw or self._transformed
         if seen is not None and x.shape[1] != seen.count.size:
             raise InputError(f"Normalizer: X must have {seen.count.size} features, got {x.shape[1]}")
@@ -379,7 +379,7 @@ class Normalizer:
             Saying how many there are, in which features, and which option handles them.
         """
         n_threads = threads_argument("fold", threads)
-        x = samples("fold", X.cpu() if is_on_cuda(X) else X, n_threads)
+        x = samples_anywhere("fold", X, n_threads)
         could_miss = self.missing == "error" and (x.dtype.kind == "f" or x.bfloat16)
         could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
         if could_miss or could_be_negative:
@@ -398,7 +398,7 @@ class Normalizer:
             )
             self._refuse(x, seen, "fold")
 
-    def _refuse(self, x: Dense | Csr | Packed, stats: ColumnStats, op: str) -> None:
+    def _refuse(self, x: Dense | Csr | Packed | OnCuda, stats: ColumnStats, op: str) -> None:
         if self.missing == "error" and stats.missing.any():
             raise InputError(
                 f"{op}: X must have no missing values, got {int(stats.missing.sum())} NaN in "
@@ -505,11 +505,11 @@ class Normalizer:
             std = np.sqrt(np.maximum(2.0 * p * (1.0 - p), 0.0))
         return np.nan_to_num(mean), np.divide(1.0, std, out=np.zeros(n), where=varies & (std > 0))
 
-    def row_scale(self, x: Dense | Csr | Packed, threads: int = 0) -> Float64Array | None:
+    def row_scale(self, x: Dense | Csr | Packed | OnCuda, threads: int = 0) -> Float64Array | None:
         """library_size over each sample's sum (0 for a sum of 0), or None without a library size."""
         return self._row_scale(x, threads)
 
-    def _row_scale(self, x: Dense | Csr | Packed, threads: int) -> Float64Array | None:
+    def _row_scale(self, x: Dense | Csr | Packed | OnCuda, threads: int) -> Float64Array | None:
         if self.parts.library_size is None:
             return None
         if isinstance(x, Packed):

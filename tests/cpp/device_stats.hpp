@@ -23,13 +23,18 @@ class DeviceTransform {
     DeviceArray<double> row_scale_;
 };
 
+struct DeviceStats : Stats {
+    using Stats::Stats;
+    std::int64_t taken = 0;  // stored values, of sparse samples
+};
+
 // `run` is given the outputs, the counts to add to and scratch memory full of rubbish.
 template <class F>
-Stats stats_on_device(std::int64_t n_features, std::int64_t workspace_bytes, F&& run) {
-    Stats stats(n_features);
+DeviceStats stats_on_device(std::int64_t n_features, std::int64_t workspace_bytes, F&& run) {
+    DeviceStats stats(n_features);
     DeviceArray<std::int64_t> count(stats.count), missing(stats.missing), zeros(stats.zeros);
     DeviceArray<double> min(stats.min), max(stats.max), mean(stats.mean), m2(stats.m2);
-    DeviceArray<unsigned long long> counts(std::vector<unsigned long long>{10, 20});
+    DeviceArray<unsigned long long> counts(std::vector<unsigned long long>{10, 20, 30});
     DeviceArray<char> workspace(std::vector<char>(static_cast<std::size_t>(workspace_bytes), '\x5a'));
     run(StatsOutput{count.data(), missing.data(), zeros.data(), min.data(), max.data(), mean.data(), m2.data()},
         counts.data(), workspace_bytes > 0 ? workspace.data() : nullptr);
@@ -42,6 +47,7 @@ Stats stats_on_device(std::int64_t n_features, std::int64_t workspace_bytes, F&&
     stats.m2 = m2.read();
     const std::vector<unsigned long long> sums = counts.read();
     stats.counts = {static_cast<std::int64_t>(sums[0]) - 10, static_cast<std::int64_t>(sums[1]) - 20};
+    stats.taken = static_cast<std::int64_t>(sums[2]) - 30;
     return stats;
 }
 

@@ -8,7 +8,7 @@
 namespace pixfold::tests {
 namespace {
 
-Stats device_stats(const DeviceCsr& x, const Transform& t) {
+DeviceStats device_stats(const DeviceCsr& x, const Transform& t) {
     DeviceTransform how(t);
     return stats_on_device(x.view().n_features, cuda::column_stats_csr_workspace(x.view()),
                            [&](const StatsOutput& out, unsigned long long* counts, void* workspace) {
@@ -21,8 +21,9 @@ void check(const Matrix& x, const Transform& t, bool wide) {
               " features" + (wide ? ", wide indices" : "") + (t.log ? ", log" : "") +
               (t.offset.empty() ? "" : ", offset") + (t.row_scale.empty() ? "" : ", row scale");
     const Csr csr(x, wide);
-    const Stats stats = device_stats(DeviceCsr(csr), t);
+    const DeviceStats stats = device_stats(DeviceCsr(csr), t);
     check_stats(x, t, stats, 8192);  // rows of the largest block
+    CHECK_EQUAL(stats.taken, csr.n_stored());
     Stats cpu(x.n_features);
     cpu.counts = kernels().column_stats_csr(csr.view(), t.arguments(), cpu.output(), 1);
     CHECK(stats.count == cpu.count);
@@ -92,7 +93,9 @@ void tall() {
     for (const DType dtype : {DType::f32, DType::f64, DType::u8}) {
         const Matrix x = make_matrix(dtype, 40 * 128 + 77, 3, 5, true, true);
         check(x, Transform{}, false);
-        check(x, make_transform(x, 2), true);
+        Transform t = make_transform(x, 2);
+        t.clip_below_zero = true;
+        check(x, t, true);
     }
 }
 
@@ -103,7 +106,7 @@ void hard_columns() {
         x.values.insert(x.values.end(), {nan, 1e8 + 0.1, 1e9 + (i % 2 == 0 ? 0.5 : -0.5)});
     }
     check(x, Transform{}, false);
-    const Stats stats = device_stats(DeviceCsr(Csr(x, false)), Transform{});
+    const DeviceStats stats = device_stats(DeviceCsr(Csr(x, false)), Transform{});
     CHECK_EQUAL(stats.m2[1], 0.0);
     CHECK_EQUAL(stats.m2[2], 100.0);  // 400 squares of 1/2; about a pivot every step is exact
 }
@@ -112,7 +115,7 @@ void infinite_values() {
     Matrix x = make_matrix(DType::f32, 20, 5, 2);
     x.values[3] = infinity;
     x.values[50] = -infinity;
-    const Stats stats = device_stats(DeviceCsr(Csr(x, false)), Transform{});
+    const DeviceStats stats = device_stats(DeviceCsr(Csr(x, false)), Transform{});
     CHECK_EQUAL(stats.counts.infinite, 2);
     CHECK_EQUAL(stats.counts.negative, 1);
     CHECK(!std::isfinite(stats.mean[3]) && !std::isfinite(stats.m2[0]));
@@ -131,11 +134,12 @@ void bad_indices() {
     DeviceArray<std::int32_t> shuffled(indices);
     CsrView view = device.view();
     view.indices = shuffled.data();
-    const Stats stats =
+    const DeviceStats stats =
         stats_on_device(600, cuda::column_stats_csr_workspace(view),
                         [&](const StatsOutput& out, unsigned long long* counts, void* workspace) {
                             cuda::column_stats_csr(view, Transform{}.arguments(), out, counts, workspace, nullptr);
                         });
+    CHECK(stats.taken < csr.n_stored());
     for (const std::int64_t count : stats.count) {
         CHECK_EQUAL(count, 40);
     }

@@ -83,6 +83,35 @@ class Packed:
         return self.genotypes.shape
 
 
+@dataclass(frozen=True)
+class OnCuda:
+    """Dense or sparse CSR samples in a torch tensor on a CUDA device, read for the op of that name."""
+
+    op: str
+    tensor: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples and features."""
+        n_samples, n_features = self.tensor.shape
+        return n_samples, n_features
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the tensor is sparse CSR."""
+        return str(self.tensor.layout) == "torch.sparse_csr"
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether elements are bfloat16, which NumPy lacks."""
+        return str(self.tensor.dtype) == "torch.bfloat16"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the values; of bfloat16, what it is computed in."""
+        return np.dtype("float32" if self.bfloat16 else str(self.tensor.dtype).removeprefix("torch."))
+
+
 def is_torch(x: object) -> bool:
     """Whether `x` is a torch tensor, found out without importing torch."""
     return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "requires_grad")
@@ -111,6 +140,15 @@ def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr | Packed:
     if dense.array.ndim != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {dense.array.shape}")
     return dense
+
+
+def samples_anywhere(op: str, x: Any, threads: int = 0) -> Dense | Csr | Packed | OnCuda:
+    """Read `x` like :func:`samples`, and leave tensors of CUDA devices where they are."""
+    if is_on_cuda(x):
+        from pixfold.ops._cuda_stats import usable
+
+        return usable(op, x)
+    return samples(op, x, threads)
 
 
 def array(op: str, argument: str, x: Any) -> Dense:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pixfold import _core
-from pixfold.ops._arrays import Csr, Dense, Packed, samples, threads_argument
+from pixfold.ops._arrays import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
 from pixfold.ops.column_stats import stats_of
 
 
@@ -35,7 +35,8 @@ def census(X: Any, *, threads: int | None = None) -> Census:
     Parameters
     ----------
     X : array (n_samples, n_features)
-        As for :func:`fold`: dense of any number dtype and any strides, SciPy sparse, torch CPU, or packed genotypes.
+        As for :func:`fold`: dense of any number dtype and any strides, SciPy sparse, torch tensor, or packed
+        genotypes.
     threads : int, optional
         Default: OMP_NUM_THREADS and the process's CPU affinity decide.
 
@@ -52,11 +53,15 @@ def census(X: Any, *, threads: int | None = None) -> Census:
         For a dtype that is not a number.
     """
     n_threads = threads_argument("census", threads)
-    return census_of(samples("census", X, n_threads), n_threads)
+    return census_of(samples_anywhere("census", X, n_threads), n_threads)
 
 
-def census_of(x: Dense | Csr | Packed, threads: int) -> Census:
+def census_of(x: Dense | Csr | Packed | OnCuda, threads: int) -> Census:
     """Compute :func:`census` of memory that was read already."""
+    if isinstance(x, OnCuda):
+        from pixfold.ops._cuda_stats import census_on_device
+
+        return Census(*census_on_device(x))
     if isinstance(x, Packed):
         return Census(int(stats_of(x, False, None, None, False, threads).missing.sum()), 0, 0)
     if isinstance(x, Csr):

@@ -10,7 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Csr, Dense, Packed, as_array, flag_argument, plain, samples, threads_argument
+from pixfold.ops._arrays import (
+    Csr,
+    Dense,
+    OnCuda,
+    Packed,
+    as_array,
+    flag_argument,
+    plain,
+    samples_anywhere,
+    threads_argument,
+)
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -99,7 +109,9 @@ def column_stats(
     Parameters
     ----------
     X : array (n_samples, n_features)
-        As for :func:`fold`: dense of any number dtype, SciPy sparse, packed genotypes, or torch CPU. NaN is missing.
+        As for :func:`fold`: dense of any number dtype, SciPy sparse, packed genotypes, or a torch tensor. NaN is
+        missing. One on a CUDA device is read there, and the statistics come to the host: to 1e-6 relative those of the
+        CPU.
     log : bool
         g is log1p when set, else the identity.
     offset : array (n_features,), optional
@@ -123,7 +135,7 @@ def column_stats(
         For a dtype that is not a number.
     """
     n_threads = threads_argument("column_stats", threads)
-    x = samples("column_stats", X, n_threads)
+    x = samples_anywhere("column_stats", X, n_threads)
     return stats_of(
         x,
         flag_argument("column_stats", "log", log),
@@ -135,7 +147,7 @@ def column_stats(
 
 
 def stats_of(
-    x: Dense | Csr | Packed,
+    x: Dense | Csr | Packed | OnCuda,
     log: bool,
     offset: Float64Array | None,
     row_scale: Float64Array | None,
@@ -144,11 +156,16 @@ def stats_of(
 ) -> ColumnStats:
     """Compute :func:`column_stats` of memory that was read already."""
     how = (log, clip_below_zero, offset, row_scale, threads)
+    sparse = isinstance(x, Csr) or (isinstance(x, OnCuda) and x.is_sparse)
+    if sparse and offset is not None and row_scale is not None and np.any(offset):
+        raise InputError(
+            "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
+        )
+    if isinstance(x, OnCuda):
+        from pixfold.ops._cuda_stats import stats_on_device
+
+        return ColumnStats(*stats_on_device(x, log, clip_below_zero, offset, row_scale))
     if isinstance(x, Csr):
-        if offset is not None and row_scale is not None and np.any(offset):
-            raise InputError(
-                "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
-            )
         return ColumnStats(*_core.column_stats_csr(x.rows, *how))
     if isinstance(x, Packed):
         if row_scale is not None:
@@ -158,8 +175,12 @@ def stats_of(
     return ColumnStats(*_core.column_stats_dense(x.array, x.bfloat16, *how))
 
 
-def row_sums(x: Dense | Csr, threads: int = 0) -> Float64Array:
+def row_sums(x: Dense | Csr | OnCuda, threads: int = 0) -> Float64Array:
     """Sum of each sample over its features, NaN left out (float64, shape (n_samples,))."""
+    if isinstance(x, OnCuda):
+        from pixfold.ops._cuda_stats import row_sums_on_device
+
+        return row_sums_on_device(x)
     if isinstance(x, Csr):
         sums: Float64Array = _core.row_sums_csr(x.rows, threads)
     else:

@@ -1,0 +1,27 @@
+#include "call.hpp"
+#include "census.hpp"
+#include "register.hpp"
+
+namespace pixfold::cuda::bindings {
+namespace {
+
+constexpr const char* op = "census";
+
+void dense(const DenseView& x, Address counts, int device, Address stream) {
+    queue(op, {device, stream}, [&](void* on) { census_dense(x, at<unsigned long long>(counts), on); });
+}
+
+void csr(const CsrView& x, std::int64_t n_stored, Address counts, int device, Address stream) {
+    queue(op, {device, stream}, [&](void* on) { census_csr(x, n_stored, at<unsigned long long>(counts), on); });
+}
+
+}  // namespace
+
+void register_census(py::module_& module) {
+    module.def("census_dense", &dense, py::arg("x"), py::arg("counts"), py::arg("device"), py::arg("stream"),
+               "Queue the counting of missing, infinite and negative values of dense samples, added to counts.");
+    module.def("census_csr", &csr, py::arg("x"), py::arg("n_stored"), py::arg("counts"), py::arg("device"),
+               py::arg("stream"), "The same of the stored values of sparse rows.");
+}
+
+}  // namespace pixfold::cuda::bindings
