@@ -33,11 +33,12 @@ template <class C, int width>
 struct Sums {
     double sum[width];     // of v - pivot
     double square[width];  // of (v - pivot)^2
-    C pivot[width];        // NaN: not chosen yet
+    C pivot[width];
     C lo[width];
     C hi[width];
     int zeros[width];
     int missing[width];
+    unsigned chosen = 0;  // bit k: feature k has its pivot
 };
 
 struct Odd {
@@ -45,74 +46,149 @@ struct Odd {
     unsigned infinite = 0;
 };
 
-// Counts what is to be counted of x, and makes v of it. What is missing is NaN afterwards; a v that is not a number
-// although x is spoils the sums at once.
-template <class C, int width>
-__device__ void make_value(const Summing& a, const LogTable& table, C lift, C scale, int k, C& x, Sums<C, width>& s,
-                           Odd& odd) {
-    const bool missing = x != x;
-    const C lifted = x + lift;
-    s.zeros[k] += x == C{0} ? 1 : 0;
-    s.missing[k] += missing ? 1 : 0;
-    odd.negative += lifted < C{0} ? 1u : 0u;
-    odd.infinite += std::fabs(x) == static_cast<C>(HUGE_VAL) ? 1u : 0u;
-    if (a.plain) {
-        return;
-    }
-    const C floor = a.how.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);  // -inf raises nothing
-    x = at_least(floor, lifted * scale);
-    x = a.how.log ? log1p(x, table) : x;
-    if (x != x && !missing) {
-        s.sum[k] = s.square[k] = static_cast<double>(x);
-    }
-}
+// Element k of the thread's features in sample u of a step is number u * width + k.
+template <class T, int width>
+using Step = T[step_samples * width];
 
-// Chooses the pivot of a feature from the values of a step, if there are any.
-template <class C, int width>
-__device__ C pivot_of(const C (&v)[step_samples * width], int k) {
-    C first = v[k];
-    C low = static_cast<C>(HUGE_VAL);
-    C high = -low;
-#pragma unroll
-    for (int u = 0; u < step_samples; ++u) {
-        const C value = v[u * width + k];
-        first = first == first ? first : value;
-        low = std::fmin(low, value);
-        high = std::fmax(high, value);
-    }
-    const C size = -low > high ? -low : high;
-    return first != first || (high - low) * C{8} < size ? first : C{0};
-}
-
-template <class C, int width>
-__device__ void add_value(C v, int k, Sums<C, width>& s) {
-    // A missing value is the pivot, which adds nothing.
-    const double d = static_cast<double>(v == v ? v : s.pivot[k]) - static_cast<double>(s.pivot[k]);
-    s.sum[k] += d;
-    s.square[k] = std::fma(d, d, s.square[k]);
-    s.lo[k] = std::fmin(s.lo[k], v);
-    s.hi[k] = std::fmax(s.hi[k], v);
-}
-
-// words[u * width + k] = element k of the thread's features in sample i + u; where there is none, 0.
+// Everything is done to a whole step before the next thing, and what is not there is missing: no branch stands between
+// the values.
 template <class Word, int width>
-__device__ void load_step(const Summing& a, const char* at, std::int64_t left, int n,
-                          Word (&words)[step_samples * width]) {
+__device__ void load_whole(const char* at, std::int64_t stride, Step<Word, width>& words) {
 #pragma unroll
     for (int u = 0; u < step_samples; ++u) {
-        const char* sample = at + u * a.sample_stride;
-        if (width > 1 && u < left && n == width) {
-            const auto read = load_once(reinterpret_cast<const Words<Word, width>*>(sample));
+        if constexpr (width == 1) {
+            words[u] = *reinterpret_cast<const Word*>(at + u * stride);
+        } else {
+            const auto read = load_once(reinterpret_cast<const Words<Word, width>*>(at + u * stride));
 #pragma unroll
             for (int k = 0; k < width; ++k) {
                 words[u * width + k] = read.of[k];
             }
-            continue;
         }
+    }
+}
+
+template <class Word, int width>
+__device__ void load_part(const char* at, std::int64_t stride, int samples, int features, Step<Word, width>& words) {
+#pragma unroll
+    for (int u = 0; u < step_samples; ++u) {
 #pragma unroll
         for (int k = 0; k < width; ++k) {
             words[u * width + k] =
-                u < left && k < n ? *reinterpret_cast<const Word*>(sample + k * a.feature_stride) : Word{0};
+                u < samples && k < features ? reinterpret_cast<const Word*>(at + u * stride)[k] : Word{0};
+        }
+    }
+}
+
+template <class C, int width>
+__device__ void remove_rest(int samples, int features, Step<C, width>& x, Sums<C, width>& s) {
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+        s.missing[k] -= step_samples - samples;  // as many will be found
+#pragma unroll
+        for (int u = 0; u < step_samples; ++u) {
+            if (u >= samples || k >= features) {
+                x[u * width + k] = static_cast<C>(std::bit_cast<float>(0x7fc00000u));
+            }
+        }
+    }
+}
+
+// Counts what is to be counted. Steps of ordinary values, neither negative nor infinite nor missing, are seen at once.
+template <class C, int width>
+__device__ void count_elements(const Step<C, width>& x, const C (&lift)[width], Sums<C, width>& s, Odd& odd) {
+    constexpr C infinity = static_cast<C>(HUGE_VAL);
+    bool ordinary = true;
+#pragma unroll
+    for (int e = 0; e < step_samples * width; ++e) {
+        s.zeros[e % width] += x[e] == C{0} ? 1 : 0;
+        ordinary = ordinary & (x[e] + lift[e % width] >= C{0}) & (std::fabs(x[e]) < infinity);
+    }
+    if (ordinary) {
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < step_samples * width; ++e) {
+        s.missing[e % width] += x[e] != x[e] ? 1 : 0;
+        odd.negative += x[e] + lift[e % width] < C{0} ? 1u : 0u;
+        odd.infinite += std::fabs(x[e]) == infinity ? 1u : 0u;
+    }
+}
+
+// v of x; a v that is not a number although x is spoils the sums at once.
+template <class C, int width>
+__device__ void make_values(const StatsArguments& how, const LogTable& table, std::int64_t first, int samples,
+                            const C (&lift)[width], Step<C, width>& x, Sums<C, width>& s) {
+    const C floor = how.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);  // -inf raises nothing
+    unsigned there = 0;
+    unsigned numbers = 0;
+#pragma unroll
+    for (int u = 0; u < step_samples; ++u) {
+        const C scale = how.row_scale != nullptr && u < samples ? static_cast<C>(how.row_scale[first + u]) : C{1};
+#pragma unroll
+        for (int k = 0; k < width; ++k) {
+            C& value = x[u * width + k];
+            there |= value == value ? 1u << (u * width + k) : 0u;
+            value = at_least(floor, (value + lift[k]) * scale);
+        }
+    }
+    if (how.log) {
+#pragma unroll
+        for (C& value : x) {
+            value = log1p(value, table);
+        }
+    }
+#pragma unroll
+    for (int e = 0; e < step_samples * width; ++e) {
+        numbers |= x[e] == x[e] ? 1u << e : 0u;
+    }
+    if (there != numbers) {
+#pragma unroll
+        for (int e = 0; e < step_samples * width; ++e) {
+            if (((there & ~numbers) >> e & 1u) != 0) {
+                s.sum[e % width] = s.square[e % width] = static_cast<double>(x[e]);
+            }
+        }
+    }
+}
+
+// Chooses the pivot of features that have none, from the values of a step, where there are any.
+template <class C, int width>
+__device__ void choose_pivots(const Step<C, width>& v, Sums<C, width>& s) {
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+        C first = v[k];
+        C low = static_cast<C>(HUGE_VAL);
+        C high = -low;
+#pragma unroll
+        for (int u = 0; u < step_samples; ++u) {
+            const C value = v[u * width + k];
+            first = first == first ? first : value;
+            low = std::fmin(low, value);
+            high = std::fmax(high, value);
+        }
+        if (first == first && (s.chosen >> k & 1u) == 0) {
+            const C size = -low > high ? -low : high;
+            s.pivot[k] = (high - low) * C{8} < size ? first : C{0};
+            s.chosen |= 1u << k;
+        }
+    }
+}
+
+template <class C, int width>
+__device__ void add_values(const Step<C, width>& v, Sums<C, width>& s) {
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+        const double pivot = static_cast<double>(s.pivot[k]);
+#pragma unroll
+        for (int u = 0; u < step_samples; ++u) {
+            const C value = v[u * width + k];
+            // A missing value is the pivot, which adds nothing.
+            const double d = static_cast<double>(value == value ? value : s.pivot[k]) - pivot;
+            s.sum[k] += d;
+            s.square[k] = std::fma(d, d, s.square[k]);
+            s.lo[k] = std::fmin(s.lo[k], value);
+            s.hi[k] = std::fmax(s.hi[k], value);
         }
     }
 }
@@ -140,45 +216,35 @@ __global__ void __launch_bounds__(block_threads, (resident<C, width>)) sum_block
 #pragma unroll
         for (int k = 0; k < width; ++k) {
             s.sum[k] = s.square[k] = 0.0;
-            s.pivot[k] = static_cast<C>(std::bit_cast<float>(0x7fc00000u));
+            s.pivot[k] = C{0};
             s.lo[k] = static_cast<C>(HUGE_VAL);
             s.hi[k] = -s.lo[k];
             s.zeros[k] = s.missing[k] = 0;
             lift[k] = a.how.offset != nullptr && k < n ? static_cast<C>(a.how.offset[first + k]) : C{0};
         }
         for (std::int64_t i = parts.first(block); i < end; i += step_samples) {
+            const char* at = a.data + i * a.sample_stride + first * a.feature_stride;
+            const int samples = end - i < step_samples ? static_cast<int>(end - i) : step_samples;
+            const bool whole = samples == step_samples && n == width;
             Word words[step_samples * width];
-            load_step<Word, width>(a, a.data + i * a.sample_stride + first * a.feature_stride, end - i, n, words);
+            if (whole) {
+                load_whole<Word, width>(at, a.sample_stride, words);
+            } else {
+                load_part<Word, width>(at, a.sample_stride, samples, n, words);
+            }
             C v[step_samples * width];
             decode(a.dtype, words, v);
-#pragma unroll
-            for (int u = 0; u < step_samples; ++u) {
-                const bool there = i + u < end;
-                const C scale = a.how.row_scale != nullptr && there ? static_cast<C>(a.how.row_scale[i + u]) : C{1};
-#pragma unroll
-                for (int k = 0; k < width; ++k) {
-                    if (there && k < n) {
-                        make_value(a, table, lift[k], scale, k, v[u * width + k], s, odd);
-                    } else {
-                        v[u * width + k] = static_cast<C>(std::bit_cast<float>(0x7fc00000u));
-                    }
-                }
+            if (!whole) {
+                remove_rest<C, width>(samples, n, v, s);
             }
-#pragma unroll
-            for (int k = 0; k < width; ++k) {
-                if (s.pivot[k] != s.pivot[k]) {
-                    s.pivot[k] = pivot_of<C, width>(v, k);
-                }
+            count_elements<C, width>(v, lift, s, odd);
+            if (!a.plain) {
+                make_values<C, width>(a.how, table, i, samples, lift, v, s);
             }
-#pragma unroll
-            for (int u = 0; u < step_samples; ++u) {
-#pragma unroll
-                for (int k = 0; k < width; ++k) {
-                    if (s.pivot[k] == s.pivot[k]) {
-                        add_value(v[u * width + k], k, s);
-                    }
-                }
+            if (s.chosen != (1u << width) - 1u) {
+                choose_pivots<C, width>(v, s);
             }
+            add_values<C, width>(v, s);
         }
 #pragma unroll
         for (int k = 0; k < width; ++k) {
@@ -188,8 +254,7 @@ __global__ void __launch_bounds__(block_threads, (resident<C, width>)) sum_block
                 const double m2 = s.square[k] - s.sum[k] * shift;
                 parts.put(block, first + k,
                           {static_cast<double>(s.lo[k]), static_cast<double>(s.hi[k]),
-                           (here > 0 && s.pivot[k] == s.pivot[k] ? static_cast<double>(s.pivot[k]) : 0.0) + shift,
-                           m2 < 0.0 ? 0.0 : m2, s.zeros[k], s.missing[k]});
+                           static_cast<double>(s.pivot[k]) + shift, m2 < 0.0 ? 0.0 : m2, s.zeros[k], s.missing[k]});
             }
         }
     }

@@ -43,9 +43,11 @@ struct SharedTable {
     __host__ __device__ float minus_log(std::uint32_t index) const { return table.minus_log[index & 7u]; }
 };
 
+// Not inlined: kernels take the logarithms of many values in a row, and few of them are irregular.
+__device__ __attribute__((noinline)) inline float log1p_rarely(float x) { return log1p_irregular(x); }
+
 __device__ inline float log1p(float x, const LogTable& table) {
-    return std::bit_cast<std::uint32_t>(x) < regular_limit32 ? log1p_by_table(x, SharedTable{table})
-                                                             : log1p_irregular(x);
+    return std::bit_cast<std::uint32_t>(x) < regular_limit32 ? log1p_by_table(x, SharedTable{table}) : log1p_rarely(x);
 }
 __device__ inline double log1p(double x, const LogTable&) {
     return std::bit_cast<std::uint64_t>(x) < regular_limit64 ? log1p_by_division_double(x) : std::log1p(x);

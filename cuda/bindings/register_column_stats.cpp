@@ -16,15 +16,20 @@ StatsArguments how(bool log, bool clip_below_zero, Address offset, Address row_s
 StatsOutput output(Address out, std::int64_t n_features) {
     auto* whole = at<std::int64_t>(out);
     auto* real = at<double>(out) + 3 * n_features;
-    return {whole, whole + n_features,  whole + 2 * n_features, real, real + n_features, real + 2 * n_features,
+    return {whole,
+            whole + n_features,
+            whole + 2 * n_features,
+            real,
+            real + n_features,
+            real + 2 * n_features,
             real + 3 * n_features};
 }
 
 void dense(const DenseView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace,
            int device, Address stream) {
     queue(op, {device, stream}, [&](void* on) {
-        column_stats_dense(x, arguments, output(out, x.n_features), at<unsigned long long>(counts),
-                           at<void>(workspace), on);
+        column_stats_dense(x, arguments, output(out, x.n_features), at<unsigned long long>(counts), at<void>(workspace),
+                           on);
     });
 }
 
