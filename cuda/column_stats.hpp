@@ -1,5 +1,5 @@
-// column_stats, row sums and the statistics of packed genotypes on a CUDA device: the contracts are those of
-// pixfold/column_stats.hpp and pixfold/packed.hpp, and all pointers, those inside the arguments too, are the device's.
+// column_stats of dense and of sparse samples on a CUDA device: the contract is pixfold/column_stats.hpp's, and all pointers,
+// those inside the arguments too, are the device's.
 // What differs:
 //   - calls are queued on the stream and return at once; negative and infinite values are added to counts[0] and
 //     counts[1], for whoever reads them later; `counts` may be null
