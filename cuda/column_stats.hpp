@@ -1,6 +1,5 @@
-// column_stats of dense and of sparse samples on a CUDA device: the contract is pixfold/column_stats.hpp's, and all pointers,
-// those inside the arguments too, are the device's.
-// What differs:
+// column_stats of dense and of sparse samples on a CUDA device: the contract is pixfold/column_stats.hpp's, and all
+// pointers, those inside the arguments too, are the device's. What differs:
 //   - calls are queued on the stream and return at once; negative and infinite values are added to counts[0] and
 //     counts[1], for whoever reads them later; `counts` may be null
 //   - elements, and rows of a strided matrix, must be aligned to the element's size
