@@ -4,6 +4,7 @@
 #include "kernels.hpp"
 #include "lanes.hpp"
 #include "pixfold/elements.hpp"
+#include "pixfold/moments.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {
@@ -191,21 +192,17 @@ void sum_class(const ClassSamples& c, Rows& source, Tile& tile) {
 // those before, where some were seen.
 template <bool seen>
 std::int64_t close_class(const ClassSamples& c, const double* m2, const double* mean_abs, Tile& tile) {
-    const double total = static_cast<double>(c.seen + c.n_samples);
-    const double inverse = 1.0 / total;
-    const double kept = static_cast<double>(c.seen) / total;
+    const ClassWeights weights(c.seen, c.n_samples);
     std::int64_t bad = 0;
 #pragma omp simd reduction(+ : bad)
     for (std::int64_t p = 0; p < tile.n; ++p) {
-        const double shift = tile.sum[p] * inverse;
-        double added = tile.square[p] - tile.sum[p] * shift;
-        added = added > 0.0 ? added : 0.0;  // at least 0 but for rounding
-        const double new_m2 = seen ? m2[p] + added : added;
-        // Any NaN or infinity among the values is one here too, and sums of finite values that overflow are infinite.
-        bad += tile.absolute[p] + tile.square[p] + new_m2 < HUGE_VAL ? 0 : 1;
-        tile.sum[p] = tile.pivot[p] + shift;
-        tile.square[p] = new_m2;
-        tile.absolute[p] = (seen ? mean_abs[p] * kept : 0.0) + tile.absolute[p] * inverse;
+        const PixelSums sums{tile.sum[p], tile.square[p], tile.absolute[p]};
+        const PixelMoments after =
+            moments_after(weights, tile.pivot[p], sums, seen ? m2[p] : 0.0, seen ? mean_abs[p] : 0.0);
+        bad += finite(sums, after) ? 0 : 1;
+        tile.sum[p] = after.mean;
+        tile.square[p] = after.m2;
+        tile.absolute[p] = after.mean_abs;
     }
     return bad;
 }

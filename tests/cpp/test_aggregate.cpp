@@ -1,158 +1,23 @@
 // aggregate against moments taken in two passes, in one batch and in several, and with one bad value at every place.
 #include <cfloat>
-#include <cstring>
 #include <tuple>
 #include <vector>
 
-#include "checks.hpp"
-#include "matrices.hpp"
+#include "attributions.hpp"
 #include "pixfold/dispatch.hpp"
 
 namespace pixfold::tests {
 namespace {
 
-constexpr DType dtypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
-
-// Moments of every class: two places for each, in buffers of their own, of which `at` holds the current one.
-struct State {
-    std::vector<std::int64_t> count;
-    std::vector<int> at;
-    std::vector<std::vector<double>> moments[2];
-
-    State(std::int64_t n_classes, std::int64_t n_pixels)
-        : count(static_cast<std::size_t>(n_classes)), at(static_cast<std::size_t>(n_classes)) {
-        for (auto& side : moments) {
-            side.assign(static_cast<std::size_t>(n_classes),
-                        std::vector<double>(static_cast<std::size_t>(3 * n_pixels), nan));  // never read before written
-        }
-    }
-    const std::vector<double>& of(std::int64_t k) const {
-        return moments[at[static_cast<std::size_t>(k)]][static_cast<std::size_t>(k)];
-    }
-    bool same_bits(const State& other) const {
-        bool same = count == other.count;
-        for (std::size_t k = 0; k < count.size() && same; ++k) {
-            const auto& mine = of(static_cast<std::int64_t>(k));
-            const auto& theirs = other.of(static_cast<std::int64_t>(k));
-            same = std::memcmp(mine.data(), theirs.data(), mine.size() * sizeof(double)) == 0;
-        }
-        return same;
-    }
-};
-
-// Random attributions (n_samples rows of n_channels * n_pixels), labels, and a mark on most samples. Samples without it
-// are NaN: nothing may come of reading them.
-struct Batches {
-    Matrix x;
-    std::int64_t n_channels, n_pixels, n_classes;
-    std::vector<std::int64_t> labels;
-    std::vector<char> keep;
-    Dense dense;
-
-    Batches(DType dtype, std::int64_t n, std::int64_t channels, std::int64_t pixels, std::int64_t classes)
-        : x(make_matrix(dtype, n, channels * pixels, 5, false, true)),
-          n_channels(channels),
-          n_pixels(pixels),
-          n_classes(classes),
-          dense(mark(n), Storage::packed) {}
-
-    const Matrix& mark(std::int64_t n) {
-        for (std::int64_t i = 0; i < n; ++i) {
-            labels.push_back(n_classes > 2 ? (i * 7) % (n_classes - 1) : i % n_classes);  // the last of three has none
-            keep.push_back(i % 5 != 3 ? 1 : 0);
-            for (std::int64_t j = 0; j < x.n_features && keep.back() == 0; ++j) {
-                x.values[static_cast<std::size_t>(i * x.n_features + j)] = nan;
-            }
-        }
-        return x;
-    }
-
-    // Samples [first, first + n) as a batch of their own; whether all was finite.
-    bool add(State& state, std::int64_t first, std::int64_t n, int threads) const {
-        const char* data =
-            static_cast<const char*>(dense.view().data) + first * n_channels * n_pixels * size_of(x.dtype);
-        std::vector<std::vector<std::int64_t>> samples(static_cast<std::size_t>(n_classes));
-        for (std::int64_t i = 0; i < n; ++i) {
-            const auto b = static_cast<std::size_t>(first + i);
-            if (keep[b] != 0) {
-                samples[static_cast<std::size_t>(labels[b])].push_back(i);
-            }
-        }
-        std::vector<ClassSamples> classes;
-        for (std::size_t k = 0; k < samples.size(); ++k) {
-            if (!samples[k].empty()) {
-                const int now = state.at[k];
-                classes.push_back({samples[k].data(), static_cast<std::int64_t>(samples[k].size()), state.count[k],
-                                   state.count[k] > 0 ? state.moments[now][k].data() : nullptr,
-                                   state.moments[1 - now][k].data()});
-            }
-        }
-        const bool finite = kernels().aggregate(
-            {data, x.dtype, n_channels, n_pixels, classes.data(), static_cast<std::int64_t>(classes.size())}, threads);
-        for (std::size_t k = 0; k < samples.size() && finite; ++k) {
-            if (!samples[k].empty()) {
-                state.at[k] = 1 - state.at[k];
-                state.count[k] += static_cast<std::int64_t>(samples[k].size());
-            }
-        }
-        return finite;
-    }
-};
-
-// Roundings, with u = 2^-53 and all |a| at most A: a carries c - 1 of its channel sum. A batch's sum of n differences
-// of at most 2 A is off by 2 n (n + 1) u A, so the mean that it moves by an nth of that by 2 (n + 1) u A, and by 5 u A
-// more for the divisions and the sum; over the batches the n add up. The squares, at most 4 A^2 each, sum to an error
-// of 4 n (n + 3) u A^2, S^2 / N to twice that, and a pivot that is off by e moves m2 by 4 n A e.
-void check_state(const Batches& b, const State& state, int n_batches) {
-    for (std::int64_t k = 0; k < b.n_classes; ++k) {
-        std::vector<std::int64_t> samples;
-        for (std::int64_t i = 0; i < b.x.n_samples; ++i) {
-            if (b.keep[static_cast<std::size_t>(i)] && b.labels[static_cast<std::size_t>(i)] == k) {
-                samples.push_back(i);
-            }
-        }
-        CHECK_EQUAL(state.count[static_cast<std::size_t>(k)], static_cast<std::int64_t>(samples.size()));
-        const double n = std::fmax(1.0, static_cast<double>(samples.size()));
-        for (std::int64_t p = 0; p < b.n_pixels; ++p) {
-            std::vector<long double> values;
-            long double mean = 0.0L;
-            long double mean_abs = 0.0L;
-            double size = 0.0;
-            for (const std::int64_t i : samples) {
-                long double value = 0.0L;
-                double absolute = 0.0;
-                for (std::int64_t c = 0; c < b.n_channels; ++c) {
-                    value += static_cast<long double>(b.x.at(i, c * b.n_pixels + p));
-                    absolute += std::fabs(b.x.at(i, c * b.n_pixels + p));
-                }
-                values.push_back(value);
-                mean += value / static_cast<long double>(n);
-                mean_abs += std::fabs(value) / static_cast<long double>(n);
-                size = std::fmax(size, absolute);
-            }
-            long double m2 = 0.0L;
-            for (const long double value : values) {
-                m2 += (value - mean) * (value - mean);
-            }
-            if (samples.empty()) {
-                continue;
-            }
-            const auto at = static_cast<std::size_t>(p);
-            const auto pixels = static_cast<std::size_t>(b.n_pixels);
-            const double channels = static_cast<double>(b.n_channels);
-            const double bound = (2.0 * n + 7.0 * n_batches + channels) * 0x1p-53 * size;
-            const std::vector<double>& moments = state.of(k);
-            CHECK_NEAR(moments[at], static_cast<double>(mean), bound);
-            CHECK_NEAR(moments[2 * pixels + at], static_cast<double>(mean_abs), bound);
-            CHECK_NEAR(moments[pixels + at], static_cast<double>(m2),
-                       n * size * (12.0 * (n + 3.0) * 0x1p-53 * size + 8.0 * bound));
-        }
-    }
+Aggregator on(int threads) {
+    return [threads](const AggregateArguments& arguments, std::int64_t) {
+        return kernels().aggregate(arguments, threads);
+    };
 }
 
 // Around a register, a tile (4,096 pixels, or 1,024 where rows are summed first) and a group of rows (8).
 void moments() {
-    for (const DType dtype : dtypes) {
+    for (const DType dtype : attribution_dtypes) {
         for (const std::int64_t n_pixels : {1, 15, 17, 1023, 1025, 4095, 4097}) {
             for (const std::int64_t n_channels : {1, 3}) {
                 for (const std::int64_t n : {0, 1, 8, 29}) {
@@ -162,16 +27,16 @@ void moments() {
                         context = isa + " " + name_of(dtype) + ", " + text(n) + " samples of " + text(n_channels) +
                                   " x " + text(n_pixels);
                         State first(b.n_classes, n_pixels);
-                        CHECK(b.add(first, 0, n, 1));
+                        CHECK(b.add(first, 0, n, on(1)));
                         check_state(b, first, 1);
                         State parts(b.n_classes, n_pixels);
-                        CHECK(b.add(parts, 0, n / 3, 1));
-                        CHECK(b.add(parts, n / 3, 0, 1));
-                        CHECK(b.add(parts, n / 3, n - n / 3, 1));
+                        CHECK(b.add(parts, 0, n / 3, on(1)));
+                        CHECK(b.add(parts, n / 3, 0, on(1)));
+                        CHECK(b.add(parts, n / 3, n - n / 3, on(1)));
                         check_state(b, parts, 2);
                         State many(b.n_classes, n_pixels);
-                        CHECK(b.add(many, 0, n / 3, 5));
-                        CHECK(b.add(many, n / 3, n - n / 3, 3));
+                        CHECK(b.add(many, 0, n / 3, on(5)));
+                        CHECK(b.add(many, n / 3, n - n / 3, on(3)));
                         CHECK(many.same_bits(parts));
                     }
                 }
@@ -188,7 +53,7 @@ void groups() {
             set_isa(isa);
             context = isa + ", " + text(n) + " samples of one class";
             State state(1, 37);
-            CHECK(b.add(state, 0, n, 1));
+            CHECK(b.add(state, 0, n, on(1)));
             check_state(b, state, 1);
         }
     }
@@ -202,20 +67,20 @@ void past_the_caches() {
         set_isa(isa);
         context = isa;
         State together(4, n_pixels), apart(4, n_pixels);
-        CHECK(b.add(together, 0, 8, 2));
+        CHECK(b.add(together, 0, 8, on(2)));
         for (std::int64_t k = 0; k < 3; ++k) {
             Batches one = b;
             for (std::size_t i = 0; i < one.labels.size(); ++i) {
                 one.keep[i] = one.labels[i] == k ? one.keep[i] : 0;
             }
-            CHECK(one.add(apart, 0, 8, 2));
+            CHECK(one.add(apart, 0, 8, on(2)));
         }
         CHECK(together.same_bits(apart));
     }
 }
 
 void every_place() {
-    for (const DType dtype : dtypes) {
+    for (const DType dtype : attribution_dtypes) {
         for (const std::int64_t n_channels : {1, 2}) {
             const std::int64_t n = 3;
             const std::int64_t n_pixels = 19;
@@ -232,7 +97,7 @@ void every_place() {
                         set_isa(isa);
                         context = isa + " " + name_of(dtype) + ", " + text(n_channels) + " channels, bad: " + text(bad);
                         State state(1, n_pixels);
-                        CHECK_EQUAL(b.add(state, 0, n, 2), bad < 0);
+                        CHECK_EQUAL(b.add(state, 0, n, on(2)), bad < 0);
                     }
                 }
             }
@@ -255,7 +120,7 @@ void limits() {
             set_isa(isa);
             context = isa + " " + name_of(dtype) + ", " + text(value);
             State state(1, 5);
-            CHECK_EQUAL(b.add(state, 0, 3, 1), fine);
+            CHECK_EQUAL(b.add(state, 0, 3, on(1)), fine);
             CHECK(!fine || std::isfinite(state.of(0)[5]));
         }
     }
