@@ -1,14 +1,14 @@
 #include "pixfold/rank.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 #include <new>
 #include <numeric>
 #include <utility>
 #include <vector>
+
+#include "pixfold/order.hpp"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -20,13 +20,6 @@ namespace {
 constexpr int digit_bits = 11;  // 2,048 counters: 16 KiB of L1
 constexpr std::int64_t n_buckets = std::int64_t{1} << digit_bits;
 constexpr std::int64_t few = 1024;  // below, comparing is faster than counting
-
-// Increases with the value, one for one; the same for -0.0 and 0.0. Trailing zeros of the magnitude stay zeros.
-std::int64_t order_of(double value) {
-    const std::int64_t bits = std::bit_cast<std::int64_t>(value);
-    const std::int64_t magnitude = bits & std::numeric_limits<std::int64_t>::max();
-    return bits < 0 ? -magnitude : magnitude;
-}
 
 // Equal parts of n, the same for any caller.
 std::int64_t part_start(std::int64_t n, int part, int parts) {
@@ -41,17 +34,13 @@ struct Digits {
     bool exact;  // equal high parts mean equal values
 
     explicit Digits(const Survey& s) : most(s.most) {
-        const int constant = s.varying == 0 ? 0 : std::countr_zero(s.varying);
-        width = static_cast<int>(std::bit_width(difference(s.least)));
-        shift = std::max(width - 32, constant);
-        exact = shift == constant;
+        const VaryingBits varying(s);
+        width = varying.end;
+        shift = std::max(width - 32, varying.first);
+        exact = shift == varying.first;
     }
-    // Modulo 2^64, where it fits; as signed numbers it would not.
-    std::uint64_t difference(std::int64_t s) const {
-        return static_cast<std::uint64_t>(most) - static_cast<std::uint64_t>(s);
-    }
-    std::uint64_t high(double value) const { return difference(order_of(value)) >> shift; }
-    std::uint64_t low(double value) const { return difference(order_of(value)) & ((std::uint64_t{1} << shift) - 1); }
+    std::uint64_t high(double value) const { return below(most, order_of(value)) >> shift; }
+    std::uint64_t low(double value) const { return below(most, order_of(value)) & ((std::uint64_t{1} << shift) - 1); }
     int high_bits() const { return width - shift; }
 };
 
