@@ -25,4 +25,6 @@ PYBIND11_MODULE(_cuda, module) {
     register_fold_csr(module);
     register_packed(module);
     register_unfold(module);
+    register_aggregate(module);
+    register_rank(module);
 }

@@ -10,5 +10,7 @@ void register_fold(pybind11::module_& module);
 void register_fold_csr(pybind11::module_& module);
 void register_packed(pybind11::module_& module);
 void register_unfold(pybind11::module_& module);
+void register_aggregate(pybind11::module_& module);
+void register_rank(pybind11::module_& module);
 
 }  // namespace pixfold::cuda::bindings

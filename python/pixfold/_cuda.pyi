@@ -1,3 +1,5 @@
+from typing import Any
+
 archs: list[str]
 version: str
 
@@ -85,6 +87,49 @@ def unfold(
     n_features: int,
     n_pixels: int,
     pixel_of_feature: int,
+    device: int,
+    stream: int,
+) -> None: ...
+
+class ClassLists:
+    def __init__(self, added: list[int], seen: list[int], n_pixels: int) -> None: ...
+    @property
+    def table_size(self) -> int: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    def table(self, samples: Any, before: list[int], after: list[int], table: int) -> Any: ...
+
+def aggregate(
+    attributions: int,
+    dtype: str,
+    n_channels: int,
+    sample_stride: int,
+    channel_stride: int,
+    pixel_stride: int,
+    lists: ClassLists,
+    table: int,
+    workspace: int,
+    bad: int,
+    device: int,
+    stream: int,
+) -> None: ...
+
+most_ranked: int
+
+def survey_workspace_bytes(n: int) -> int: ...
+def rank_workspace_bytes(n: int, device: int) -> int: ...
+def survey(values: int, n: int, workspace: int, found: int, device: int, stream: int) -> None: ...
+def average_ranks(
+    values: int, n: int, survey: list[int], ranks: int, workspace: int, device: int, stream: int
+) -> None: ...
+def top_k(
+    values: int,
+    n: int,
+    survey: list[int],
+    k: int,
+    positions: int,
+    n_selected: int,
+    workspace: int,
     device: int,
     stream: int,
 ) -> None: ...

@@ -12,6 +12,8 @@ from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import array, as_array, is_torch, layout_argument, plain, threads_argument
+from pixfold.ops._cuda_aggregate import copied, device_attributions, moments_after, on_host, placed_like
+from pixfold.ops._cuda_call import is_on_cuda
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -75,9 +77,10 @@ class AttributionAccumulator:
         self.layout = layout
         self.n_classes = int(n_classes)
         self._count = np.zeros(self.n_classes, dtype=np.int64)
-        # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples. An update writes into
-        # spare arrays, which take the place of the old ones only when all went well.
-        self._moments: list[Float64Array | None] = [None] * self.n_classes
+        # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples: an array, or a tensor on
+        # the device of the class's last batch. An update writes into spare arrays, which take the place of the old
+        # ones only when all went well.
+        self._moments: list[Any] = [None] * self.n_classes
         self._spare: list[Float64Array] = []
 
     def update(
@@ -88,8 +91,8 @@ class AttributionAccumulator:
         Parameters
         ----------
         attributions : array (n_samples, channels, height, width)
-            float16/32/64 NumPy array or torch CPU tensor (bfloat16 too). With a one-channel layout, the channels of
-            the attributions are summed.
+            float16/32/64 NumPy array or torch tensor (bfloat16 too), on the CPU or a CUDA device. With a one-channel
+            layout, the channels of the attributions are summed.
         labels : int array (n_samples,)
             Class of each sample.
         keep : bool array (n_samples,), optional
@@ -111,9 +114,14 @@ class AttributionAccumulator:
         An update reads and writes 24 bytes per pixel for each class of the batch, beside reading the attributions:
         batches with tens of samples per class spend their time on the attributions alone. Memory: 24 bytes per pixel
         and class that was seen, and as much again for the classes of the largest batch.
+
+        Attributions on a CUDA device are added up there, and the moments of their classes stay there. An update waits
+        for the device once, to know whether all was finite, and once more for each of `labels` and `keep` that is on
+        one. Sums of a class may be taken in parts: the bits differ from the CPU's, and are the same on every card.
         """
-        images = array("aggregate", "attributions", attributions)
-        shape = images.array.shape
+        on_cuda = is_on_cuda(attributions)
+        images: Any = device_attributions(attributions) if on_cuda else array("aggregate", "attributions", attributions)
+        shape = images.shape
         layout = self.layout
         matches = len(shape) == 4 and shape[2:] == layout.shape[1:] and (layout.channels in (1, shape[1]))
         if not matches or shape[1] < 1:
@@ -122,7 +130,7 @@ class AttributionAccumulator:
             )
         n = shape[0]
         n_summed = shape[1] if layout.channels == 1 else 1
-        if images.dtype.kind != "f" and not images.bfloat16:
+        if not (images.is_float if on_cuda else images.dtype.kind == "f" or images.bfloat16):
             raise TypeError(
                 f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {images.dtype}"
             )
@@ -131,24 +139,32 @@ class AttributionAccumulator:
         by_class = kept[np.argsort(kept_labels, kind="stable")]
         added = np.bincount(kept_labels, minlength=self.n_classes)
         classes = np.flatnonzero(added)
-        # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
-        flat = plain(images.array)
+        n_threads = threads_argument("aggregate", threads)
         before = [self._moments[k] for k in classes]
-        while len(self._spare) < len(classes):
-            self._spare.append(np.empty((3, layout.n_pixels)))
-        after = self._spare[: len(classes)]
-        finite = _core.aggregate(
-            flat.reshape(n, n_summed, layout.n_pixels), images.bfloat16, by_class, added[classes],
-            self._count[classes], before, after, threads_argument("aggregate", threads),
-        )  # fmt: skip
-        if not finite:
+        after: list[Any] | None
+        if on_cuda:
+            after = moments_after(images, layout.channels == 1, by_class, added[classes], self._count[classes], before)
+        else:
+            before = [None if moments is None else on_host(moments) for moments in before]
+            while len(self._spare) < len(classes):
+                self._spare.append(np.empty((3, layout.n_pixels)))
+            after = self._spare[: len(classes)]
+            # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
+            flat = plain(images.array)
+            finite = _core.aggregate(
+                flat.reshape(n, n_summed, layout.n_pixels), images.bfloat16, by_class, added[classes],
+                self._count[classes], before, after, n_threads,
+            )  # fmt: skip
+            after = after if finite else None
+        if after is None:
             raise InputError(
                 "aggregate: attributions must be finite, with squares that float64 holds, got NaN, infinite or larger "
                 "values"
             )
         for k, moments in zip(classes, after, strict=True):
             self._moments[k] = moments
-        self._spare[: len(classes)] = [moments for moments in before if moments is not None]
+        if not on_cuda:
+            self._spare[: len(classes)] = [moments for moments in before if moments is not None]
         self._count += added
 
     def merge(self, other: AttributionAccumulator) -> None:
@@ -169,11 +185,12 @@ class AttributionAccumulator:
             if theirs is None:
                 continue
             if mine is None:
-                self._moments[k] = theirs.copy()
+                self._moments[k] = copied(theirs)
                 continue
-            share = other._count[k] / (self._count[k] + other._count[k])
+            share = float(other._count[k] / (self._count[k] + other._count[k]))
+            theirs = placed_like(theirs, mine)
             delta = theirs[0] - mine[0]
-            mine[1] += theirs[1] + delta * delta * (self._count[k] * share)
+            mine[1] += theirs[1] + delta * delta * (float(self._count[k]) * share)
             mine[0] += delta * share
             mine[2] += (theirs[2] - mine[2]) * share
         self._count += other._count
@@ -187,6 +204,7 @@ class AttributionAccumulator:
         mean, m2, mean_abs = (np.zeros((self.n_classes, self.layout.n_features)) for _ in range(3))
         for k, moments in enumerate(self._moments):
             if moments is not None:
+                moments = on_host(moments)
                 mean[k] = moments[0, pixel] * share
                 m2[k] = moments[1, pixel] * (share * share)
                 # Never below the size of the mean but for rounding, which sums them in different ways.

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import as_array, plain, threads_argument
+from pixfold.ops._cuda_call import is_on_cuda
 
 
-def rank(importance: ArrayLike, *, threads: int | None = None) -> NDArray[np.float64]:
+def rank(importance: Any, *, threads: int | None = None) -> Any:
     """Average ranks: 1 for the most important feature, tied features share the mean of the ranks they span.
 
     Parameters
     ----------
-    importance : array (n_features,)
+    importance : array or CUDA tensor (n_features,)
         Any float, integer or bool dtype, compared as float64; NaN is refused. -0.0 equals 0.0.
     threads : int, optional
         The result does not depend on it.
@@ -26,6 +27,7 @@ def rank(importance: ArrayLike, *, threads: int | None = None) -> NDArray[np.flo
     Returns
     -------
     ranks : float64 array (n_features,)
+        For a CUDA tensor a tensor on its device. Looking for NaN waits for the device once.
 
     Raises
     ------
@@ -34,11 +36,15 @@ def rank(importance: ArrayLike, *, threads: int | None = None) -> NDArray[np.flo
     TypeError
         For another dtype.
     """
-    ranks: NDArray[np.float64] = _core.rank(_importance("rank", importance), threads_argument("rank", threads))
-    return ranks
+    n_threads = threads_argument("rank", threads)
+    if is_on_cuda(importance):
+        from pixfold.ops._cuda_rank import rank_tensor
+
+        return rank_tensor(importance)
+    return _core.rank(_importance("rank", importance), n_threads)
 
 
-def top_k(importance: ArrayLike, k: int, *, threads: int | None = None) -> NDArray[np.int64]:
+def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
     """Positions of the `k` most important features, by decreasing importance.
 
     Ties are never broken by position: a tied group that would straddle the cut is left out whole, and importances
@@ -46,7 +52,7 @@ def top_k(importance: ArrayLike, k: int, *, threads: int | None = None) -> NDArr
 
     Parameters
     ----------
-    importance : array (n_features,)
+    importance : array or CUDA tensor (n_features,)
         Any float, integer or bool dtype, compared as float64; NaN is refused. -0.0 equals 0.0.
     k : int
         At least 0; more than n_features counts as n_features.
@@ -56,6 +62,7 @@ def top_k(importance: ArrayLike, k: int, *, threads: int | None = None) -> NDArr
     Returns
     -------
     positions : int64 array (at most k,)
+        For a CUDA tensor a tensor on its device. That waits for the device twice, for NaN and for how many there are.
 
     Raises
     ------
@@ -66,9 +73,13 @@ def top_k(importance: ArrayLike, k: int, *, threads: int | None = None) -> NDArr
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise InputError(f"top_k: k must be a non-negative integer, got {told(k)}")
+    n_threads = threads_argument("top_k", threads)
+    if is_on_cuda(importance):
+        from pixfold.ops._cuda_rank import top_k_tensor
+
+        return top_k_tensor(importance, int(k))
     values = _importance("top_k", importance)
-    positions: NDArray[np.int64] = _core.top_k(values, min(int(k), values.size), threads_argument("top_k", threads))
-    return positions
+    return _core.top_k(values, min(int(k), values.size), n_threads)
 
 
 def _importance(op: str, importance: Any) -> NDArray[np.float64]:
