@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from pixfold import _core
+from pixfold import _core, _cuda_extension
 from pixfold.layout import Layout
+from pixfold.ops import _cuda_plans
+from pixfold.ops import cuda as cuda_ops
 
 
 @pytest.fixture(params=_core.isas())
@@ -106,3 +109,40 @@ def make_layout() -> Callable[..., Layout]:
 def make_samples() -> Callable[..., Any]:
     """Build seeded samples by dtype and storage."""
     return _samples
+
+
+@pytest.fixture(scope="session")
+def simulated() -> bool:
+    """Whether the CUDA extension is the one whose kernels run on the host."""
+    return _cuda_extension.is_built() and _cuda_extension.load().archs == ["simt"]
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch, simulated: bool) -> Iterator[str]:
+    """Where tensors go to come to the CUDA kernels.
+
+    With a card and the extension they run on it. Under `make sanitize-address` the extension is the one of
+    tests/cpp/simt, whose kernels run on the host: then tensors of the CPU go the way of a card's.
+    """
+    torch = pytest.importorskip("torch")
+    if not _cuda_extension.is_built():
+        pytest.skip("pixfold was built without the CUDA extension")
+    # Both sets with fused multiply-add have the device's bits; see cuda/fold.hpp.
+    before = _core.isa()
+    if "avx2" in _core.isas():
+        _core.set_isa("avx2")
+    if simulated:
+        cuda = _cuda_extension.load()
+        host = torch.device("cpu")
+        monkeypatch.setattr(cuda_ops, "_queue", lambda op, argument, x: cuda_ops._Queue(cuda, host, 0, 0))
+        monkeypatch.setattr(_cuda_plans, "wait", lambda: None)
+        # Modules, whose names in the package are those of their functions.
+        for op in ("fold", "unfold", "aggregate", "rank"):
+            module = importlib.import_module(f"pixfold.ops.{op}")
+            monkeypatch.setattr(module, "is_on_cuda", lambda x: isinstance(x, torch.Tensor))
+        yield "cpu"
+    elif torch.cuda.is_available():
+        yield "cuda"
+    else:
+        pytest.skip("torch finds no CUDA device")
+    _core.set_isa(before)

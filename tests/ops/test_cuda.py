@@ -7,8 +7,7 @@ tests/cpp/simt, whose kernels run on the host: then tensors of the CPU go the wa
 from __future__ import annotations
 
 import gc
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 import scipy.sparse
 
 import pixfold
-from pixfold import _core, _cuda_extension
+from pixfold import _core
 from pixfold.errors import InputError
 from pixfold.ops import _cuda_plans
 from pixfold.ops import cuda as cuda_ops
@@ -26,35 +25,6 @@ pytestmark = pytest.mark.gpu
 
 KINDS = ["natural", "shuffled", "rectangular", "channels", "gaps", "many", "keep", "shuffled keep"]
 DTYPES = ["float32", "float16", "float64", "bool", "uint8", "int8", "int16", "int32", "int64"]
-
-
-def simulated() -> bool:
-    return _cuda_extension.is_built() and _cuda_extension.load().archs == ["simt"]
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where tensors go to be folded by CUDA kernels."""
-    if not _cuda_extension.is_built():
-        pytest.skip("pixfold was built without the CUDA extension")
-    # Both sets with fused multiply-add have the device's bits; see cuda/fold.hpp.
-    before = _core.isa()
-    if "avx2" in _core.isas():
-        _core.set_isa("avx2")
-    if simulated():
-        cuda = _cuda_extension.load()
-        host = torch.device("cpu")
-        monkeypatch.setattr(cuda_ops, "_queue", lambda op, argument, x: cuda_ops._Queue(cuda, host, 0, 0))
-        monkeypatch.setattr(_cuda_plans, "wait", lambda: None)
-        for op in ("fold", "unfold"):  # modules, whose names in the package are those of their functions
-            module = importlib.import_module(f"pixfold.ops.{op}")
-            monkeypatch.setattr(module, "is_on_cuda", lambda x: isinstance(x, torch.Tensor))
-        yield "cpu"
-    elif torch.cuda.is_available():
-        yield "cuda"
-    else:
-        pytest.skip("torch finds no CUDA device")
-    _core.set_isa(before)
 
 
 def fused() -> bool:
@@ -304,8 +274,8 @@ def test_bad_input(device: str):
         cuda_ops.fold_packed_rows(torch.zeros(2, 1, dtype=torch.uint8, device=device), 4, many, values=np.zeros(4))
 
 
-def test_nothing_waits_and_graphs_capture(device: str, make_samples: Callable[..., Any]):
-    if simulated():
+def test_nothing_waits_and_graphs_capture(device: str, simulated: bool, make_samples: Callable[..., Any]):
+    if simulated:
         pytest.skip("the shim has no streams")
     layout = pixfold.Layout.shuffled(1000, seed=0)
     x = torch.from_numpy(np.floor(make_samples(16, 1000))).to(device)
@@ -329,8 +299,8 @@ def test_nothing_waits_and_graphs_capture(device: str, make_samples: Callable[..
     assert torch.equal(features, torch.zeros_like(features))
 
 
-def test_the_current_stream_is_used(device: str, make_samples: Callable[..., Any]):
-    if simulated():
+def test_the_current_stream_is_used(device: str, simulated: bool, make_samples: Callable[..., Any]):
+    if simulated:
         pytest.skip("the shim has no streams")
     layout = pixfold.Layout.shuffled(1000, seed=0)
     x = torch.from_numpy(make_samples(64, 1000)).to(device)

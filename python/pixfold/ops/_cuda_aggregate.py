@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.ops._cuda_call import address, queue_of, tensor_argument
+from pixfold.errors import InputError
+from pixfold.ops import cuda as cuda_ops
+from pixfold.ops._cuda_plans import address, to_device
 
 FLOATS = ("float16", "float32", "float64", "bfloat16")
 
@@ -39,7 +41,9 @@ class DeviceAttributions:
 
 def device_attributions(attributions: Any) -> DeviceAttributions:
     """Read a CUDA tensor as attributions, where it is."""
-    return DeviceAttributions(tensor_argument("aggregate", "attributions", attributions))
+    if str(attributions.layout) != "torch.strided":
+        raise InputError(f"aggregate: attributions must be a dense tensor, got layout {attributions.layout}")
+    return DeviceAttributions(cuda_ops._usable("aggregate", "attributions", attributions))
 
 
 def moments_after(
@@ -60,7 +64,7 @@ def moments_after(
     x, strides = _strided(attributions.tensor, channels_summed)
     n_channels = x.shape[1] if channels_summed else 1
     n_pixels = x.shape[1] * x.shape[2] * x.shape[3] // n_channels
-    queue = queue_of("aggregate", "attributions", x)
+    queue = cuda_ops._queue("aggregate", "attributions", x)
     old = [None if moments is None else on_device(moments, x.device) for moments in before]
     new = [torch.empty((3, n_pixels), dtype=torch.float64, device=x.device) for _ in before]
     lists = queue.cuda.ClassLists(added.tolist(), seen.tolist(), n_pixels)
@@ -78,9 +82,7 @@ def moments_after(
 
 def on_device(moments: Any, device: Any) -> Any:
     """Moments as a tensor on a CUDA device."""
-    import torch
-
-    return (torch.from_numpy(moments) if isinstance(moments, np.ndarray) else moments).to(device)
+    return to_device(moments, device) if isinstance(moments, np.ndarray) else moments.to(device)
 
 
 def on_host(moments: Any) -> NDArray[np.float64]:

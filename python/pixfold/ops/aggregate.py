@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
-from pixfold.ops._arrays import array, as_array, is_torch, layout_argument, plain, threads_argument
+from pixfold.ops._arrays import array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
 from pixfold.ops._cuda_aggregate import copied, device_attributions, moments_after, on_host, placed_like
-from pixfold.ops._cuda_call import is_on_cuda
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
-from pixfold.ops._arrays import as_array, plain, threads_argument
-from pixfold.ops._cuda_call import is_on_cuda
+from pixfold.ops._arrays import as_array, is_on_cuda, plain, threads_argument
 
 
 def rank(importance: Any, *, threads: int | None = None) -> Any:
