@@ -72,7 +72,7 @@ def moments_after(
     workspace = torch.empty(lists.workspace_bytes, dtype=torch.uint8, device=x.device)
     bad = torch.zeros(1, dtype=torch.int64, device=x.device)
     numbers = lists.table(samples, [address(o) for o in old], [address(n) for n in new], address(table))
-    table.copy_(torch.from_numpy(numbers))
+    table.copy_(torch.from_numpy(numbers), non_blocking=True)  # they live until the wait below
     queue.cuda.aggregate(
         address(x), attributions.dtype, n_channels, *strides, lists, address(table), address(workspace), address(bad),
         queue.ordinal, queue.stream,

@@ -107,6 +107,8 @@ class AttributionAccumulator:
             large for their squares. The state is then unchanged. It is a ValueError.
         TypeError
             Attributions of another dtype.
+        BackendError
+            Attributions on a device for which this build has no kernels, or which they do not run on.
 
         Notes
         -----
@@ -114,9 +116,10 @@ class AttributionAccumulator:
         batches with tens of samples per class spend their time on the attributions alone. Memory: 24 bytes per pixel
         and class that was seen, and as much again for the classes of the largest batch.
 
-        Attributions on a CUDA device are added up there, and the moments of their classes stay there. An update waits
-        for the device once, to know whether all was finite, and once more for each of `labels` and `keep` that is on
-        one. Sums of a class may be taken in parts: the bits differ from the CPU's, and are the same on every card.
+        Attributions on a CUDA device are added up there, and the moments of their classes stay there until
+        :meth:`result` or a batch of another device brings them away. An update waits for the device once, to know
+        whether all was finite, and once more for each of `labels` and `keep` that is on one. Sums of a class may be
+        taken in parts: the bits then differ from the CPU's, and are the same on every card.
         """
         on_cuda = is_on_cuda(attributions)
         images: Any = device_attributions(attributions) if on_cuda else array("aggregate", "attributions", attributions)

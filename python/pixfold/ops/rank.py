@@ -18,8 +18,9 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
 
     Parameters
     ----------
-    importance : array or CUDA tensor (n_features,)
-        Any float, integer or bool dtype, compared as float64; NaN is refused. -0.0 equals 0.0.
+    importance : array (n_features,)
+        NumPy array or torch tensor, on the CPU or a CUDA device, of any float, integer or bool dtype, compared as
+        float64; NaN is refused. -0.0 equals 0.0.
     threads : int, optional
         The result does not depend on it.
 
@@ -34,6 +35,8 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
         For an input that is not one-dimensional or holds NaN. It is a ValueError.
     TypeError
         For another dtype.
+    BackendError
+        For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
     """
     n_threads = threads_argument("rank", threads)
     if is_on_cuda(importance):
@@ -51,8 +54,9 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
 
     Parameters
     ----------
-    importance : array or CUDA tensor (n_features,)
-        Any float, integer or bool dtype, compared as float64; NaN is refused. -0.0 equals 0.0.
+    importance : array (n_features,)
+        NumPy array or torch tensor, on the CPU or a CUDA device, of any float, integer or bool dtype, compared as
+        float64; NaN is refused. -0.0 equals 0.0.
     k : int
         At least 0; more than n_features counts as n_features.
     threads : int, optional
@@ -69,6 +73,8 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
         For NaN, a wrong shape or a negative `k`. It is a ValueError.
     TypeError
         For another dtype.
+    BackendError
+        For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise InputError(f"top_k: k must be a non-negative integer, got {told(k)}")
