@@ -171,19 +171,40 @@ def test_fold_csr(held: Versus, samples: Any, arrangement: str) -> None:
 
 @arrangements
 def test_fold_genotypes(held: Versus, arrangement: str) -> None:
+    """From a DeviceDataset, a batch of neighbours: its rows are picked first, a quarter of a byte per genotype."""
     n_samples = size(500, 8)
     packed = np.random.default_rng(0).integers(0, 256, (n_samples, WIDE_FEATURES // 4), dtype=np.uint8)
-    genotypes = pf.PackedGenotypes(torch.from_numpy(packed).to(DEVICE) if not DRY else packed, WIDE_FEATURES)
-    on_host = pf.PackedGenotypes(packed, WIDE_FEATURES)
+    genotypes = pf.PackedGenotypes(packed, WIDE_FEATURES)
     layout = getattr(pf.Layout, arrangement)(WIDE_FEATURES)
-    normalizer = fitted("genotype", on_host)
-    images = torch.as_tensor(pf.fold(genotypes, layout, normalizer, dtype="float16"))
-    is_right(images, on_host[:3].toarray(), layout, normalizer)
+    dataset = pf.DeviceDataset(genotypes, layout, fitted("genotype", genotypes), device=DEVICE, dtype="float16")
+    batch = torch.arange(n_samples, device=DEVICE)
+    images = dataset.fold(batch)
+    is_right(images, genotypes[:3].toarray(), layout, dataset.normalizer)
     held(
-        lambda: pf.fold(genotypes, layout, normalizer, dtype="float16", out=images),
+        lambda: dataset.fold(batch, out=images),
         fill_of(images),
-        work=f"fold 2-bit genotypes of {n_samples} x {WIDE_FEATURES:,} -> float16, {arrangement}",
+        work=f"fold 2-bit genotypes of {n_samples} x {WIDE_FEATURES:,} -> float16, {arrangement}, DeviceDataset",
         wanted=1.3,
+    )
+
+
+@pytest.mark.parametrize("interleave", [False, True])
+def test_device_dataset(held: Versus, wide: Any, interleave: bool) -> None:
+    """All samples once, in batches of 40: rows are picked and folded, or folded group by group."""
+    layout = pf.Layout.shuffled(WIDE_FEATURES)
+    host = wide.cpu().numpy()
+    dataset = pf.DeviceDataset(host, layout, fitted("log1p-minmax", wide), device=DEVICE, interleave=interleave)
+    is_right(dataset.fold([0, 1, 2]), host[:3], layout, dataset.normalizer)
+
+    def epoch() -> None:
+        for _ in dataset.batches(40, shuffle=True):
+            pass
+
+    held(
+        epoch,
+        copy_of(wide),
+        work=f"DeviceDataset of {WIDE_SAMPLES} x {WIDE_FEATURES:,} float32, shuffled layout, interleave={interleave}",
+        wanted=1.5 if interleave else None,
     )
 
 

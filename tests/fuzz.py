@@ -81,8 +81,14 @@ class Fuzz:
             self._spoilt_op(rng, call)
         own = [value for _, args, named in raw for value in (*args, *named.values())]
         for _ in range(3):
-            made = self._spoilt_function(rng, pick(rng, raw), [*own, *strange])
+            made = self._spoilt_function(rng, self._chosen(rng, raw), [*own, *strange])
             strange.append(made)
+
+    def _chosen(self, rng: Random, raw: list[RawCall]) -> RawCall:
+        """Any of the calls, or one of the function that was met least so far: some are called by few ops."""
+        if rng.random() < 0.5:
+            return pick(rng, raw)
+        return min(raw, key=lambda call: self.counts[f"_core.{call[0]}"]["accepted"])
 
     def _limit(self, rng: Random) -> RawCall:
         """A sound call of one of the functions that only benchmarks use."""

@@ -12,8 +12,8 @@ unfold_gradient(Tensor gradient, str plan, int threads)          its adjoint, (n
 aggregate_(Tensor(a!) count, Tensor(b!) moments, ...)            adds a batch of attributions to running moments
 ================================================================ ====================================================
 
-`threads` is 0 for the default. Kernels for another device are added with ``fold_op.register_kernel(device)`` and so on;
-fake implementations and autograd serve every device.
+`threads` is 0 for the default. fold and unfold also run on CUDA devices; their gradients and aggregate_ on the CPU
+alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pixfold.errors import InputError
+from pixfold.errors import BackendError, InputError
 from pixfold.ops import gradients
 from pixfold.ops._arrays import array, threads_argument, usable_device
 from pixfold.ops.aggregate import advanced
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pixfold.normalize import Normalizer
 
 
-@torch.library.custom_op("pixfold::fold", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("pixfold::fold", mutates_args=(), device_types=("cpu", "cuda"))
 def fold_op(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
     """Fold `x` by a plan."""
     p = plan_named("fold", plan)
@@ -69,7 +69,7 @@ def _(gradient: Tensor, x: Tensor, plan: str, threads: int = 0) -> Tensor:
     return x.new_empty(x.shape)
 
 
-@torch.library.custom_op("pixfold::unfold", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("pixfold::unfold", mutates_args=(), device_types=("cpu", "cuda"))
 def unfold_op(images: Tensor, plan: str, threads: int = 0) -> Tensor:
     """Read each feature's pixel."""
     features: Tensor = unfold_memory(images.detach(), plan_named("unfold", plan).layout, threads or None)
@@ -236,13 +236,23 @@ unfold_gradient_op.register_autograd(_backward_of_unfold_gradient, setup_context
 # What pixfold.fold and pixfold.unfold call.
 
 
+def _usable(op: str, argument: str, x: Tensor) -> None:
+    if not x.is_cuda:
+        usable_device(op, argument, x)
+    elif x.requires_grad and torch.is_grad_enabled():
+        raise BackendError(
+            f"{op}: {argument} requires a gradient on {x.device}, for which pixfold has no kernel: pass "
+            f"{argument}.detach(), or {argument}.cpu()"
+        )
+
+
 def fold_tensor(
     X: Tensor, layout: Layout, normalizer: Normalizer | None, dtype: Any, out: Any, threads: int | None
 ) -> Tensor:
     """:func:`pixfold.fold` of a dense tensor through the dispatcher: differentiable, and a node of compiled graphs."""
     if out is not None:
         raise InputError(f"fold: out must be None where X requires a gradient or is compiled, got {type(out).__name__}")
-    usable_device("fold", "X", X)
+    _usable("fold", "X", X)
     raw, transformed = getattr(normalizer, "_raw", None), getattr(normalizer, "_transformed", None)
     handle, torch_dtype, n_threads = _fold_arguments(layout, normalizer, raw, transformed, dtype, threads)
     images: Tensor = fold_op(X, handle, torch_dtype, n_threads)
@@ -251,7 +261,7 @@ def fold_tensor(
 
 def unfold_tensor(images: Tensor, layout: Layout, threads: int | None) -> Tensor:
     """:func:`pixfold.unfold` of a tensor through the dispatcher."""
-    usable_device("unfold", "images", images)
+    _usable("unfold", "images", images)
     handle, n_threads = _unfold_arguments(layout, threads)
     features: Tensor = unfold_op(images, handle, n_threads)
     return features

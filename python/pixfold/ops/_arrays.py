@@ -207,7 +207,7 @@ def usable_device(op: str, argument: str, x: Any) -> None:
     """Refuse a tensor on a device for which there are no kernels."""
     if x.device.type != "cpu":
         raise BackendError(
-            f"{op}: {argument} is on {x.device}, and this build of pixfold has CPU kernels only: pass {argument}.cpu()"
+            f"{op}: {argument} is on {x.device}, for which pixfold has no kernels of this op: pass {argument}.cpu()"
         )
 
 
