@@ -31,17 +31,24 @@ def packed():
     return pf.PackedGenotypes(bits, F, count_first=False)
 
 
+def csr_parts():
+    matrix = scipy.sparse.csr_array(np.where(counts() < 80, 0, counts()))
+    return [torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data)]
+
+
 KEPT = {
     "dense": counts,
     "csr": lambda: scipy.sparse.csr_array(np.where(counts() < 80, 0, counts())),
     "packed": packed,
     "torch": lambda: torch.from_numpy(counts()),
+    "torch bfloat16": lambda: torch.from_numpy(counts()).bfloat16(),
+    "torch csr": lambda: torch.sparse_csr_tensor(*csr_parts(), (N, F), check_invariants=False),
 }
 
 
 def made(X, preset="log1p-zscore", **options):
     layout = pf.Layout.shuffled(F, seed=1)
-    host = X.numpy() if isinstance(X, torch.Tensor) else X
+    host = X.float().to_dense().numpy() if isinstance(X, torch.Tensor) else X
     normalizer = pf.Normalizer("genotype" if isinstance(X, pf.PackedGenotypes) else preset).fit(host)
     return pf.DeviceDataset(X, layout, normalizer, **options), np.asarray(pf.fold(host, layout, normalizer))
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from pixfold._optional import require
 from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
@@ -33,7 +34,7 @@ class DeviceDataset:
     ================================ ====================== ====================================================
     packed genotypes                 1/4                    98 GB: on one card of 141 GB
     uint8 or int8                    1                      393 GB
-    uint16, int16, float16, bfloat16 2                      786 GB
+    uint16, int16, float16           2                      786 GB
     float32                          4                      1,571 GB
     sparse (CSR), a share s stored   (value + 4) s          157 GB of uint8 at s = 8 %
     ================================ ====================== ====================================================
@@ -41,7 +42,8 @@ class DeviceDataset:
     Parameters
     ----------
     X : array, sparse matrix, PackedGenotypes, source or path (n_samples, n_features)
-        All that :func:`pixfold.open_source` takes, and torch tensors. It is read in blocks.
+        All that :func:`pixfold.open_source` takes, and torch tensors, dense or sparse CSR (bfloat16 as float32). It is
+        read in blocks.
     layout : Layout
         Feature -> pixel map.
     normalizer : Normalizer, optional
@@ -80,7 +82,7 @@ class DeviceDataset:
         seed: int = 0,
     ) -> None:
         layout_argument("DeviceDataset", layout)
-        source = open_source(X.detach().cpu().numpy() if is_torch(X) else X)
+        source = open_source(_on_host(X) if is_torch(X) else X)
         if source.n_features != layout.n_features:
             raise InputError(
                 f"DeviceDataset: X must have the layout's {layout.n_features} features, got {source.n_features}"
@@ -387,6 +389,17 @@ def _stored(
     if group_seed is not None:
         return _Interleaved(source, blocks, device, group_seed)
     return _Rows(source, blocks, device)
+
+
+def _on_host(X: Tensor) -> Any:
+    """A tensor as what sources are made of."""
+    X = X.detach().cpu()
+    X = X.float() if X.dtype == torch.bfloat16 else X
+    if X.layout != torch.sparse_csr:
+        return X.numpy()
+    sparse = require("scipy.sparse", "io", "DeviceDataset of sparse tensors")
+    parts = (X.values().numpy(), X.col_indices().numpy(), X.crow_indices().numpy())
+    return sparse.csr_array(parts, shape=tuple(X.shape))
 
 
 def _checked(source: Source, layout: Layout, normalizer: Normalizer | None) -> Iterator[Any]:
