@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -224,7 +225,7 @@ class _Store(Protocol):
         """Images of whole groups, and the positions of their samples."""
 
 
-class _Single:
+class _Single(ABC):
     """What stores have in common whose groups are single samples."""
 
     group = 1
@@ -235,11 +236,9 @@ class _Single:
         self.fold_into(positions, dataset, images)
         return images, positions
 
+    @abstractmethod
     def fold_into(self, positions: Tensor, dataset: DeviceDataset, images: Tensor) -> None:
-        dataset._fold_into(self.samples(positions), images)
-
-    def samples(self, positions: Tensor) -> Any:
-        raise NotImplementedError
+        """Write the images of samples by their positions."""
 
 
 class _Rows(_Single):
@@ -254,8 +253,8 @@ class _Rows(_Single):
     def nbytes(self) -> int:
         return self.values.nbytes
 
-    def samples(self, positions: Tensor) -> Tensor:
-        return self.values.index_select(0, positions).view(self.type)
+    def fold_into(self, positions: Tensor, dataset: DeviceDataset, images: Tensor) -> None:
+        dataset._fold_into(self.values.index_select(0, positions).view(self.type), images)
 
 
 class _Interleaved:
@@ -318,20 +317,21 @@ class _Sparse(_Single):
     def nbytes(self) -> int:
         return self.values.nbytes + self.columns.nbytes + self.row_start.nbytes
 
-    def samples(self, positions: Tensor) -> Tensor:
+    def fold_into(self, positions: Tensor, dataset: DeviceDataset, images: Tensor) -> None:
         first = self.row_start[positions]
         length = self.row_start[positions + 1] - first
         row_start = torch.nn.functional.pad(length.cumsum(0), (1, 0))
         # Entry e of the batch is entry e - row_start + first of the store.
         entries = torch.arange(int(row_start[-1]), device=positions.device)
         entries += torch.repeat_interleave(first - row_start[:-1], length, output_size=entries.numel())
-        return torch.sparse_csr_tensor(
+        rows = torch.sparse_csr_tensor(
             row_start,
             self.columns[entries].to(row_start.dtype),
             self.values[entries].view(self.type),
             (positions.numel(), self.n_features),
             check_invariants=False,
         )
+        dataset._fold_into(rows, images)
 
 
 class _Packed(_Single):

@@ -137,7 +137,7 @@ def device(monkeypatch: pytest.MonkeyPatch, simulated: bool) -> Iterator[str]:
         monkeypatch.setattr(cuda_ops, "_queue", lambda op, argument, x: cuda_ops._Queue(cuda, host, 0, 0))
         monkeypatch.setattr(_cuda_plans, "wait", lambda: None)
         # Modules, whose names in the package are those of their functions.
-        for op in ("fold", "unfold", "aggregate", "rank"):
+        for op in ("_arrays", "fold", "unfold", "aggregate", "rank"):
             module = importlib.import_module(f"pixfold.ops.{op}")
             monkeypatch.setattr(module, "is_on_cuda", lambda x: isinstance(x, torch.Tensor))
         yield "cpu"

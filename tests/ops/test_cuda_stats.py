@@ -6,7 +6,7 @@ tests/cpp/simt, whose kernels run on the host: then tensors of the CPU go the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,8 @@ import pytest
 import scipy.sparse
 
 import pixfold
-from pixfold import _cuda_extension
 from pixfold.errors import InputError
 from pixfold.ops import _arrays, census, column_stats, reference
-from pixfold.ops import cuda as cuda_ops
 from pixfold.ops._cuda_stats import packed_stats_on_device
 from pixfold.ops.column_stats import ColumnStats, row_sums
 
@@ -25,23 +23,6 @@ torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")]
 
 DTYPES = ["float32", "float16", "float64", "bool", "uint8", "int8", "int16", "int32", "int64"]
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where tensors go to be read by CUDA kernels."""
-    if not _cuda_extension.is_built():
-        pytest.skip("pixfold was built without the CUDA extension")
-    cuda = _cuda_extension.load()
-    if cuda.archs == ["simt"]:
-        host = torch.device("cpu")
-        monkeypatch.setattr(cuda_ops, "_queue", lambda op, argument, x: cuda_ops._Queue(cuda, host, 0, 0))
-        monkeypatch.setattr(_arrays, "is_on_cuda", lambda x: isinstance(x, torch.Tensor))
-        yield "cpu"
-    elif torch.cuda.is_available():
-        yield "cuda"
-    else:
-        pytest.skip("torch finds no CUDA device")
 
 
 def tensor(x: Any, device: str) -> Any:
