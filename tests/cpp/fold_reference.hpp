@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cfloat>
+#include <initializer_list>
 #include <vector>
 
 #include "layouts.hpp"
@@ -162,6 +163,31 @@ inline Folded fold_reference(const Matrix& x, const SlotView& slots, const Norma
         }
     }
     return result;
+}
+
+// Calls f(step, x, layout, normaliser) for every kind of layout of so many features, and for a few samples. `step`
+// counts the calls: choices that take it modulo numbers without a common factor meet in all combinations.
+template <class F>
+void each_size(std::initializer_list<std::int64_t> n_features, F&& f) {
+    int step = 0;
+    for (const std::int64_t n : n_features) {
+        for (const std::int64_t n_samples : {0, 1, 2, 3, 17}) {
+            if (n > 2000 && n_samples > 3) {
+                continue;
+            }
+            for (int kind = 0; kind < n_kinds; ++kind, ++step) {
+                const DType dtype = all_dtypes[(step * 5) % n_dtypes];
+                const Matrix x = make_matrix(dtype, n_samples, n, static_cast<std::uint64_t>(step), true);
+                const Layout layout(static_cast<Kind>(kind), n);
+                Normaliser normaliser(layout.n_slots(), 3);
+                normaliser.log = step % 4 != 0;
+                if (step % 2 == 0) {
+                    normaliser.set_row_scale(n_samples);
+                }
+                f(step, x, layout, normaliser);
+            }
+        }
+    }
 }
 
 }  // namespace pixfold::tests

@@ -101,24 +101,14 @@ void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normalis
 }
 
 void sizes() {
-    int step = 0;
-    for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1025}) {
-        for (const std::int64_t n_samples : {0, 1, 2, 3, 17}) {
-            for (int kind = 0; kind < n_kinds; ++kind, ++step) {
-                const DType dtype = all_dtypes[(step * 5) % n_dtypes];
-                const Matrix x = make_matrix(dtype, n_samples, n, static_cast<std::uint64_t>(step), true);
-                const Layout layout(static_cast<Kind>(kind), n);
-                Normaliser normaliser(layout.n_slots(), 3);
-                normaliser.log = step % 4 != 0;
-                // A row scale with an offset is not defined for sparse rows; one of the two then.
-                if (step % 2 == 0) {
-                    normaliser.set_row_scale(n_samples);
-                    normaliser.set_offset(0.0f);
-                }
-                check_fold(x, (step / 7) % 2 == 0, layout, step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3]);
-            }
-        }
-    }
+    each_size({1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1025},
+              [](int step, const Matrix& x, const Layout& layout, Normaliser& normaliser) {
+                  // A row scale with an offset is not defined for sparse rows; one of the two then.
+                  if (step % 2 == 0) {
+                      normaliser.set_offset(0.0f);
+                  }
+                  check_fold(x, (step / 7) % 2 == 0, layout, step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3]);
+              });
 }
 
 void dtypes() {

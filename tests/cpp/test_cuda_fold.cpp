@@ -50,27 +50,12 @@ void check_fold(const Matrix& x, Storage storage, const Layout& layout, const No
 
 // Around a warp (32), a thread's pixels (4) and a tile (1,024).
 void sizes() {
-    int step = 0;
-    for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1023, 1024, 1025, 4099}) {
-        for (const std::int64_t n_samples : {0, 1, 2, 3, 17}) {
-            if (n > 2000 && n_samples > 3) {
-                continue;
-            }
-            for (int kind = 0; kind < n_kinds; ++kind, ++step) {
-                const DType dtype = all_dtypes[(step * 5) % n_dtypes];
-                const Matrix x = make_matrix(dtype, n_samples, n, static_cast<std::uint64_t>(step), true);
-                const Layout layout(static_cast<Kind>(kind), n);
-                Normaliser normaliser(layout.n_slots(), 3);
-                normaliser.log = step % 4 != 0;
-                if (step % 2 == 0) {
-                    normaliser.set_row_scale(n_samples);
-                }
-                // The last storage, elements at any address, is refused for CUDA.
-                check_fold(x, static_cast<Storage>((step / 7) % (n_storages - 1)), layout,
-                           step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3]);
-            }
-        }
-    }
+    each_size({1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1023, 1024, 1025, 4099},
+              [](int step, const Matrix& x, const Layout& layout, const Normaliser& normaliser) {
+                  // The last storage, elements at any address, is refused for CUDA.
+                  check_fold(x, static_cast<Storage>((step / 7) % (n_storages - 1)), layout,
+                             step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3]);
+              });
 }
 
 void dtypes() {

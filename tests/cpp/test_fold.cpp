@@ -49,31 +49,13 @@ void check_fold(const Matrix& x, Storage storage, const Layout& layout, const No
     }
 }
 
-// Sizes around one vector of each set, one tile (1,024) and one chunk (16,384).
+// Around one vector of each set, one tile (256) and one chunk (16,384).
 void sizes() {
-    constexpr std::int64_t n_features[] = {1,  15,   16,   17,   31,    32,    33,    63,   64,
-                                           65, 1023, 1024, 1025, 16383, 16384, 16385, 18225};
-    int step = 0;
-    for (const std::int64_t n : n_features) {
-        for (const std::int64_t n_samples : {0, 1, 2, 3, 17}) {
-            if (n > 2000 && n_samples > 3) {
-                continue;
-            }
-            for (int kind = 0; kind < n_kinds; ++kind, ++step) {
-                // Steps that share no factor with the numbers of choices, so that these meet in all combinations.
-                const DType dtype = all_dtypes[(step * 5) % n_dtypes];
-                const Matrix x = make_matrix(dtype, n_samples, n, static_cast<std::uint64_t>(step), true);
-                const Layout layout(static_cast<Kind>(kind), n);
-                Normaliser normaliser(layout.n_slots(), 3);
-                normaliser.log = step % 4 != 0;
-                if (step % 2 == 0) {
-                    normaliser.set_row_scale(n_samples);
-                }
-                check_fold(x, static_cast<Storage>((step / 7) % n_storages), layout,
-                           step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3], {1, 3});
-            }
-        }
-    }
+    each_size({1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1023, 1024, 1025, 16383, 16384, 16385, 18225},
+              [](int step, const Matrix& x, const Layout& layout, const Normaliser& normaliser) {
+                  check_fold(x, static_cast<Storage>((step / 7) % n_storages), layout,
+                             step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3], {1, 3});
+              });
 }
 
 // Every dtype with every layout and output, plain and normalised.
