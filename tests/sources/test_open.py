@@ -37,7 +37,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
             "the gzip file is damaged or cut off",
         ),
         ("x.csv", b"a,b\n1,\xff\n", "expected text in UTF-8, received other bytes"),
-        ("x.parquet", b"PAR1", r"expected a file ending in \.h5ad, \.npy"),
+        ("x.xlsx", b"PK\x03\x04", r"expected a file ending in \.h5ad, \.csv"),
         ("x", b"1", "expected a file ending in"),
         *[(f"x{end}", b"", "the file is empty") for end in (".h5ad", ".npy", ".npz", ".csv", ".tsv.gz")],
     ],

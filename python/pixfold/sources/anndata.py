@@ -26,6 +26,7 @@ from pixfold.sources.base import (
     normalize_rows,
     unique_names,
 )
+from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
 
 # Wanted rows of a dense file that lie apart by less than this are read in one go with those between them.
@@ -78,6 +79,11 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
         sample_names=list(adata.obs_names),
         labels=labels,
     )
+
+
+def open_h5ad(path: Path, options: Options) -> H5adSource:
+    """Open an .h5ad file; see :class:`H5adSource`."""
+    return H5adSource(path, label=options.label, layer=options.layer, y=options.y)
 
 
 class H5adSource:

@@ -16,6 +16,7 @@ from pixfold._words import listed
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import (
+    Source,
     as_array,
     block_rows,
     check_dtype,
@@ -23,8 +24,10 @@ from pixfold.sources.base import (
     check_size,
     normalize_rows,
     numbered,
+    relabelled,
     unique_names,
 )
+from pixfold.sources.formats import Options
 
 
 class ArraySource:
@@ -96,7 +99,7 @@ class ArraySource:
         return self._matrix[normalize_rows(rows, self.n_samples)]
 
 
-def open_npy(path: Path) -> ArraySource:
+def open_npy(path: Path, options: Options) -> Source:
     """Open a .npy file; its values stay on disk and are mapped into memory.
 
     Raises
@@ -104,15 +107,17 @@ def open_npy(path: Path) -> ArraySource:
     InputError
         When the file is cut off, holds objects, or is no matrix of real numbers.
     """
+    if options.label is not None:
+        raise InputError(f"{path}: a .npy file has no columns to take labels {options.label!r} from")
     with _readable(path):
         try:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:  # what NumPy raises for a header that does not fit the file
             raise _damaged(path, error) from error
-    return ArraySource(matrix, name=str(path))
+    return relabelled(ArraySource(matrix, name=str(path)), options.y)
 
 
-def open_npz(path: Path, *, label: str | None = None) -> ArraySource:
+def open_npz(path: Path, options: Options) -> Source:
     """Open a .npz file: a matrix saved by ``scipy.sparse.save_npz``, or an archive with the array ``X``.
 
     Beside ``X`` an archive may hold ``feature_names``, ``sample_names`` and labels. An archive of one 2-D
@@ -122,8 +127,9 @@ def open_npz(path: Path, *, label: str | None = None) -> ArraySource:
     ----------
     path : Path
         The file.
-    label : str, optional
-        Name of the array with the labels. Without it there are none, as for every other format.
+    options : Options
+        Its ``label`` is the name of the array with the labels. Without it there are none, as for every other
+        format.
 
     Raises
     ------
@@ -139,10 +145,10 @@ def open_npz(path: Path, *, label: str | None = None) -> ArraySource:
             is_scipys = {"format", "shape", "data"} <= set(keys)
             arrays = {} if is_scipys else {key: _member(archive, key, path) for key in keys}
     if not is_scipys:
-        return _from_archive(path, arrays, label)
-    if label is not None:
-        raise InputError(f"{path}: no labels {label!r}, the file holds a sparse matrix alone")
-    return ArraySource(_load_sparse(path), name=str(path))
+        return relabelled(_from_archive(path, arrays, options.label), options.y)
+    if options.label is not None:
+        raise InputError(f"{path}: no labels {options.label!r}, the file holds a sparse matrix alone")
+    return relabelled(ArraySource(_load_sparse(path), name=str(path)), options.y)
 
 
 def is_sparse(data: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -169,6 +170,15 @@ def check_labels(name: str, labels: Any, n_samples: int) -> NDArray[Any]:
     if len(array) != n_samples:
         raise InputError(f"{name}: expected {n_samples:,} labels, one per sample, received {len(array):,}")
     return array
+
+
+def relabelled(source: Source, labels: Any) -> Source:
+    """Return a source of the same values with other labels; without any (None), the source itself."""
+    if labels is None:
+        return source
+    other = copy.copy(source)
+    other.labels = check_labels(source.name, labels, source.n_samples)
+    return other
 
 
 def numbered(word: str, count: int) -> list[str]:

@@ -20,6 +20,7 @@ from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.sources.array import ArraySource
 from pixfold.sources.base import check_dtype, check_labels, check_size
+from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
 
 # A text column of this many samples or more, with more than half of its values distinct, is no categorical
@@ -90,13 +91,7 @@ def open_frame(
     return _encode(frame, columns, positions, samples, labels, name, place, categories)
 
 
-def open_text(
-    path: Path,
-    *,
-    label: str | None = None,
-    y: Any = None,
-    categories: Mapping[str, Sequence[str]] | None = None,
-) -> ArraySource:
+def open_text(path: Path, options: Options) -> ArraySource:
     """Read a delimited text file: one header line of names, then one line per sample.
 
     The first column names the samples when its header is empty, or when it is text that differs in every line
@@ -108,8 +103,8 @@ def open_text(
     ----------
     path : Path
         ``.csv``, ``.tsv`` or ``.txt``, alone or followed by ``.gz``.
-    label, y, categories
-        As in :func:`open_frame`.
+    options : Options
+        Its ``label``, ``y`` and ``categories`` are those of :func:`open_frame`.
 
     Raises
     ------
@@ -120,6 +115,7 @@ def open_text(
         When pandas is not installed.
     """
     pandas = require("pandas", "io", "reading .csv and .tsv files")
+    label, y, categories = options.label, options.y, options.categories
     with _readable(path):
         header = _Header(path)
         columns = header.columns
