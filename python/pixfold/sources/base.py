@@ -46,6 +46,11 @@ class Source(Protocol):
         Features that were categorical and are now codes: the categories of codes 0, 1, 2, ...
     messages : list of str
         What the user should be told about how this source was read.
+
+    Notes
+    -----
+    A source whose features stand in image channels (sequences, inputs that are stacked) also has ``channel_sizes``,
+    a list of int: how many features each channel holds, in feature order (:func:`pixfold.placing.layout_for`).
     """
 
     name: str
