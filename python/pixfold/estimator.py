@@ -554,10 +554,7 @@ random_state, threads, training
         if source.labels is not None:
             source = _without_labels(source)
         job, best, _, parts = self._fit(source, runs.autoencode, command, progress)
-        loader = FoldLoader(
-            job.source, best.layout, best.normalizer,
-            rows=job.prepared.rows, batch_size=self.batch_size, threads=self.threads,
-        )  # fmt: skip
+        loader = job.loader(best.layout, best.normalizer)
         latent, indices = training.encode(_autoencoder(best.module), loader, self._options())
         names = [f"latent_{d}" for d in range(latent.shape[1])]
         table = pd.DataFrame(latent[np.argsort(indices)], index=job.prepared.sample_names, columns=names)

@@ -16,7 +16,7 @@ from pixfold import attribution, backbones, training
 from pixfold.acceptance import SIGNIFICANCE, chance_p_value
 from pixfold.consensus import RunImportance
 from pixfold.layout import Layout
-from pixfold.loader import FoldLoader, blocks
+from pixfold.loader import FoldLoader
 from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator
 from pixfold.placing import layout_for
@@ -24,6 +24,7 @@ from pixfold.preparation import Prepared, Split, split
 from pixfold.progress import Progress
 from pixfold.report import classification_metrics
 from pixfold.sources.base import Source
+from pixfold.streaming import blocks
 from pixfold.training import TrainingOptions, TrainingResult
 
 Float64Array = NDArray[np.float64]
@@ -61,6 +62,8 @@ class Job:
         From which every run's seed comes.
     progress : Progress
         Where to report.
+    memory : int or None
+        Budget in bytes for reading samples.
     """
 
     prepared: Prepared
@@ -76,6 +79,7 @@ class Job:
     options: TrainingOptions
     random_state: int
     progress: Progress
+    memory: int | None = None
 
     @property
     def n_classes(self) -> int:
@@ -91,6 +95,46 @@ class Job:
         # Of the source as it was opened: a copy of it in memory has no say in where features go.
         prepared, seed = self.prepared, self.seed_of(run)
         return layout_for(prepared.source, arrangement=self.arrangement, seed=seed, keep=prepared.keep)
+
+    def fitted(self, rows: NDArray[np.int64]) -> Normalizer:
+        """Fit a fresh normaliser on some samples of the source."""
+        normalizer = self.normalizer()
+        read = blocks(
+            self.source,
+            rows,
+            memory=self.memory,
+            fixed=normalizer.fitting_bytes(self.source.n_features),
+            op="Normalizer.fit",
+            progress=self.progress,
+            task="normaliser",
+        )
+        return normalizer.fit_blocks(read, self.source.feature_names)
+
+    def loader(
+        self,
+        layout: Layout,
+        normalizer: Normalizer,
+        positions: NDArray[np.int64] | slice = slice(None),
+        *,
+        shuffle: bool | str = False,
+        seed: int = 0,
+    ) -> FoldLoader:
+        """Batches of some of ``prepared.rows``, by their positions there."""
+        return FoldLoader(
+            self.source,
+            layout,
+            normalizer,
+            rows=self.prepared.rows[positions],
+            labels=None if self.prepared.labels is None else self.prepared.labels[positions],
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            threads=self.options.threads,
+            # Every process does the whole job.
+            rank=0,
+            world_size=1,
+            memory=self.memory,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,24 +227,14 @@ def _set_up(job: Job, run: int) -> _Setting:
         seed=seed,
         class_names=prepared.class_names,
     )
-    normalizer = job.normalizer().fit_blocks(blocks(job.source, prepared.rows[parts.train]), job.source.feature_names)
+    normalizer = job.fitted(prepared.rows[parts.train])
 
-    def loader(positions: NDArray[np.int64], shuffle: bool = False) -> FoldLoader:
-        return FoldLoader(
-            job.source,
-            layout,
-            normalizer,
-            rows=prepared.rows[positions],
-            labels=None if prepared.labels is None else prepared.labels[positions],
-            batch_size=job.batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            threads=job.options.threads,
-        )
+    def loader(positions: NDArray[np.int64], shuffle: bool | str = False) -> FoldLoader:
+        return job.loader(layout, normalizer, positions, shuffle=shuffle, seed=seed)
 
     return _Setting(
         run, seed, started, parts, layout, normalizer, replace(job.options, seed=seed),
-        loader(parts.train, shuffle=True), loader(parts.validation), loader(parts.test),
+        loader(parts.train, shuffle="auto"), loader(parts.validation), loader(parts.test),
     )  # fmt: skip
 
 
@@ -333,10 +367,7 @@ def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
     """Mean normalised value per class and feature over all samples used, (n_classes, n_features)."""
     assert job.prepared.labels is not None
     accumulator = AttributionAccumulator(outcome.layout, job.n_classes)
-    loader = FoldLoader(
-        job.source, outcome.layout, outcome.normalizer,
-        rows=job.prepared.rows, labels=job.prepared.labels, batch_size=job.batch_size, threads=job.options.threads,
-    )  # fmt: skip
+    loader = job.loader(outcome.layout, outcome.normalizer)
     for images, labels, _ in loader:
         assert labels is not None
         accumulator.update(images, labels.numpy())
