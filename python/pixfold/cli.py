@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pixfold.progress import Progress
     from pixfold.report import Results
+    from pixfold.sources import Source
 
 app = typer.Typer(
     name="pixfold",
@@ -56,6 +57,17 @@ class Arrangement(StrEnum):
 
     natural = "natural"
     shuffled = "shuffled"
+
+
+class Join(StrEnum):
+    """Samples that not every input has."""
+
+    all = "all"
+    inner = "inner"
+
+
+_STACK_HELP = "Several INPUTs: each in image channels of its own, instead of one image of all features."
+_JOIN_HELP = "Several INPUTs: all must have the same samples, or inner uses those that all have."
 
 
 class _Told:
@@ -98,8 +110,12 @@ def _options(
 @app.command()
 def run(
     data: Annotated[
-        Path,
-        typer.Argument(metavar="INPUT", help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz."),
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz. Several: the same samples, their "
+            "features side by side.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Output folder; made when it does not exist.")],
     label: Annotated[
@@ -107,6 +123,8 @@ def run(
         typer.Option(help="Column that holds the classes. Without it the job is self-supervised."),
     ] = None,
     layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
+    join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
     normalize: Annotated[
         str,
         typer.Option(
@@ -202,9 +220,7 @@ def run(
         check_writable(out)
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
-            from pixfold.sources import open_source
-
-            source = open_source(data, label=label, layer=layer)
+            source = _opened(data, label=label, layer=layer, stack=stack, join=join)
             estimator = _estimator(supervised=label is not None, **given)
             command = shlex.join(["pixfold", *sys.argv[1:]])
             estimator.fit_source(source, command=command, progress=told)
@@ -269,6 +285,14 @@ def main() -> None:
     # wants the cores. It is read when torch is loaded, so it must be set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app()
+
+
+def _opened(paths: list[Path], *, stack: bool, join: Join, **options: Any) -> Source:
+    from pixfold.sources import open_source, side_by_side
+
+    if len(paths) == 1:
+        return open_source(paths[0], **options)
+    return side_by_side(paths, stack=stack, join=join.value, **options)
 
 
 def _estimator(*, supervised: bool, **arguments: Any) -> Any:

@@ -13,8 +13,9 @@ from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.formats import SUFFIXES, Options, format_of
 from pixfold.sources.labels import check_one_of, split_labels
+from pixfold.sources.side_by_side import side_by_side
 
-__all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source"]
+__all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
 
 
 def open_source(
@@ -33,7 +34,8 @@ def open_source(
     ----------
     data : path, ndarray, SciPy sparse matrix, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
         Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
-        NumPy arrays. A :class:`Source` is returned as it is.
+        NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
+        is read as :func:`side_by_side`.
     label : str, optional
         Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file.
     layer : str, optional
@@ -70,6 +72,10 @@ def open_source(
 
 def _open(data: Any, options: Options) -> Source:
     label, y, layer = options.label, options.y, options.layer
+    if _are_several(data):
+        if options.verify:
+            raise _nothing_to_verify("sources side by side")
+        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)
@@ -108,6 +114,24 @@ def _open(data: Any, options: Options) -> Source:
             f"received {type(data).__module__}.{type(data).__qualname__}"
         )
     return ArraySource(data, labels=y)
+
+
+def takes_layer(data: Any) -> bool:
+    """Tell whether data of any supported kind are AnnData, and so may have layers."""
+    if isinstance(data, (str, os.PathLike)):
+        return "layer" in format_of(Path(data)).takes
+    return _kind(data) == "AnnData"
+
+
+def _are_several(data: Any) -> bool:
+    """Tell whether a list holds inputs of their own, rather than rows of numbers."""
+    return (
+        isinstance(data, (list, tuple))
+        and len(data) > 0
+        and all(
+            isinstance(item, (str, os.PathLike)) or _kind(item) in ("AnnData", "DataFrame", "Source") for item in data
+        )
+    )
 
 
 def _kind(data: Any) -> str:

@@ -24,6 +24,7 @@ from pixfold.sources.base import (
     check_labels,
     check_size,
     normalize_rows,
+    runs_of,
     unique_names,
 )
 from pixfold.sources.formats import Options
@@ -207,7 +208,7 @@ class H5adSource:
             gap = max(1, node.chunks[0])  # rows between two of one chunk are decompressed in any case
         longest = max(1, BLOCK_BYTES // row_bytes)
         out = np.empty((len(wanted), self.n_features), dtype=self.dtype)
-        for first, last in _runs(wanted, gap, longest):
+        for first, last in runs_of(wanted, gap, longest):
             start = int(wanted[first])
             block = node[start : int(wanted[last - 1]) + 1]
             out[first:last] = block[wanted[first:last] - start]
@@ -221,7 +222,7 @@ class H5adSource:
             runs, starts, stops = [(0, 0)], indptr[[wanted.start]], indptr[[wanted.stop]]
             lengths = np.diff(indptr[wanted.start : wanted.stop + 1])
         else:
-            runs = list(_runs(wanted, 1, len(wanted)))
+            runs = list(runs_of(wanted, 1, len(wanted)))
             starts = indptr[[wanted[first] for first, _ in runs]]
             stops = indptr[[wanted[last - 1] + 1 for _, last in runs]]
             lengths = indptr[wanted + 1] - indptr[wanted]
@@ -278,17 +279,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _runs(wanted: NDArray[np.int64], gap: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Split sorted rows where they lie further apart than ``gap``, into spans of at most ``longest`` rows."""
-    first = 0
-    cuts = np.diff(wanted) > gap
-    for i in range(1, len(wanted)):
-        if cuts[i - 1] or wanted[i] - wanted[first] >= longest:
-            yield first, i
-            first = i
-    yield first, len(wanted)
 
 
 def _native(block: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -46,6 +46,11 @@ class Source(Protocol):
         Features that were categorical and are now codes: the categories of codes 0, 1, 2, ...
     messages : list of str
         What the user should be told about how this source was read.
+
+    Notes
+    -----
+    A source whose features stand in image channels (sequences, inputs that are stacked) also has ``channel_sizes``,
+    a list of int: how many features each channel holds, in feature order (:func:`pixfold.placing.layout_for`).
     """
 
     name: str
@@ -127,6 +132,17 @@ def block_rows(n_features: int, chunk: int = 1) -> int:
     """Rows of a block of about 64 MB as dense float32, a multiple of ``chunk`` where that many fit."""
     rows = max(1, BLOCK_BYTES // (4 * n_features))
     return max(chunk, rows - rows % chunk)
+
+
+def runs_of(wanted: NDArray[np.int64], gap: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Split sorted rows where they lie further apart than ``gap``, into spans of at most ``longest`` rows."""
+    first = 0
+    cuts = np.diff(wanted) > gap
+    for i in range(1, len(wanted)):
+        if cuts[i - 1] or wanted[i] - wanted[first] >= longest:
+            yield first, i
+            first = i
+    yield first, len(wanted)
 
 
 def check_size(name: str, n_samples: int, n_features: int) -> None:
