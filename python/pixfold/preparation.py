@@ -16,6 +16,7 @@ from pixfold.errors import InputError
 from pixfold.progress import Progress
 from pixfold.scan import Profile, scan
 from pixfold.sources.base import Source, check_labels
+from pixfold.sources.labels import missing_labels
 
 Missing = Literal["error", "zero", "mean"]
 
@@ -121,7 +122,7 @@ def prepare(
     encoded: _Classes | None = None
     if source.labels is not None:
         labels = check_labels(source.name, source.labels, source.n_samples)
-        labelled = ~_missing_labels(labels)
+        labelled = ~missing_labels(labels)
         rows, labels = rows[labelled], _uniform(source.name, labels[labelled])
         encoded = _encode(source.name, labels)  # before the pass over the values, which may be long
     n_unlabelled = source.n_samples - len(rows)
@@ -298,21 +299,6 @@ def _encode(name: str, labels: NDArray[Any]) -> _Classes:
             f"the label {names[odd[0]]!r} is text and counts as a class ({counted(int(sizes[odd[0]]), 'sample')})"
         )
     return _Classes(codes.astype(np.int64), names, values, messages)
-
-
-def _missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which labels are None, NaN, NaT, ``pandas.NA`` or blank text."""
-    if labels.dtype.kind in "biu":
-        return np.zeros(len(labels), dtype=bool)
-    if labels.dtype.kind == "f":
-        return np.asarray(np.isnan(labels))
-    return np.asarray([_is_missing(value) for value in labels.tolist()], dtype=np.bool_)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
 
 
 def _uniform(name: str, labels: NDArray[Any]) -> NDArray[Any]:
