@@ -223,3 +223,40 @@ def unique_names(names: Sequence[str], messages: list[str], what: str = "feature
         f"the later ones are kept apart by a number, such as {first!r}"
     )
     return result
+
+
+def check_features(source: Source, learned: Sequence[str], named: bool, who: str) -> None:
+    """Raise InputError unless a source has the features that a model has learned, in their order.
+
+    Parameters
+    ----------
+    source : Source
+        New samples.
+    learned : sequence of str
+        Names of the features that were learned.
+    named : bool
+        Whether these are names of their own, rather than ``feature_0``, ``feature_1``, ...
+    who : str
+        The model, for the message.
+    """
+    n = len(learned)
+    source_named = source.feature_names != numbered("feature", source.n_features)
+    if named and source_named and source.feature_names != list(learned):
+        missing = sorted(set(learned) - set(source.feature_names))
+        extra = sorted(set(source.feature_names) - set(learned))
+        if missing or extra:
+            parts = [
+                f"{len(names):,} {word} ({listed(names)})"
+                for word, names in (("missing", missing), ("extra", extra))
+                if names
+            ]
+            raise InputError(
+                f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}"
+            )
+        raise InputError(
+            f"{source.name}: feature names must be in the same order as they were in fit: "
+            f"expected {learned[0]!r}, {learned[1]!r}, ... (X[clf.feature_names_in_] sorts a DataFrame)"
+        )
+    if source.n_features != n:
+        # scikit-learn's words, which its own checks look for.
+        raise InputError(f"X has {source.n_features} features, but {who} is expecting {n} features as input")
