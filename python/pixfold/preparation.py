@@ -188,7 +188,7 @@ def labelled_rows(source: Source, messages: list[str]) -> tuple[NDArray[np.int64
     if source.labels is None:
         return rows, None
     labels = check_labels(source.name, source.labels, source.n_samples)
-    absent = _missing_labels(labels)
+    absent = missing_labels(labels)
     if absent.any():
         names = [source.sample_names[i] for i in np.flatnonzero(absent)]
         messages.append(f"{counted(len(names), 'sample')} without a label left out: {listed(names)}")

@@ -81,6 +81,16 @@ _TEXT = (".csv", ".tsv", ".txt")
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
     Format(
+        "Zarr store", "pixfold.sources.zarr:open_zarr", members=("zarr.json", ".zgroup"), takes=frozenset({"layer"})
+    ),
+    Format("10x HDF5", "pixfold.sources.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
+    Format(
+        "10x folder",
+        "pixfold.sources.tenx:open_mtx",
+        {".mtx": _PLAIN, ".mtx.gz": _GZIP},
+        members=("matrix.mtx", "matrix.mtx.gz"),
+    ),
+    Format(
         "table",
         "pixfold.sources.table:open_text",
         {**dict.fromkeys(_TEXT, _PLAIN), **{f"{end}.gz": _GZIP for end in _TEXT}},
