@@ -16,6 +16,7 @@ from pixfold.errors import InputError
 from pixfold.progress import Progress
 from pixfold.scan import Profile, scan
 from pixfold.sources.base import Source, check_labels
+from pixfold.sources.labels import missing_labels
 
 Missing = Literal["error", "zero", "mean"]
 
@@ -117,17 +118,10 @@ def prepare(
     if missing not in ("error", "zero", "mean"):
         raise InputError(f"missing: expected 'error', 'zero' or 'mean', received {missing!r}")
     messages = list(source.messages)
-    rows = np.arange(source.n_samples, dtype=np.int64)
-    encoded: _Classes | None = None
-    if source.labels is not None:
-        labels = check_labels(source.name, source.labels, source.n_samples)
-        labelled = ~_missing_labels(labels)
-        rows, labels = rows[labelled], _uniform(source.name, labels[labelled])
-        encoded = _encode(source.name, labels)  # before the pass over the values, which may be long
+    rows, labels = labelled_rows(source, messages)
+    # Before the pass over the values, which may be long.
+    encoded = None if labels is None else _encode(source.name, labels)
     n_unlabelled = source.n_samples - len(rows)
-    if n_unlabelled:
-        names = [source.sample_names[i] for i in np.flatnonzero(~labelled)]
-        messages.append(f"{counted(n_unlabelled, 'sample')} without a label left out: {listed(names)}")
 
     found = scan(source, rows, memory=memory, progress=progress)
     empty = rows[found.empty_samples]
@@ -154,7 +148,7 @@ def prepare(
     if len(empty):
         used = ~found.empty_samples
         rows = rows[used]
-        if encoded is not None:
+        if labels is not None:
             encoded = _encode(source.name, labels[used])
     if encoded is not None:
         messages.extend(encoded.messages)
@@ -171,6 +165,72 @@ def prepare(
         n_unlabelled=n_unlabelled,
         messages=messages,
     )
+
+
+def labelled_rows(source: Source, messages: list[str]) -> tuple[NDArray[np.int64], NDArray[Any] | None]:
+    """Find the samples that have a label, or all of a source without labels.
+
+    Parameters
+    ----------
+    source : Source
+        The samples.
+    messages : list of str
+        Is told which samples have none.
+
+    Returns
+    -------
+    rows : int64 array (n,)
+        Positions of the samples, sorted.
+    labels : array (n,), or None
+        Their labels: booleans, integers, floats or text.
+    """
+    rows = np.arange(source.n_samples, dtype=np.int64)
+    if source.labels is None:
+        return rows, None
+    labels = check_labels(source.name, source.labels, source.n_samples)
+    absent = missing_labels(labels)
+    if absent.any():
+        names = [source.sample_names[i] for i in np.flatnonzero(absent)]
+        messages.append(f"{counted(len(names), 'sample')} without a label left out: {listed(names)}")
+    return rows[~absent], _uniform(source.name, labels[~absent])
+
+
+def class_names_of(labels: NDArray[Any]) -> list[str]:
+    """Names of the classes among labels that :func:`labelled_rows` gave, in the order of their codes."""
+    values = np.unique(labels)
+    numbers = _as_numbers(values)
+    if numbers is not None and values.dtype.kind == "U":  # "10" after "9"
+        values = values[np.argsort(numbers, kind="stable")]
+    return [_class_name(value) for value in values]
+
+
+def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Encode labels by classes that are known already.
+
+    Parameters
+    ----------
+    name : str
+        The source, for the message.
+    labels : array (n,)
+        As :func:`labelled_rows` gives them.
+    class_names : sequence of str
+        Names of the classes 0, 1, 2, ...
+
+    Returns
+    -------
+    int64 array (n,)
+
+    Raises
+    ------
+    InputError
+        When a label is none of them.
+    """
+    code = {known: number for number, known in enumerate(class_names)}
+    names = [_class_name(value) for value in labels.tolist()]
+    unknown = sorted({label for label in names if label not in code})
+    if unknown:
+        raise InputError(f"{name}: expected labels among {listed(class_names, 10)}, received {listed(unknown)}")
+    return np.array([code[label] for label in names], dtype=np.int64)
 
 
 def split(
@@ -298,21 +358,6 @@ def _encode(name: str, labels: NDArray[Any]) -> _Classes:
             f"the label {names[odd[0]]!r} is text and counts as a class ({counted(int(sizes[odd[0]]), 'sample')})"
         )
     return _Classes(codes.astype(np.int64), names, values, messages)
-
-
-def _missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which labels are None, NaN, NaT, ``pandas.NA`` or blank text."""
-    if labels.dtype.kind in "biu":
-        return np.zeros(len(labels), dtype=bool)
-    if labels.dtype.kind == "f":
-        return np.asarray(np.isnan(labels))
-    return np.asarray([_is_missing(value) for value in labels.tolist()], dtype=np.bool_)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
 
 
 def _uniform(name: str, labels: NDArray[Any]) -> NDArray[Any]:
