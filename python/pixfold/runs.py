@@ -21,7 +21,7 @@ from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator
 from pixfold.placing import layout_for
 from pixfold.preparation import Prepared, Split, split
-from pixfold.progress import Progress
+from pixfold.progress import Progress, tracked
 from pixfold.report import classification_metrics
 from pixfold.sources.base import Source
 from pixfold.streaming import blocks
@@ -261,8 +261,8 @@ def classify(job: Job, run: int) -> RunOutcome:
         module, s.train, s.validation, s.options, n_classes=k,
         class_counts=np.bincount(labels[s.split.train], minlength=k), progress=job.progress,
     )  # fmt: skip
-    probabilities, predicted = _predict(result.module, s.test, s.options)
-    _, predicted_validation = _predict(result.module, s.validation, s.options)
+    probabilities, predicted = _predict(result.module, s.test, s.options, job.progress)
+    _, predicted_validation = _predict(result.module, s.validation, s.options, job.progress)
     scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
     held_out = np.concatenate([labels[s.split.validation], labels[s.split.test]])
     guessed = np.concatenate([predicted_validation, predicted])
@@ -286,10 +286,10 @@ def classify(job: Job, run: int) -> RunOutcome:
 
 
 def _predict(
-    module: nn.Module, batches: FoldLoader, options: TrainingOptions
+    module: nn.Module, batches: FoldLoader, options: TrainingOptions, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Probabilities and predicted classes, in the order of the loader's rows."""
-    values, indices = training.predict_proba(module, batches, options)
+    values, indices = training.predict_proba(module, batches, options, progress)
     probabilities = np.empty_like(values)
     probabilities[indices] = values
     return probabilities, probabilities.argmax(axis=1)
@@ -325,7 +325,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         module = backbones.Autoencoder(s.layout.shape, job.latent_dim)
     mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
     result = training.train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress)
-    loss, explained = _reconstruction(result.module, s.test, s.layout, s.options)
+    loss, explained = _reconstruction(result.module, s.test, s.layout, s.options, job.progress)
     reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
     importance = None
     if reason is None:
@@ -346,7 +346,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
 
 
 def _reconstruction(
-    module: nn.Module, batches: FoldLoader, layout: Layout, options: TrainingOptions
+    module: nn.Module, batches: FoldLoader, layout: Layout, options: TrainingOptions, progress: Progress
 ) -> tuple[float, float]:
     """Mean squared error over the features of the samples, and the share of their variance that it leaves out."""
     spread = AttributionAccumulator(layout, 1)
@@ -354,7 +354,7 @@ def _reconstruction(
     with training.torch_settings(options) as device, torch.no_grad():
         module.to(device).eval()
         kept = torch.from_numpy((layout.feature_of_pixel >= 0).reshape(layout.shape)).to(device)
-        for images, _, indices in batches:
+        for images, _, indices in tracked(batches, progress, "reconstruction", len(batches)):
             spread.update(images.cpu(), np.zeros(len(indices), dtype=np.int64))
             error = (module(images.to(device)) - images.to(device)) * kept
             squares += float(error.double().square().sum())
@@ -368,7 +368,7 @@ def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
     assert job.prepared.labels is not None
     accumulator = AttributionAccumulator(outcome.layout, job.n_classes)
     loader = job.loader(outcome.layout, outcome.normalizer)
-    for images, labels, _ in loader:
+    for images, labels, _ in tracked(loader, job.progress, "class means", len(loader)):
         assert labels is not None
         accumulator.update(images, labels.numpy())
     return accumulator.result().mean
