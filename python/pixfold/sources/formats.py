@@ -118,8 +118,9 @@ def format_of(path: Path) -> Format:
         found = next((known for known in FORMATS if any((path / member).exists() for member in known.members)), None)
         if found is None:
             members = [member for known in FORMATS for member in known.members]
-            expected = f"a file, or a folder that holds {' or '.join(members)}" if members else "a file"
-            raise InputError(f"{path}: expected {expected}, received a folder")
+            raise InputError(
+                f"{path}: expected a file, or a folder with {' or '.join(members)}; received another folder"
+            )
         return found
     lower = path.name.lower()
     by_suffix = {suffix: known for known in FORMATS for suffix in known.suffixes}
