@@ -21,12 +21,42 @@ from pixfold.ops import _arrays
 from pixfold.ops._cuda_gather import DenseStore, SparseStore, Wanted, fold_csr_at, fold_dense_at
 from pixfold.ops.cuda import fold_packed_rows
 from pixfold.ops.fold import fold_into_fresh
-from pixfold.sources import Source
+from pixfold.sources.base import BLOCK_BYTES
 
 SECTOR_BYTES = 32  # what a GPU's memory gives for a single value that is asked for
 
 
-def stored(source: Source, blocks: Iterator[Any], device: torch.device, group_seed: int | None) -> Store:
+class Samples(Protocol):
+    """What is kept: a source, or samples that are on a device already."""
+
+    n_samples: int
+    n_features: int
+    dtype: np.dtype[Any]
+    is_sparse: bool
+    block_size: int
+
+    def read(self, rows: slice) -> Any:
+        """Samples of consecutive positions."""
+
+
+class OnDevice:
+    """Dense samples in a tensor on a CUDA device, which do not leave it."""
+
+    is_sparse = False
+
+    def __init__(self, x: _arrays.OnCuda) -> None:
+        self.n_samples, self.n_features = x.shape
+        self.dtype = x.dtype
+        self.block_size = max(1, BLOCK_BYTES // (4 * max(1, self.n_features)))
+        self._tensor, self._widened = x.tensor, x.bfloat16
+
+    def read(self, rows: slice) -> Tensor:
+        """Samples of consecutive positions, bfloat16 as float32."""
+        found: Tensor = self._tensor[rows]
+        return found.float() if self._widened else found
+
+
+def stored(source: Samples, blocks: Iterator[Any], device: torch.device, group_seed: int | None) -> Store:
     """Bring the blocks of a source to a device; with a seed, dense samples in random groups that are interleaved."""
     packed = isinstance(source.read(slice(0, 1)), PackedGenotypes)
     if group_seed is not None and (packed or source.is_sparse):
@@ -75,7 +105,7 @@ class _Single(ABC):
 class _Rows(_Single):
     """Dense samples, one after the other."""
 
-    def __init__(self, source: Source, blocks: Iterator[Any], device: torch.device) -> None:
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
         self.type, stored = _types(source.dtype)
         self.values = torch.empty((source.n_samples, source.n_features), dtype=stored, device=device)
@@ -97,7 +127,7 @@ class _Rows(_Single):
 class _Interleaved:
     """Dense samples in groups: (groups, features, samples of a group)."""
 
-    def __init__(self, source: Source, blocks: Iterator[Any], device: torch.device, seed: int) -> None:
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device, seed: int) -> None:
         self.type, stored = _types(source.dtype)
         self.n_samples = source.n_samples
         self.group = SECTOR_BYTES // source.dtype.itemsize
@@ -136,7 +166,7 @@ class _Interleaved:
 class _Sparse(_Single):
     """Compressed sparse rows."""
 
-    def __init__(self, source: Source, blocks: Iterator[Any], device: torch.device) -> None:
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
         with warnings.catch_warnings():  # that the layout is new, which torch says of the first such tensor
             warnings.simplefilter("ignore")
@@ -179,7 +209,7 @@ class _Sparse(_Single):
 class _Packed(_Single):
     """Genotypes at two bits each."""
 
-    def __init__(self, source: Source, blocks: Iterator[Any], device: torch.device) -> None:
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
         self.n_features = source.n_features
         self.bits = torch.empty((source.n_samples, -(-source.n_features // 4)), dtype=torch.uint8, device=device)
@@ -227,7 +257,9 @@ def _fill(values: Tensor, blocks: Iterator[Any]) -> None:
         first += len(block)
 
 
-def _tensor(block: NDArray[Any]) -> Tensor:
+def _tensor(block: NDArray[Any] | Tensor) -> Tensor:
+    if isinstance(block, Tensor):
+        return block
     # A read-only array makes torch warn; nothing here writes to it.
     return torch.from_numpy(block if block.flags.writeable else block.copy())
 

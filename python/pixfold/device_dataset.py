@@ -10,17 +10,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pixfold._device_stores import stored
+from pixfold._device_stores import OnDevice, Samples, stored
 from pixfold._optional import require
 from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
-from pixfold.ops._arrays import is_torch, layout_argument, samples
+from pixfold.ops import _arrays
+from pixfold.ops._arrays import is_torch, layout_argument
 from pixfold.ops._cuda_gather import Wanted
 from pixfold.ops._interop import CsrParts, adopted
 from pixfold.ops.fold import dtype_name
-from pixfold.sources import Source, open_source
+from pixfold.sources import open_source
 
 
 class DeviceDataset:
@@ -44,7 +45,7 @@ class DeviceDataset:
     ----------
     X : array, sparse matrix, PackedGenotypes, source or path (n_samples, n_features)
         All that :func:`pixfold.open_source` takes, and torch, JAX and CuPy arrays, dense or sparse (bfloat16 as
-        float32). It is read in blocks.
+        float32). It is read in blocks; dense samples that are on a GPU already are copied there.
     layout : Layout
         Feature -> pixel map.
     normalizer : Normalizer, optional
@@ -84,7 +85,7 @@ class DeviceDataset:
         seed: int = 0,
     ) -> None:
         layout_argument("DeviceDataset", layout)
-        source = open_source(_on_host(adopted("DeviceDataset", "X", X)[0]))
+        source = _source(adopted("DeviceDataset", "X", X)[0])
         if source.n_features != layout.n_features:
             raise InputError(
                 f"DeviceDataset: X must have the layout's {layout.n_features} features, got {source.n_features}"
@@ -219,6 +220,14 @@ class DeviceDataset:
             yield images, None if self.labels is None else self.labels[positions], positions
 
 
+def _source(X: Any) -> Samples:
+    if _arrays.is_on_cuda(X) and X.layout == torch.strided:
+        dense = _arrays.samples_anywhere("DeviceDataset", X)
+        assert isinstance(dense, _arrays.OnCuda)
+        return OnDevice(dense)
+    return open_source(_on_host(X))
+
+
 def _on_host(X: Any) -> Any:
     """Samples that are no source as what sources are made of."""
     if isinstance(X, CsrParts):
@@ -239,14 +248,14 @@ def _csr_array(parts: CsrParts) -> Any:
 
 
 def _checked(
-    source: Source, layout: Layout, normalizer: Normalizer | None, scales: list[NDArray[np.float64]]
+    source: Samples, layout: Layout, normalizer: Normalizer | None, scales: list[NDArray[np.float64]]
 ) -> Iterator[Any]:
     """Blocks that the normaliser takes; where it scales each sample, `scales` gets by what."""
     for start in range(0, source.n_samples, source.block_size):
         block = source.read(slice(start, min(start + source.block_size, source.n_samples)))
         if normalizer is not None:
             normalizer.check(block, layout)
-            scale = normalizer.row_scale(samples("DeviceDataset", block))
+            scale = normalizer.row_scale(_arrays.samples_anywhere("DeviceDataset", block))
             if scale is not None:
                 scales.append(scale)
         yield block

@@ -11,6 +11,7 @@ import scipy.sparse
 
 import pixfold
 from pixfold import _core, _cuda_extension
+from pixfold.errors import InputError
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.gpu
@@ -142,3 +143,35 @@ def test_positions_with_gaps(device: str, make_layout: Callable[..., Any], make_
     for interleave in (False, True):
         dataset = pixfold.DeviceDataset(x, layout, device=device, interleave=interleave)
         assert np.array_equal(on_host(dataset.fold(positions)), pixfold.fold(x[1::3], layout))
+
+
+@pytest.mark.parametrize("interleave", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64", "uint8", "uint16", "bool"])
+def test_samples_that_are_there_already(
+    device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], dtype: str, interleave: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Dense tensors on the device do not pass through the host, and are not kept: the dataset has its own copy."""
+    monkeypatch.setattr("pixfold.device_dataset._on_host", lambda X: pytest.fail("brought to the host"))
+    x = torch.from_numpy(make_samples(N, F, "float32" if dtype == "bfloat16" else dtype)).to(device)
+    x = x.bfloat16() if dtype == "bfloat16" else x
+    host = x.float().cpu().numpy() if dtype == "bfloat16" else x.cpu().numpy()
+    layout = make_layout("shuffled", F)
+    normalizer = pixfold.Normalizer("zscore").fit(host)
+    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device, interleave=interleave)
+    expected = pixfold.fold(host[ORDERS["any"]], layout, normalizer)
+    x.zero_()
+    assert np.array_equal(on_host(dataset.fold(ORDERS["any"])), expected)
+
+
+def test_bad_samples_that_are_there_already(device: str):
+    layout = pixfold.Layout.natural(F)
+    with pytest.raises(InputError, match=r"DeviceDataset: X must be two-dimensional"):
+        pixfold.DeviceDataset(torch.zeros(N, F, 1, device=device), layout, device=device)
+    with pytest.raises(InputError, match=rf"X must have the layout's {F} features, got 3"):
+        pixfold.DeviceDataset(torch.zeros(N, 3, device=device), layout, device=device)
+    x = torch.ones(N, F, device=device)
+    normalizer = pixfold.Normalizer("minmax").fit(np.ones((2, F), np.float32))
+    x[3, 4] = torch.nan
+    with pytest.raises(InputError, match="1 NaN in 1 feature"):
+        pixfold.DeviceDataset(x, layout, normalizer, device=device)
