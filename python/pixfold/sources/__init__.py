@@ -11,6 +11,7 @@ from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
+from pixfold.sources.categories import ENCODINGS
 from pixfold.sources.formats import SUFFIXES, Options, format_of
 from pixfold.sources.labels import check_one_of
 
@@ -24,6 +25,8 @@ def open_source(
     layer: str | None = None,
     y: Any = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    categorical: str = "ordinal",
+    labels: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Open data of any supported kind.
 
@@ -33,14 +36,22 @@ def open_source(
         Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
         NumPy arrays. A :class:`Source` is returned as it is.
     label : str, optional
-        Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file.
+        Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file; or,
+        with ``labels``, a column of that table.
     layer : str, optional
         AnnData alone: the layer to read instead of ``X``, or ``"raw"``.
     y : array-like of shape (n_samples,), optional
         Labels given beside the data, instead of ``label``.
     categories : mapping of str to sequence of str, optional
         Tables alone: ``categories`` of the source that a model was trained on, so that text is encoded by the
-        same codes.
+        same codes, or as the same features.
+    categorical : {"ordinal", "onehot"}
+        Tables alone: columns of text, booleans and categories become codes 0, 1, 2, ... in sorted order, or one
+        feature of 0 and 1 for every category, named "column=category". Where ``categories`` is given, it says.
+    labels : path, optional
+        A table (.csv, .tsv, .txt, compressed or not, .parquet, .feather) with labels of the samples in its column
+        ``label``. Its samples are matched by name: they are named by a first column without a header, else by one
+        called sample, id or IID, else by the first column. A sample that is not in it has no label.
 
     Returns
     -------
@@ -56,23 +67,32 @@ def open_source(
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)
+    if categorical not in ENCODINGS:
+        raise InputError(f"categorical: expected {' or '.join(map(repr, ENCODINGS))}, received {categorical!r}")
+    if labels is not None:
+        if label is None:
+            raise InputError(f"{labels}: say which of its columns holds the labels (label)")
+        from pixfold.sources.label_table import match_labels
+
+        source = open_source(data, layer=layer, categories=categories, categorical=categorical)
+        return match_labels(source, Path(labels), label)
     kind = "path" if path is not None else _kind(data)
     if path is not None:
         known = format_of(path)
         if layer is not None and "layer" not in known.takes:
             raise _no_layers(name, layer)
-        return known.open(path, Options(label=label, y=y, layer=layer, categories=categories))
+        return known.open(path, Options(label=label, y=y, layer=layer, categories=categories, categorical=categorical))
     if layer is not None and kind != "AnnData":
         raise _no_layers(name, layer)
     if kind == "AnnData":
         from pixfold.sources.anndata import open_anndata
 
-        source: Source = open_anndata(data, label=label, layer=layer, y=y)
-        return source
+        opened: Source = open_anndata(data, label=label, layer=layer, y=y)
+        return opened
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 
-        return open_frame(data, label=label, y=y, categories=categories)
+        return open_frame(data, label=label, y=y, categories=categories, categorical=categorical)
     if label is not None:
         raise InputError(f"{name}: has no columns to take labels {label!r} from; give them as y")
     if kind == "Source":

@@ -1,10 +1,15 @@
-"""Find the label column that a user named, or say which columns there are."""
+"""Labels: find the column that a user named, or say which columns there are; and their values."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold._optional import require
 from pixfold._words import listed
 from pixfold.errors import InputError
 
@@ -42,3 +47,43 @@ def check_one_of(label: object, y: object, name: str) -> None:
     """Raise InputError when labels are given both as a column and beside the data."""
     if label is not None and y is not None:
         raise InputError(f"{name}: give labels either as the column {label!r} or as y, received both")
+
+
+def label_values(parts: Sequence[Any], *, is_text: bool = False, decimal: str = ".") -> NDArray[Any]:
+    """Return labels as NumPy has them: numbers, booleans, or objects; missing ones are NaN or None.
+
+    Parameters
+    ----------
+    parts : sequence of pyarrow.Array
+        The labels in order, all of one type.
+    is_text : bool
+        Whether they were read from text, so that they are numbers where all of them look like numbers.
+    decimal : str
+        The decimal point of such numbers.
+    """
+    pyarrow = require("pyarrow", "io", "reading tables")
+    labels = pyarrow.chunked_array(parts)
+    if pyarrow.types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    if is_text:
+        labels = _typed(pyarrow, labels, decimal)
+    kind = labels.type
+    if pyarrow.types.is_floating(kind) or (pyarrow.types.is_integer(kind)):
+        return np.asarray(labels.to_numpy())
+    if pyarrow.types.is_boolean(kind) and not labels.null_count:
+        return np.asarray(labels.to_numpy())
+    values = np.empty(len(labels), dtype=object)
+    values[:] = [label.strip() if isinstance(label, str) else label for label in labels.to_pylist()]
+    return values
+
+
+def _typed(pyarrow: Any, labels: Any, decimal: str) -> Any:
+    """Labels as integers, numbers or booleans, if all of them are."""
+    compute = require("pyarrow.compute", "io", "reading tables")
+    numbers = labels if decimal == "." else compute.replace_substring(labels, decimal, ".")
+    for texts, kind in ((labels, pyarrow.int64()), (numbers, pyarrow.float64()), (labels, pyarrow.bool_())):
+        try:
+            return texts.cast(kind)
+        except pyarrow.ArrowInvalid:
+            continue
+    return labels
