@@ -291,7 +291,10 @@ class FoldLoader:
         try:
             for number in range(first, len(epoch)):
                 positions, segment, place = epoch.batch(number)
-                cuts = np.flatnonzero(np.diff(segment, prepend=-1))
+                # Within a batch samples stand by segment, and mostly all are of one.
+                cuts = (
+                    np.zeros(1, np.int64) if segment[0] == segment[-1] else np.flatnonzero(np.diff(segment, prepend=-1))
+                )
                 needed = segment[cuts].tolist()
                 while not held.keys() >= set(needed):
                     held[next(coming)] = next(blocks)
@@ -308,7 +311,9 @@ class FoldLoader:
             blocks.close()
 
     def _read(self, positions: NDArray[np.int64]) -> Any:
-        samples = self.source.read(self.rows[positions])
+        rows = self.rows[positions]
+        first, last = int(rows[0]), int(rows[-1])
+        samples = self.source.read(slice(first, last + 1) if last - first == len(rows) - 1 else rows)
         if self.check_finite and not isinstance(samples, PackedGenotypes):
             self._refuse_infinite(samples)
         return samples
