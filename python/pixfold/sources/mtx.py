@@ -22,7 +22,8 @@ from pixfold.sources.scratch import Block, RowsOnce, ScratchArray, SparseRows, b
 
 _DTYPES = {"integer": np.int32, "real": np.float64, "pattern": np.uint8}
 _LARGEST = 2**31 - 1
-_BLOCK_BYTES = 8 << 20
+# pyarrow reads several blocks ahead.
+_BLOCK_BYTES = 1 << 20
 # Lines that pyarrow can split: exactly one blank between fields.
 _PLAIN_LINE = re.compile(rb"\d+([ \t])\d+(\1\S+)?\r?\n?")
 
@@ -147,7 +148,9 @@ class MtxFile:
                     f"{self.name}: line {self._header} promises {self._n_entries:,} entries, the file has more"
                 )
             spill.write(done, samples, features, values)
-            counts += np.bincount(samples, minlength=n_samples)
+            first = int(samples.min())  # by samples, a block has few of them
+            found = np.bincount(samples - first)
+            counts[first : first + len(found)] += found
             places = samples * n_features + features
             rising = rising and places[0] > last and bool(np.all(np.diff(places) > 0))
             last, done = int(places[-1]), done + len(samples)
