@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,46 @@ def test_cut_off_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2_000])
     with pytest.raises(InputError, match="the HDF5 file is damaged or cut off"):
         open_source(path)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_file_that_changes_while_it_is_read(tmp_path: Path, form: str) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata(FORMATS[form](X)))
+    source = open_source(path)
+    source.read(slice(0, 3))
+    source.close()  # type: ignore[attr-defined]
+    on_disk(path, adata(FORMATS[form](2 * X)), compression="gzip")
+    with pytest.raises(InputError, match=r"x\.h5ad: x\.h5ad changed while it was read; open it again"):
+        source.read(slice(0, 3))
+
+
+def test_chunks_that_cannot_be_decompressed(tmp_path: Path) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata(), compression="gzip")
+    with h5py.File(path) as file:
+        info = file["X"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[info.byte_offset : info.byte_offset + info.size] = bytes(info.size)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot read the matrix: the HDF5 file is damaged or cut off"):
+        open_source(path).read(slice(None))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_several_threads_read(tmp_path: Path, form: str) -> None:
+    source = open_source(on_disk(tmp_path / "x.h5ad", adata(FORMATS[form](X))))
+    wanted = [np.sort(RNG.choice(40, 9, replace=False)) for _ in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        blocks = list(pool.map(source.read, wanted))
+    for rows, block in zip(wanted, blocks, strict=True):
+        np.testing.assert_array_equal(dense(block), X[rows])
+
+
+@pytest.mark.parametrize("where", KEPT)
+def test_matrix_of_none(tmp_path: Path, where: str) -> None:
+    data = adata()
+    data.X = None
+    with pytest.raises(InputError, match=r"(X is empty|the file has no X); layers there are: 'counts', 'sparse'"):
+        open_source(kept(tmp_path, data, where))
 
 
 def test_objects_without_a_usable_matrix() -> None:
