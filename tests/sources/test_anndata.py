@@ -17,6 +17,7 @@ from scipy import sparse
 from pixfold.errors import InputError, MissingDependencyError
 from pixfold.sources import Source, open_source
 from pixfold.sources.containers import quiet
+from pixfold.streaming import sample_bytes
 
 pd: Any = pytest.importorskip("pandas")
 h5py: Any = pytest.importorskip("h5py")
@@ -101,6 +102,10 @@ def test_reading_rows(tmp_path: Path, form: str, where: str) -> None:
     assert isinstance(source, Source)
     assert source.feature_names[:2] == ["gene0", "gene1"]
     assert source.sample_names[-1] == "cell39"
+    if where != "memory":
+        whole = source.read(slice(None))
+        parts = [whole] if form == "dense" else [whole.data, whole.indices]
+        assert sample_bytes(source) == -(-(sum(part.nbytes for part in parts) + (form != "dense") * 8 * 41) // 40)
     for rows in ROWS:
         block = source.read(rows)
         assert source.is_sparse == sparse.issparse(block) == (form != "dense")

@@ -14,6 +14,7 @@ from scipy import sparse
 from pixfold.errors import InputError
 from pixfold.sources import open_source, scratch
 from pixfold.sources.scratch import ScratchArray
+from pixfold.streaming import sample_bytes
 
 h5py: Any = pytest.importorskip("h5py")
 pytest.importorskip("pyarrow")
@@ -65,6 +66,7 @@ def test_entries_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
     assert source.sample_names[29] == "AC29-1"
     assert source.is_sparse
     assert source.labels is None
+    assert sample_bytes(source) == -(-(72 * 8 + 31 * 8) // 30)
     assert [m.partition(": ")[2][:42] for m in source.messages] == (
         [] if memory > 1000 else ["not stored by rows: the first read brings "]
     )

@@ -17,7 +17,7 @@ from pixfold._optional import require
 from pixfold._words import told
 from pixfold.errors import InputError, PixfoldError
 from pixfold.sources.base import Unchanged
-from pixfold.sources.rows import Rows
+from pixfold.sources.rows import Rows, csr_bytes
 from pixfold.sources.scratch import Block, RowsOnce, ScratchArray, SparseRows, by_rows, room_for, scratch_note
 
 _DTYPES = {"integer": np.int32, "real": np.float64, "pattern": np.uint8}
@@ -47,6 +47,8 @@ class MtxFile:
         Samples, features.
     dtype : numpy.dtype
         int32 for "integer", float64 for "real", uint8 for "pattern" (entries are 1).
+    nbytes : int
+        What all samples take in memory, as they are read.
     messages : list of str
         What the user should be told.
 
@@ -67,6 +69,7 @@ class MtxFile:
         self._once = RowsOnce(self._by_samples)
         with self.reading():
             self._read_header()
+        self.nbytes = csr_bytes(self._n_entries, self.shape, self.dtype)
         self.messages = scratch_note(self.name, self._n_entries, self.dtype)
 
     def read(self, wanted: Rows) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import OutputError
-from pixfold.sources.rows import Rows, read_csr
+from pixfold.sources.rows import Rows, index_type, read_csr
 
 # What ordering entries may hold in memory; what is larger goes through temporary files.
 MEMORY_BYTES = 256 * 2**20
@@ -193,7 +193,7 @@ def by_rows(entries: Entries, n_rows: int, n_columns: int, n_entries: int, dtype
         counts += np.bincount(rows, minlength=n_rows)
     starts = np.concatenate([[0], np.cumsum(counts)])
     edges = _edges(starts, length)
-    arrays = room_for(n_entries, [np.int32, np.int32 if n_columns <= 2**31 else np.int64, dtype])
+    arrays = room_for(n_entries, [np.int32, index_type(n_columns), dtype])
     _deal(entries, edges, starts, arrays, length)
     return _sort(edges, starts, arrays, n_columns)
 
