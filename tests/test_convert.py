@@ -118,7 +118,9 @@ def test_in_blocks_of_the_memory_budget(out):
     source = Watched(tall)
     made = convert(source, out, memory="1MB")
     assert 1 < max(source.sizes) * 4000 < 10**6
-    assert sum(source.sizes) == 4 * 999  # looked at, chosen for, fitted on, folded
+    single = source.sizes.count(1)  # to see how large samples are
+    assert single <= 3
+    assert sum(source.sizes) - single == 3 * 999  # looked at, fitted on, folded
     np.testing.assert_array_equal(read(out), fold(tall, made.layout, made.normalizer))
 
 
@@ -205,7 +207,7 @@ def test_images_of_a_model(out):
         ("x.npy", {"dtype": "bfloat16"}, InputError, "neither .npy nor Zarr has bfloat16"),
         ("x.npy", {"dtype": "int8"}, InputError, "dtype must be one of"),
         ("x.npy", {"shape": (2, 2)}, InputError, "has 4 pixels, which must be at least the 50 needed"),
-        ("x.npy", {"memory": "much"}, InputError, "memory: expected a number of bytes such as 512MB"),
+        ("x.npy", {"memory": "much"}, InputError, "memory: expected a size such as '500MB'"),
         ("x.npy", {"memory": "10kB"}, InputError, "memory: expected at least 1MB"),
         ("x.npy", {"normalize": "zcsore"}, InputError, "preset must be one of"),
         ("x.npy", {"missing": "median"}, InputError, "missing: expected"),
@@ -252,7 +254,7 @@ def test_a_source_that_fails_half_way_leaves_what_was_there(out):
     convert(X, out)
     before, files = read(out), left(out.parent)
     tall = Watched(np.ones((999, 1000), dtype=np.float32))
-    tall.fails_at = 3 * 999 // 41 + 10
+    tall.fails_at = 2 * 999 // 41 + 10
     with pytest.raises(InputError, match="the source has changed"):
         convert(tall, out, memory="1MB", force=True)
     np.testing.assert_array_equal(read(out), before)

@@ -182,6 +182,13 @@ def run(
     precision: Annotated[str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory for samples, such as 4GB: what fits into half of it is read once, the rest is streamed. "
+            "Without it, half of what is free."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
 ) -> None:
     """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
@@ -209,6 +216,7 @@ def run(
                 ("min_accuracy", min_accuracy),
                 ("latent_dim", latent_dim),
                 ("threads", threads),
+                ("memory", memory),
             )
             if value is not None
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,15 +22,15 @@ from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.placing import layout_for
 from pixfold.preparation import class_names_of, codes_of, labelled_rows, prepare
-from pixfold.profile import choose_normalizer, profile
+from pixfold.profile import choose_normalizer
 from pixfold.progress import Progress, SilentProgress, Task
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
+from pixfold.streaming import blocks, bytes_of
 
 # The part of the memory budget that one block may take: there are its values, what looking at them makes, its images,
 # and these compressed.
 _SHARE = 6
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,9 @@ def convert(
     path = Path(out)
     targets = files_of(path)
     element = _stored_dtype(dtype)
-    budget = memory_bytes(memory) // _SHARE
+    available = memory_bytes(memory)
     check_free(path, force=force)
-    opened = _Watched(source if isinstance(source, Source) else open_source(source), budget)
+    opened = _Watched(source if isinstance(source, Source) else open_source(source), available)
     if layout is None and normalizer is None:
         plan = _planned(
             opened,
@@ -159,7 +158,7 @@ def convert(
         labels=plan.labels,
         about=_about(opened, plan),
     )
-    rows = rows_at_once(images, path, budget)
+    rows = rows_at_once(images, path, available // _SHARE)
     with staged(*targets) as temporary, opened.counted(reporter, "folding", len(plan.rows)):
         write(temporary, images, _folded(opened, plan, images, rows, threads), rows)
     return Converted(path, images.shape, plan.layout, plan.normalizer, plan.class_names, plan.messages)
@@ -194,10 +193,7 @@ def memory_bytes(memory: int | str) -> int:
     InputError
         When it is no such size, or below 1 MB.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", str(memory).upper())
-    if isinstance(memory, bool) or found is None or found[2] not in _UNITS:
-        raise InputError(f"memory: expected a number of bytes such as 512MB or 2GiB, received {told(memory)}")
-    size = int(float(found[1]) * _UNITS[found[2]])
+    size = bytes_of(memory)
     if size < 10**6:
         raise InputError(f"memory: expected at least 1MB, received {told(memory)}")
     return size
@@ -206,11 +202,11 @@ def memory_bytes(memory: int | str) -> int:
 class _Watched:
     """A source whose reads are counted by a progress bar, in blocks that fit a part of the memory budget."""
 
-    def __init__(self, source: Source, budget: int) -> None:
-        self._source = source
+    def __init__(self, source: Source, memory: int) -> None:
+        self._source, self.memory = source, memory
         self._task: Task | None = None
         row = source.n_features * max(source.dtype.itemsize, 4)
-        self.block_size = max(1, min(source.block_size, budget // row))
+        self.block_size = max(1, min(source.block_size, memory // _SHARE // row))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -250,20 +246,25 @@ def _planned(
     place: dict[str, Any],
     choose: dict[str, Any],
 ) -> _Plan:
-    with source.counted(progress, "looking", source.n_samples):
-        prepared = prepare(source, missing=choose["missing"])
+    prepared = prepare(source, missing=choose["missing"], memory=source.memory, progress=progress)
     # Before the normaliser is fitted: a shape without room is known now.
     layout = layout_for(source, keep=prepared.keep, **place)
     messages = list(prepared.messages)
     if "auto" not in (choose["normalize"], choose["negative"]):
         normalizer = Normalizer(choose["normalize"], negative=choose["negative"], missing=choose["missing"])
     else:
-        with source.counted(progress, "choosing the normaliser", len(prepared.rows)):
-            found = profile(source, prepared.rows)
-        normalizer, chosen = choose_normalizer(found, source, **choose)
+        normalizer, chosen = choose_normalizer(prepared.profile, source, **choose)
         messages += chosen
-    with source.counted(progress, "fitting", len(prepared.rows)):
-        normalizer.fit_blocks(lambda: _blocks(source, prepared.rows), source.feature_names)
+    read = blocks(
+        source,
+        prepared.rows,
+        memory=source.memory,
+        fixed=normalizer.fitting_bytes(source.n_features),
+        op="convert",
+        progress=progress,
+        task="normaliser",
+    )
+    normalizer.fit_blocks(read, source.feature_names)
     labels, names = prepared.labels, prepared.class_names
     if labels is not None and names is not None and class_names is not None:
         labels, names = codes_of(source.name, np.array(names)[labels], class_names), list(class_names)
@@ -283,11 +284,6 @@ def _given(source: _Watched, layout: Layout, normalizer: Normalizer, class_names
         raise InputError(f"{source.name}: no sample has a label")
     names = class_names if class_names is not None else class_names_of(labels)
     return _Plan(rows, codes_of(source.name, labels, names), list(names), layout, normalizer, messages, [], False)
-
-
-def _blocks(source: Source, rows: NDArray[np.int64]) -> Iterator[Any]:
-    for start in range(0, len(rows), source.block_size):
-        yield source.read(rows[start : start + source.block_size])
 
 
 def _folded(source: Source, plan: _Plan, images: ImageSet, at_once: int, threads: int | None) -> Iterator[NDArray[Any]]:
