@@ -86,6 +86,7 @@ FORMATS = (
         {**dict.fromkeys(_TEXT, _PLAIN), **{f"{end}.gz": _GZIP for end in _TEXT}},
         takes=frozenset({"categories"}),
     ),
+    Format("packed store", "pixfold.sources.packed:open_packed", members=("zarr.json",), takes=frozenset({"verify"})),
     Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("NumPy array", "pixfold.sources.array:open_npy", {".npy": _NPY}),
     Format("NumPy archive", "pixfold.sources.array:open_npz", {".npz": _ZIP}),
