@@ -28,8 +28,8 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     Parameters
     ----------
     images : array (n_samples, channels, height, width)
-        NumPy array or torch tensor, on the CPU or a CUDA device, of any float or integer dtype. A CPU tensor that
-        requires a gradient gets one: the sum over the features of each pixel.
+        NumPy array or torch tensor, on the CPU or a CUDA device, of any float or integer dtype. A tensor that requires
+        a gradient gets one: the sum over the features of each pixel.
     layout : Layout
         The layout that the images were folded with.
     threads : int, optional
