@@ -18,19 +18,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from pixfold import attribution, persistence, runs, training
-from pixfold._words import listed
 from pixfold.backbones import Autoencoder
 from pixfold.consensus import Consensus, ConsensusResult
 from pixfold.errors import InputError
 from pixfold.loader import FoldLoader, in_memory
 from pixfold.normalize import Normalizer
 from pixfold.preparation import Prepared, prepare
-from pixfold.profile import choose_normalizer, profile
+from pixfold.profile import choose_normalizer
 from pixfold.progress import Progress, SilentProgress
 from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
-from pixfold.sources.base import Source, numbered
+from pixfold.sources.base import Source, check_features, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,8 +156,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             return p["normalize"].with_options(), []
         if p["normalize"] != "auto" and p["negative"] != "auto":
             return Normalizer(p["normalize"], negative=p["negative"], missing=p["missing"]), []
-        found = profile(source, prepared.rows)
-        return choose_normalizer(found, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"])
+        return choose_normalizer(
+            prepared.profile, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"]
+        )
 
     def _job(
         self,
@@ -228,9 +228,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
                 source = open_source(X)
             except InputError:
                 raise error from None
-            self._check_features(source)
+            self.check_source(source)
             raise
-        self._check_features(source)
+        self.check_source(source)
         p = self.get_params(deep=False)
         return FoldLoader(
             source,
@@ -241,8 +241,15 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             check_finite=True,
         )
 
-    def _check_features(self, source: Source) -> None:
-        _check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
+    def check_source(self, source: Source) -> None:
+        """Raise InputError unless a source has the features that were learned, in their order.
+
+        Parameters
+        ----------
+        source : Source
+            New samples.
+        """
+        check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -606,31 +613,6 @@ def _seed(random_state: Any) -> int:
             raise InputError(f"random_state: expected an integer of 0 or more, received {random_state}")
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31))
-
-
-def _check_features(source: Source, learned: list[str], named: bool, who: str) -> None:
-    """Raise InputError unless the source has the features that were learned, in their order."""
-    n = len(learned)
-    source_named = source.feature_names != numbered("feature", source.n_features)
-    if named and source_named and source.feature_names != learned:
-        missing = sorted(set(learned) - set(source.feature_names))
-        extra = sorted(set(source.feature_names) - set(learned))
-        if missing or extra:
-            parts = [
-                f"{len(names):,} {word} ({listed(names)})"
-                for word, names in (("missing", missing), ("extra", extra))
-                if names
-            ]
-            raise InputError(
-                f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}"
-            )
-        raise InputError(
-            f"{source.name}: feature names must be in the same order as they were in fit: "
-            f"expected {learned[0]!r}, {learned[1]!r}, ... (X[clf.feature_names_in_] sorts a DataFrame)"
-        )
-    if source.n_features != n:
-        # scikit-learn's words, which its own checks look for.
-        raise InputError(f"X has {source.n_features} features, but {who} is expecting {n} features as input")
 
 
 def _column(y: Any) -> Any:

@@ -19,6 +19,7 @@ from pixfold.layout import Layout
 from pixfold.loader import FoldLoader, blocks
 from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator
+from pixfold.placing import layout_for
 from pixfold.preparation import Prepared, Split, split
 from pixfold.progress import Progress
 from pixfold.report import classification_metrics
@@ -86,11 +87,10 @@ class Job:
         return int(np.random.SeedSequence([self.random_state, run]).generate_state(1)[0])
 
     def layout_of(self, run: int) -> Layout:
-        """Layout of a run; dropped features take no room."""
-        n, keep = self.source.n_features, self.prepared.keep
-        if self.arrangement == "shuffled":
-            return Layout.shuffled(n, seed=self.seed_of(run), keep=keep)
-        return Layout.natural(n, keep=keep)
+        """Layout of a run; see :func:`pixfold.placing.layout_for`."""
+        # Of the source as it was opened: a copy of it in memory has no say in where features go.
+        prepared, seed = self.prepared, self.seed_of(run)
+        return layout_for(prepared.source, arrangement=self.arrangement, seed=seed, keep=prepared.keep)
 
 
 @dataclass(frozen=True, kw_only=True)

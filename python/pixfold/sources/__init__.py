@@ -12,9 +12,10 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.formats import SUFFIXES, Options, format_of
-from pixfold.sources.labels import check_one_of
+from pixfold.sources.labels import check_one_of, split_labels
+from pixfold.sources.side_by_side import side_by_side
 
-__all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source"]
+__all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
 
 
 def open_source(
@@ -24,6 +25,8 @@ def open_source(
     layer: str | None = None,
     y: Any = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    split: str | None = None,
+    verify: bool = False,
 ) -> Source:
     """Open data of any supported kind.
 
@@ -31,7 +34,8 @@ def open_source(
     ----------
     data : path, ndarray, SciPy sparse matrix, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
         Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
-        NumPy arrays. A :class:`Source` is returned as it is.
+        NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
+        is read as :func:`side_by_side`.
     label : str, optional
         Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file.
     layer : str, optional
@@ -41,6 +45,10 @@ def open_source(
     categories : mapping of str to sequence of str, optional
         Tables alone: ``categories`` of the source that a model was trained on, so that text is encoded by the
         same codes.
+    split : {"median"}, optional
+        Make two classes of labels that are numbers: those up to their median, and those above it.
+    verify : bool
+        Packed stores alone: read everything once and check it against its checksums.
 
     Returns
     -------
@@ -53,6 +61,21 @@ def open_source(
     MissingDependencyError
         When the package that reads the format is not installed.
     """
+    source = _open(data, Options(label=label, y=y, layer=layer, categories=categories, verify=verify))
+    if split is None:
+        return source
+    labels, message = split_labels(source.name, source.labels, split)
+    result = relabelled(source, labels)
+    result.messages = [*source.messages, message]
+    return result
+
+
+def _open(data: Any, options: Options) -> Source:
+    label, y, layer = options.label, options.y, options.layer
+    if _are_several(data):
+        if options.verify:
+            raise _nothing_to_verify("sources side by side")
+        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)
@@ -61,7 +84,11 @@ def open_source(
         known = format_of(path)
         if layer is not None and "layer" not in known.takes:
             raise _no_layers(name, layer)
-        return known.open(path, Options(label=label, y=y, layer=layer, categories=categories))
+        if options.verify and "verify" not in known.takes:
+            raise _nothing_to_verify(name)
+        return known.open(path, options)
+    if options.verify:
+        raise _nothing_to_verify(name)
     if layer is not None and kind != "AnnData":
         raise _no_layers(name, layer)
     if kind == "AnnData":
@@ -72,7 +99,7 @@ def open_source(
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 
-        return open_frame(data, label=label, y=y, categories=categories)
+        return open_frame(data, label=label, y=y, categories=options.categories)
     if label is not None:
         raise InputError(f"{name}: has no columns to take labels {label!r} from; give them as y")
     if kind == "Source":
@@ -87,6 +114,24 @@ def open_source(
             f"received {type(data).__module__}.{type(data).__qualname__}"
         )
     return ArraySource(data, labels=y)
+
+
+def takes_layer(data: Any) -> bool:
+    """Tell whether data of any supported kind are AnnData, and so may have layers."""
+    if isinstance(data, (str, os.PathLike)):
+        return "layer" in format_of(Path(data)).takes
+    return _kind(data) == "AnnData"
+
+
+def _are_several(data: Any) -> bool:
+    """Tell whether a list holds inputs of their own, rather than rows of numbers."""
+    return (
+        isinstance(data, (list, tuple))
+        and len(data) > 0
+        and all(
+            isinstance(item, (str, os.PathLike)) or _kind(item) in ("AnnData", "DataFrame", "Source") for item in data
+        )
+    )
 
 
 def _kind(data: Any) -> str:
@@ -113,3 +158,7 @@ def _called(data: Any) -> str:
 
 def _no_layers(name: str, layer: str) -> InputError:
     return InputError(f"{name}: layers are read from AnnData alone, received layer {layer!r}")
+
+
+def _nothing_to_verify(name: str) -> InputError:
+    return InputError(f"{name}: only stores that pixfold pack has written hold checksums to verify")
