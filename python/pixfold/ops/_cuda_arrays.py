@@ -61,6 +61,11 @@ def type_name(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def computes_in_double(name: str) -> bool:
+    """Whether the kernels compute in double with elements of that name."""
+    return name in ("float64", "int32", "uint32", "int64", "uint64")
+
+
 def has_kernels(x: Any) -> bool:
     """Whether a tensor is on a CUDA device that the extension is there for and runs on."""
     return is_on_cuda(x) and runs_on(x.device.index or 0)

@@ -20,6 +20,7 @@ from pixfold.ops._cuda_aggregate import (
     on_host,
     placed_like,
 )
+from pixfold.ops._interop import adopted
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -97,8 +98,8 @@ class AttributionAccumulator:
         Parameters
         ----------
         attributions : array (n_samples, channels, height, width)
-            float16/32/64 NumPy array or torch tensor (bfloat16 too), on the CPU or a CUDA device. With a one-channel
-            layout, the channels of the attributions are summed.
+            float16/32/64 NumPy, torch, JAX or CuPy array (bfloat16 too), on the CPU or a CUDA device. With a
+            one-channel layout, the channels of the attributions are summed.
         labels : int array (n_samples,)
             Class of each sample.
         keep : bool array (n_samples,), optional
@@ -130,6 +131,7 @@ class AttributionAccumulator:
 
         ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
         """
+        attributions, _ = adopted("aggregate", "attributions", attributions)
         images = attributions_of(attributions)
         shape = images.shape
         layout = self.layout
@@ -286,6 +288,7 @@ def _by_class(
 
 
 def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
+    labels, _ = adopted("aggregate", "labels", labels)
     values = as_array("aggregate", "labels", labels.detach().cpu() if is_torch(labels) else labels)
     if values.dtype.kind not in ("iu" if values.size else "iuf"):  # NumPy reads [] as floats
         raise InputError(f"aggregate: labels must be integers, got {values.dtype}")
@@ -301,6 +304,7 @@ def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
 def _mask(keep: Any, n: int) -> NDArray[np.bool_]:
     if keep is None:
         return np.ones(n, dtype=np.bool_)
+    keep, _ = adopted("aggregate", "keep", keep)
     values = as_array("aggregate", "keep", keep.detach().cpu() if is_torch(keep) else keep)
     if values.dtype != np.bool_ or values.shape != (n,):
         raise InputError(

@@ -17,7 +17,6 @@ from pixfold.errors import InputError
 from pixfold.memory import ImagePool
 from pixfold.ops import _cuda_arrays as on_device
 from pixfold.ops._arrays import is_torch
-from pixfold.ops._cuda_arrays import Queue
 from pixfold.ops._cuda_plans import (
     DeviceLayout,
     address,
@@ -33,8 +32,6 @@ from pixfold.ops._cuda_stats import row_scale_on_device
 if TYPE_CHECKING:
     from pixfold.layout import Layout
     from pixfold.normalize import Normalizer
-
-_IN_DOUBLE = ("float64", "int32", "uint32", "int64", "uint64")
 
 
 def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: str, out: Any) -> Any:
@@ -52,13 +49,15 @@ def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: st
             f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {tuple(x.shape)})"
         )
     queue = on_device.queue_of("fold", "X", x)
-    images, channels_last = _images(X, x, layout, dtype, out)
+    images, channels_last = images_memory(X, x, layout, dtype, out)
     placed = device_layout(queue.cuda, layout, x.device, channels_last)
     sparse = on_device.is_csr(x)
     name = on_device.type_name((x.values() if sparse else x).dtype)
     parameters = row_scale = counts = None
     if normalizer is not None:
-        parameters = device_parameters(queue.cuda, normalizer, placed, x.device, name in _IN_DOUBLE).parameters
+        parameters = device_parameters(
+            queue.cuda, normalizer, placed, x.device, on_device.computes_in_double(name)
+        ).parameters
         counts = device_counts(normalizer, x.device)
         row_scale = row_scale_on_device(x, normalizer, queue)
     if sparse:
@@ -67,7 +66,7 @@ def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: st
                 "fold: a library size and an offset cannot be combined for sparse X: a zero would differ per sample"
             )
         rows = on_device.csr_rows(queue.cuda, x, name)
-        background = _background(queue, placed, parameters, normalizer, name, dtype)
+        background = background_image(queue, placed, parameters, normalizer, name, dtype)
         queue.cuda.fold_csr(
             rows.view,
             placed.slots,
@@ -106,6 +105,7 @@ def fold_packed_rows(
     values: Any,
     dtype: str = "float32",
     out: Any = None,
+    samples: Any = None,
 ) -> Any:
     """Fold packed genotypes on a CUDA device.
 
@@ -116,7 +116,7 @@ def fold_packed_rows(
     n_features : int
         Number of genotypes of a row.
     layout : Layout
-        With one feature per pixel.
+        As for :func:`pixfold.fold`.
     normalizer : Normalizer, optional
         Without a library size.
     values : float32 array of four
@@ -125,6 +125,9 @@ def fold_packed_rows(
         Element type of the images.
     out : CUDA tensor, optional
         As for :func:`pixfold.fold`.
+    samples : int64 CUDA tensor (n_samples,), optional
+        Numbers of the rows to fold, in any order and repeated as one likes; they are not copied first. Default: all, in
+        order. Nobody looks whether there are such rows.
 
     Returns
     -------
@@ -139,32 +142,28 @@ def fold_packed_rows(
             f"fold: bits must be uint8 rows of {width} contiguous bytes, got {on_device.type_name(bits.dtype)} of "
             f"shape {tuple(bits.shape)}"
         )
-    if layout.n_features != n_features or not layout.is_one_to_one:
-        raise InputError(
-            f"fold: layout must have one feature per pixel and {n_features} features, got {layout.n_features} features"
-        )
-    images, channels_last = _images(bits, bits, layout, dtype, out)
+    if layout.n_features != n_features:
+        raise InputError(f"fold: layout must have {n_features} features, got {layout.n_features}")
+    wanted = bits if samples is None else samples
+    images, channels_last = images_memory(bits, wanted, layout, dtype, out)
     placed = device_layout(queue.cuda, layout, bits.device, channels_last)
     parameters = None
     if normalizer is not None:
         if normalizer.parts.library_size is not None:
             raise InputError("fold: packed genotypes cannot be scaled to a library size")
         parameters = device_parameters(queue.cuda, normalizer, placed, bits.device, False).parameters
-    planes = _planes(queue, placed, parameters, normalizer, np.asarray(values, dtype=np.float32), dtype)
-    rows = queue.cuda.PackedRows(bits.data_ptr(), bits.shape[0], n_features, bits.stride(0))
+    codes = np.asarray(values, dtype=np.float32)
+    rows = queue.cuda.PackedRows(bits.data_ptr(), wanted.shape[0], n_features, bits.stride(0))
     scratch = None
-    if placed.feature is not None:
+    if placed.feature is not None or not placed.one_to_one:
         scratch = torch.empty(rows.scratch, dtype=torch.int32, device=bits.device)
-    queue.cuda.fold_packed(
-        rows,
-        placed.slots,
-        address(planes),
-        images.element_size(),
-        address(images),
-        address(scratch),
-        queue.ordinal,
-        queue.stream,
-    )
+    where = (address(scratch), queue.ordinal, queue.stream, address(samples))
+    if placed.one_to_one:
+        planes = _planes(queue, placed, parameters, normalizer, codes, dtype)
+        queue.cuda.fold_packed(rows, placed.slots, address(planes), images.element_size(), address(images), *where)
+    else:
+        planes = _planes(queue, placed, parameters, normalizer, codes, "float32")
+        queue.cuda.fold_packed_means(rows, placed.slots, address(planes), address(images), dtype, *where)
     return images
 
 
@@ -224,7 +223,7 @@ def check_folds(normalizer: Normalizer) -> None:
         )
 
 
-def _images(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[Any, bool]:
+def images_memory(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[Any, bool]:
     """Memory for the images, and whether it is channels-last."""
     import torch
 
@@ -266,8 +265,8 @@ def _span(x: Any) -> tuple[int, int]:
     return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
 
 
-def _background(
-    queue: Queue, placed: DeviceLayout, parameters: Any, normalizer: Normalizer | None, name: str, dtype: str
+def background_image(
+    queue: on_device.Queue, placed: DeviceLayout, parameters: Any, normalizer: Normalizer | None, name: str, dtype: str
 ) -> Any:
     """The image of an all-zero sample: one zero, seen everywhere."""
     import torch
@@ -285,23 +284,28 @@ def _background(
 
 
 def _planes(
-    queue: Queue,
+    queue: on_device.Queue,
     placed: DeviceLayout,
     parameters: Any,
     normalizer: Normalizer | None,
     values: Any,
     dtype: str,
 ) -> Any:
-    """What each code becomes at each pixel: images of four samples, each of one code at every feature."""
+    """What each code becomes at each pixel: images of four samples, each of one code at every feature.
+
+    At each slot where several are on a pixel, as if it were a pixel of its own.
+    """
     import torch
 
     def make() -> Any:
         codes = to_device(values, queue.device)
-        images = torch.empty((4, placed.n_pixels), dtype=getattr(torch, dtype), device=queue.device)
+        slots, n_pixels = placed.slots, placed.n_pixels
+        if not placed.one_to_one:
+            n_pixels = placed.n_slots
+            slots = queue.cuda.Slots(address(placed.feature), 0, n_pixels, n_pixels, True)
+        images = torch.empty((4, n_pixels), dtype=getattr(torch, dtype), device=queue.device)
         samples = queue.cuda.Samples(codes.data_ptr(), "float32", 4, placed.n_features, 4, 0)
-        queue.cuda.fold_dense(
-            samples, placed.slots, parameters, 0, address(images), dtype, 0, queue.ordinal, queue.stream
-        )
+        queue.cuda.fold_dense(samples, slots, parameters, 0, address(images), dtype, 0, queue.ordinal, queue.stream)
         return images
 
     return _kept_with(placed, normalizer, ("planes", values.tobytes(), dtype), make)

@@ -24,6 +24,7 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
+from pixfold.ops._interop import adopted
 from pixfold.ops._packed import fold_packed
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def fold(
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
         :class:`pixfold.PackedGenotypes`, or torch tensor on the CPU or a CUDA device, dense or sparse CSR. A dense
-        tensor that requires a gradient gets one, through everything that the normaliser does.
+        tensor that requires a gradient gets one, through everything that the normaliser does. JAX arrays (on the
+        CPU or a CUDA device) and BCSR matrices, CuPy arrays and sparse matrices, and what else offers DLPack or the
+        CUDA array interface on such a device are read where they are, without a copy; on a GPU that needs torch.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -58,14 +61,16 @@ def fold(
         Element type of the images; torch dtypes are understood too. bfloat16 for NumPy input needs ml_dtypes.
     out : array (n_samples, channels, height, width) or ImagePool, optional
         An array: images are written here; C-contiguous, of `dtype`, not overlapping `X`; on an error it is untouched.
-        An :class:`~pixfold.ImagePool`: the images' memory comes from it and goes back to it when they are gone.
+        A CuPy array for CuPy's; none for JAX's, which are never written to. An :class:`~pixfold.ImagePool`: the
+        images' memory comes from it and goes back to it when they are gone.
     threads : int, optional
         Default: OMP_NUM_THREADS and the process's CPU affinity decide.
 
     Returns
     -------
     images : array (n_samples, channels, height, width)
-        A torch tensor on the device of `X` when `X` is one, else a NumPy array. Padding is 0; a pixel with several
+        Of the library of `X` and on its device: torch, CuPy or JAX (a torch tensor for others on a CUDA device), else
+        a NumPy array. Padding is 0; a pixel with several
         features shows their mean. The bits do not depend on `threads`; processors without AVX2 may differ by 4 ulp
         where a logarithm is taken.
 
@@ -92,6 +97,11 @@ def fold(
     refuses raise nothing. Missing ones then come out as NaN; :func:`pixfold.ops.cuda.check_folds` looks afterwards,
     :meth:`pixfold.Normalizer.check` before. There, `out` may also be contiguous in torch's channels_last format.
     """
+    X, kind = adopted("fold", "X", X)
+    if kind is not None:
+        return kind.into(
+            "fold", out, lambda memory: fold(X, layout, normalizer, dtype=dtype, out=memory, threads=threads)
+        )
     if takes_torch_op(X):
         from pixfold.torch_ops import fold_tensor
 
