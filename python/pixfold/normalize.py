@@ -6,6 +6,7 @@ import json
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +19,10 @@ from pixfold._words import counted, told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops._arrays import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
+from pixfold.ops._dask import is_dask, reduce_blocks
 from pixfold.ops._packed import packed_table
 from pixfold.ops.census import census_of
-from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
+from pixfold.ops.column_stats import ColumnStats, column_stats, row_sums, stats_of
 from pixfold.ops.fold import fold
 
 Float64Array = NDArray[np.float64]
@@ -192,7 +194,8 @@ class Normalizer:
         Parameters
         ----------
         X : array (n_samples, n_features), DataFrame or Source
-            As for :func:`pixfold.fold`; a source is read in blocks.
+            As for :func:`pixfold.fold`; a source is read in blocks; the blocks of a Dask array are measured where they
+            are, and only statistics come back.
         feature_names : sequence of str, optional
             Used in messages. A source or a DataFrame brings its own.
 
@@ -206,6 +209,8 @@ class Normalizer:
         InputError
             Missing, negative or infinite values that the options do not handle; no samples.
         """
+        if is_dask(X):
+            return self._fit_dask(X, feature_names)
         if hasattr(X, "read") and hasattr(X, "block_size"):
             names = feature_names if feature_names is not None else X.feature_names
             return self.fit_blocks(lambda: _blocks_of(X), names)
@@ -228,10 +233,7 @@ class Normalizer:
         Normalizer
             Itself.
         """
-        self._raw = self._transformed = self._offset = self._parameters = None
-        self._in_double = False
-        self._plans = {}
-        self.feature_names = list(feature_names) if feature_names is not None else None
+        self._forget(feature_names)
         for block in blocks():
             self._add(samples_anywhere("Normalizer.fit", block))
         if self._raw is None and self._transformed is None:
@@ -243,6 +245,28 @@ class Normalizer:
                 x = samples_anywhere("Normalizer.fit", block)
                 stats = stats_of(x, True, offset, None, True, 0)
                 self._transformed = stats if self._transformed is None else self._transformed.merge(stats)
+        return self
+
+    def _forget(self, feature_names: Sequence[str] | None) -> None:
+        self._raw = self._transformed = self._offset = self._parameters = None
+        self._in_double = False
+        self._plans = {}
+        self.feature_names = list(feature_names) if feature_names is not None else None
+
+    def _fit_dask(self, X: Any, feature_names: Sequence[str] | None) -> Self:
+        """As :meth:`fit_blocks`, the blocks measured by Dask."""
+        self._forget(feature_names)
+        empty = self.with_options()
+        empty.feature_names = self.feature_names
+        learned = reduce_blocks("Normalizer.fit", X, partial(_measured, empty), _merged_measures)
+        self._raw, self._transformed, self._in_double = learned
+        if self._raw is None and self._transformed is None:
+            raise InputError("Normalizer.fit: X must hold at least one sample, got none")
+        if self._needs_second_pass():
+            offset = self._lifts()
+            lifted = partial(column_stats, log=True, offset=offset, clip_below_zero=True, threads=1)
+            self._transformed = reduce_blocks("Normalizer.fit", X, lifted, ColumnStats.merge)
+            self._offset = offset
         return self
 
     def partial_fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:
@@ -266,6 +290,8 @@ class Normalizer:
             As :meth:`fit`; also where negative values would need a second pass.
         """
         self._check_extendable("partial_fit")
+        if is_dask(X):
+            return self.merge(self.with_options()._fit_dask(X, feature_names or self.feature_names))
         before = (self._raw, self._transformed, self.feature_names)
         if feature_names is not None:
             self.feature_names = list(feature_names)
@@ -711,6 +737,21 @@ def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {told(value)}")
     return value
+
+
+_Measure = tuple[ColumnStats | None, ColumnStats | None, bool]
+
+
+def _measured(empty: Normalizer, block: Any) -> _Measure:
+    """What a fresh normaliser learns from one block: statistics of x and of g(x), and whether it counts in double."""
+    normalizer = empty.with_options()
+    normalizer.feature_names = empty.feature_names
+    normalizer._add(samples_anywhere("Normalizer.fit", block))
+    return normalizer._raw, normalizer._transformed, normalizer._in_double
+
+
+def _merged_measures(a: _Measure, b: _Measure) -> _Measure:
+    return _merged(a[0], b[0]), _merged(a[1], b[1]), a[2] or b[2]
 
 
 def _merged(a: ColumnStats | None, b: ColumnStats | None) -> ColumnStats | None:

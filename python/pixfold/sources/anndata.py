@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pixfold._optional import require
 from pixfold._words import listed
 from pixfold.errors import InputError
+from pixfold.ops._dask import is_dask
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import (
     BLOCK_BYTES,
@@ -26,6 +27,7 @@ from pixfold.sources.base import (
     normalize_rows,
     unique_names,
 )
+from pixfold.sources.dask import DaskSource
 from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
 
@@ -51,7 +53,7 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
 
     Returns
     -------
-    ArraySource or H5adSource
+    ArraySource, DaskSource or H5adSource
 
     Raises
     ------
@@ -69,9 +71,11 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
                 raise InputError("AnnData: a view of a backed object is not read; give its .to_memory()")
             return H5adSource(Path(adata.filename), layer=layer, y=labels)
         matrix, var_names = _layer_of(adata, layer)
+    if is_dask(matrix):
+        return DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
     if not (is_sparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
-        raise InputError(f"AnnData: expected a NumPy or SciPy sparse matrix, received {kind}")
+        raise InputError(f"AnnData: expected a NumPy, SciPy sparse or Dask matrix, received {kind}")
     return ArraySource(
         matrix,
         name="AnnData",
