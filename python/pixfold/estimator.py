@@ -24,7 +24,7 @@ from pixfold.errors import InputError
 from pixfold.loader import FoldLoader, in_memory
 from pixfold.normalize import Normalizer
 from pixfold.preparation import Prepared, prepare
-from pixfold.profile import choose_normalizer, profile
+from pixfold.profile import choose_normalizer
 from pixfold.progress import Progress, SilentProgress
 from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
@@ -156,8 +156,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             return p["normalize"].with_options(), []
         if p["normalize"] != "auto" and p["negative"] != "auto":
             return Normalizer(p["normalize"], negative=p["negative"], missing=p["missing"]), []
-        found = profile(source, prepared.rows)
-        return choose_normalizer(found, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"])
+        return choose_normalizer(
+            prepared.profile, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"]
+        )
 
     def _job(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +25,18 @@ from pixfold.ops._packed import packed_table
 from pixfold.ops.census import census_of
 from pixfold.ops.column_stats import ColumnStats, column_stats, row_sums, stats_of
 from pixfold.ops.fold import fold
+from pixfold.progress import Progress
+from pixfold.streaming import blocks, bytes_of
 
 Float64Array = NDArray[np.float64]
 
 SCALES = ("minmax", "zscore", "max", "genotype")
 NEGATIVE = ("error", "shift")
 MISSING = ("error", "zero", "mean")
+
+# Per feature: the seven statistics of eight bytes, and all that is alive while those of a block are merged into them.
+_STATS_BYTES = 56
+_FITTING_BYTES = 240
 
 
 @dataclass(frozen=True)
@@ -188,16 +195,29 @@ class Normalizer:
 
     # Fitting
 
-    def fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        feature_names: Sequence[str] | None = None,
+        *,
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
         """Learn from training samples, forgetting what was learned before.
 
         Parameters
         ----------
-        X : array (n_samples, n_features), DataFrame or Source
-            As for :func:`pixfold.fold`; a source is read in blocks; the blocks of a Dask array are measured where they
-            are, and only statistics come back.
+        X : array (n_samples, n_features), DataFrame, Source or path
+            As for :func:`pixfold.fold`; a source, and a file that :func:`pixfold.open_source` opens, are read in
+            blocks, the next one while one is worked on. The blocks of a Dask array are measured where they are, and
+            only statistics come back.
         feature_names : sequence of str, optional
             Used in messages. A source or a DataFrame brings its own.
+        memory : int or str, optional
+            Budget for a source's blocks and the statistics, ``"1GB"`` or bytes, however many samples there are.
+            Without one, blocks are of about 64 MB, or more where there are very many features.
+        progress : Progress, optional
+            Where a source's samples are counted; silent without it.
 
         Returns
         -------
@@ -207,23 +227,37 @@ class Normalizer:
         Raises
         ------
         InputError
-            Missing, negative or infinite values that the options do not handle; no samples.
+            Missing, negative or infinite values that the options do not handle; no samples; a budget that does not
+            hold the statistics and a single sample.
         """
         if is_dask(X):
             return self._fit_dask(X, feature_names)
+        budget = None if memory is None else bytes_of(memory)
+        if isinstance(X, str | os.PathLike):
+            from pixfold.sources import open_source  # which reads formats, and so imports much
+
+            X = open_source(X)
         if hasattr(X, "read") and hasattr(X, "block_size"):
             names = feature_names if feature_names is not None else X.feature_names
-            return self.fit_blocks(lambda: _blocks_of(X), names)
+            read = blocks(
+                X,
+                memory=budget,
+                fixed=self.fitting_bytes(X.n_features),
+                op="Normalizer.fit",
+                progress=progress,
+                task="normaliser",
+            )
+            return self.fit_blocks(read, names)
         if feature_names is None and hasattr(X, "columns"):  # a DataFrame brings its names, too
             feature_names = [str(name) for name in X.columns]
         return self.fit_blocks(lambda: [X], feature_names)
 
-    def fit_blocks(self, blocks: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
+    def fit_blocks(self, read: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
         """Learn from samples that come in blocks of rows.
 
         Parameters
         ----------
-        blocks : callable
+        read : callable
             Gives a fresh iterable of arrays (n, n_features); it is called once, or twice when a second pass is needed.
         feature_names : sequence of str, optional
             Used in messages.
@@ -234,17 +268,18 @@ class Normalizer:
             Itself.
         """
         self._forget(feature_names)
-        for block in blocks():
+        for block in read():
             self._add(samples_anywhere("Normalizer.fit", block))
+            del block  # a reader waits for its memory
         if self._raw is None and self._transformed is None:
             raise InputError("Normalizer.fit: X must hold at least one sample, got none")
         if self._needs_second_pass():
             offset = self._lifts()
             self._transformed, self._offset = None, offset
-            for block in blocks():
+            for block in read():
                 x = samples_anywhere("Normalizer.fit", block)
-                stats = stats_of(x, True, offset, None, True, 0)
-                self._transformed = stats if self._transformed is None else self._transformed.merge(stats)
+                self._transformed = _merged(self._transformed, stats_of(x, True, offset, None, True, 0))
+                del block, x
         return self
 
     def _forget(self, feature_names: Sequence[str] | None) -> None:
@@ -302,6 +337,12 @@ class Normalizer:
             self._raw, self._transformed, self.feature_names = before
             raise
         return self
+
+    def fitting_bytes(self, n_features: int) -> int:
+        """Bytes that :meth:`fit` takes beside the samples: what was learned, that of a block, and merging them."""
+        raw_too = self._lift_allowed or self.parts.scale == "genotype"
+        twice = self.parts.log and not self._extremes_suffice and raw_too
+        return n_features * (_FITTING_BYTES + (_STATS_BYTES if twice else 0))
 
     def _check_extendable(self, op: str) -> None:
         if self._offset is not None:
@@ -758,8 +799,3 @@ def _merged(a: ColumnStats | None, b: ColumnStats | None) -> ColumnStats | None:
     if a is None or b is None:
         return a if b is None else b
     return a.merge(b)
-
-
-def _blocks_of(source: Any) -> Iterable[Any]:
-    for start in range(0, source.n_samples, source.block_size):
-        yield source.read(slice(start, min(start + source.block_size, source.n_samples)))

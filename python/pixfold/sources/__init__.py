@@ -13,7 +13,7 @@ from pixfold.ops._dask import is_dask
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.formats import SUFFIXES, Options, format_of
-from pixfold.sources.labels import check_one_of
+from pixfold.sources.labels import check_one_of, split_labels
 from pixfold.sources.side_by_side import side_by_side
 
 __all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
@@ -26,6 +26,8 @@ def open_source(
     layer: str | None = None,
     y: Any = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    split: str | None = None,
+    verify: bool = False,
 ) -> Source:
     """Open data of any supported kind.
 
@@ -44,6 +46,10 @@ def open_source(
     categories : mapping of str to sequence of str, optional
         Tables alone: ``categories`` of the source that a model was trained on, so that text is encoded by the
         same codes.
+    split : {"median"}, optional
+        Make two classes of labels that are numbers: those up to their median, and those above it.
+    verify : bool
+        Packed stores alone: read everything once and check it against its checksums.
 
     Returns
     -------
@@ -56,8 +62,21 @@ def open_source(
     MissingDependencyError
         When the package that reads the format is not installed.
     """
+    source = _open(data, Options(label=label, y=y, layer=layer, categories=categories, verify=verify))
+    if split is None:
+        return source
+    labels, message = split_labels(source.name, source.labels, split)
+    result = relabelled(source, labels)
+    result.messages = [*source.messages, message]
+    return result
+
+
+def _open(data: Any, options: Options) -> Source:
+    label, y, layer = options.label, options.y, options.layer
     if _are_several(data):
-        return side_by_side(data, label=label, layer=layer, y=y, categories=categories)
+        if options.verify:
+            raise _nothing_to_verify("sources side by side")
+        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)
@@ -66,7 +85,11 @@ def open_source(
         known = format_of(path)
         if layer is not None and "layer" not in known.takes:
             raise _no_layers(name, layer)
-        return known.open(path, Options(label=label, y=y, layer=layer, categories=categories))
+        if options.verify and "verify" not in known.takes:
+            raise _nothing_to_verify(name)
+        return known.open(path, options)
+    if options.verify:
+        raise _nothing_to_verify(name)
     if layer is not None and kind != "AnnData":
         raise _no_layers(name, layer)
     if kind == "AnnData":
@@ -81,7 +104,7 @@ def open_source(
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 
-        return open_frame(data, label=label, y=y, categories=categories)
+        return open_frame(data, label=label, y=y, categories=options.categories)
     if label is not None:
         raise InputError(f"{name}: has no columns to take labels {label!r} from; give them as y")
     if kind == "Source":
@@ -143,3 +166,7 @@ def _called(data: Any) -> str:
 
 def _no_layers(name: str, layer: str) -> InputError:
     return InputError(f"{name}: layers are read from AnnData alone, received layer {layer!r}")
+
+
+def _nothing_to_verify(name: str) -> InputError:
+    return InputError(f"{name}: only stores that pixfold pack has written hold checksums to verify")

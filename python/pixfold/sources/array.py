@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from pixfold.sources.base import (
     unique_names,
 )
 from pixfold.sources.formats import Options
+from pixfold.sources.npy import NpySource
 
 
 class ArraySource:
@@ -100,7 +102,7 @@ class ArraySource:
 
 
 def open_npy(path: Path, options: Options) -> Source:
-    """Open a .npy file; its values stay on disk and are mapped into memory.
+    """Open a .npy file; its values stay on disk.
 
     Raises
     ------
@@ -114,7 +116,10 @@ def open_npy(path: Path, options: Options) -> Source:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:  # what NumPy raises for a header that does not fit the file
             raise _damaged(path, error) from error
-    return relabelled(ArraySource(matrix, name=str(path)), options.y)
+    fortran = not matrix.flags.c_contiguous
+    if matrix.ndim != 2 or matrix.dtype.kind not in "iufb" or not hasattr(os, "preadv"):
+        return relabelled(ArraySource(matrix, name=str(path)), options.y)
+    return relabelled(NpySource(path, matrix.dtype, matrix.shape, matrix.offset, fortran=fortran), options.y)
 
 
 def open_npz(path: Path, options: Options) -> Source:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -81,6 +83,46 @@ class Source(Protocol):
         ...
 
 
+class Unchanged:
+    """Files as they were when a source was opened: what is read of them later must be of the same data.
+
+    Parameters
+    ----------
+    name : str
+        The source, for messages.
+    *paths : Path
+        Its files; of a store of many files those that describe the others.
+
+    Raises
+    ------
+    InputError
+        When one of them cannot be found.
+    """
+
+    def __init__(self, name: str, *paths: Path) -> None:
+        self._name = name
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self.add(*paths)
+
+    def add(self, *paths: Path) -> None:
+        """Note more files."""
+        for path in map(Path.resolve, paths):
+            self._seen.setdefault(path, self._now(path))
+
+    def check(self) -> None:
+        """Raise InputError when a file is gone, or has another size or time of change than it had."""
+        for path, seen in self._seen.items():
+            if self._now(path) != seen:
+                raise InputError(f"{self._name}: {path.name} changed while it was read; open it again")
+
+    def _now(self, path: Path) -> tuple[int, int]:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"{self._name}: {path.name} cannot be read any more: {error.strerror}") from error
+        return status.st_size, status.st_mtime_ns
+
+
 def as_values(block: Any) -> Any:
     """What a source has read, for those who look at single values: packed genotypes become dense float32."""
     return block.toarray() if isinstance(block, PackedGenotypes) else block
@@ -132,6 +174,17 @@ def block_rows(n_features: int, chunk: int = 1) -> int:
     """Rows of a block of about 64 MB as dense float32, a multiple of ``chunk`` where that many fit."""
     rows = max(1, BLOCK_BYTES // (4 * n_features))
     return max(chunk, rows - rows % chunk)
+
+
+def runs_of(wanted: NDArray[np.int64], gap: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Split sorted rows where they lie further apart than ``gap``, into spans of at most ``longest`` rows."""
+    first = 0
+    cuts = np.diff(wanted) > gap
+    for i in range(1, len(wanted)):
+        if cuts[i - 1] or wanted[i] - wanted[first] >= longest:
+            yield first, i
+            first = i
+    yield first, len(wanted)
 
 
 def check_size(name: str, n_samples: int, n_features: int) -> None:

@@ -12,6 +12,7 @@ from pixfold.errors import InputError
 from pixfold.sources.base import Source
 
 _NPY, _ZIP, _HDF5, _GZIP, _PLAIN = "a NumPy array", "a ZIP archive", "HDF5", "gzip", "text"
+_BED = "PLINK 1 .bed"
 _MAGIC = {
     b"\x93NUMPY": _NPY,
     b"PK\x03\x04": _ZIP,
@@ -23,7 +24,7 @@ _MAGIC = {
     b"\x80\x05\x95": "a Python pickle",
     b"%PDF": "PDF",
     b"PAR1": "Parquet",
-    b"\x6c\x1b": "PLINK 1 .bed",
+    b"\x6c\x1b": _BED,
     b"\xd0\xcf\x11\xe0": "an old Excel file",
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
@@ -40,6 +41,7 @@ class Options:
     y: Any = None
     layer: str | None = None
     categories: Mapping[str, Sequence[str]] | None = None
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,22 @@ _TEXT = (".csv", ".tsv", ".txt")
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
     Format(
+        "Zarr store", "pixfold.sources.zarr:open_zarr", members=("zarr.json", ".zgroup"), takes=frozenset({"layer"})
+    ),
+    Format("10x HDF5", "pixfold.sources.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
+    Format(
+        "10x folder",
+        "pixfold.sources.tenx:open_mtx",
+        {".mtx": _PLAIN, ".mtx.gz": _GZIP},
+        members=("matrix.mtx", "matrix.mtx.gz"),
+    ),
+    Format(
         "table",
         "pixfold.sources.table:open_text",
         {**dict.fromkeys(_TEXT, _PLAIN), **{f"{end}.gz": _GZIP for end in _TEXT}},
         takes=frozenset({"categories"}),
     ),
+    Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("NumPy array", "pixfold.sources.array:open_npy", {".npy": _NPY}),
     Format("NumPy archive", "pixfold.sources.array:open_npz", {".npz": _ZIP}),
 )
