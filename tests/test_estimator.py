@@ -687,3 +687,42 @@ def checked():
 @parametrize_with_checks(checked(), expected_failed_checks=lambda _: EXPECTED)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_a_budget_streams_what_does_not_fit_into_half_of_it(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.random((120, 400), dtype=np.float32)
+    y = np.arange(120) % 2
+    X[:, 7] = 0
+    np.save(tmp_path / "x.npy", X)
+    settings = {**QUICK, "backbone": "patchnet", "n_runs": 1, "epochs": 1, "batch_size": 8, "min_accuracy": 0.0}
+    sources = []
+
+    class Watched(SilentProgress):
+        def task(self, description, total):
+            sources.append((description, total))
+            return super().task(description, total)
+
+    def fitted(memory):
+        sources.clear()
+        clf = pf.DeepMapperClassifier(**settings, memory=memory)
+        source = pf.open_source(tmp_path / "x.npy", y=y)
+        return clf.fit_source(source, progress=Watched()), [name for name, _ in sources]
+
+    held, tasks = fitted("100MB")
+    assert tasks[:3] == ["checking values", "reading into memory", "normaliser"]
+    streamed, tasks = fitted("380kB")
+    assert tasks[:2] == ["checking values", "normaliser"]
+    assert "reading into memory" not in tasks
+    assert {"training", "predicting", "class means"} <= set(tasks)
+    for clf in (held, streamed):
+        dropped = clf.findings_.loc[clf.findings_["dropped"]]
+        assert dropped["feature"].tolist() == ["feature_7"]
+        assert len(clf.predict(tmp_path / "x.npy")) == 120
+    np.testing.assert_array_equal(
+        held.normalizer_.parameters().shift != 0, streamed.normalizer_.parameters().shift != 0
+    )
+    with pytest.raises(InputError, match="memory: expected a size such as"):
+        fitted("plenty")
+    with pytest.raises(InputError, match=r"scan: memory=1,000 bytes \(1 kB\) is too small for .*x\.npy"):
+        fitted(1000)

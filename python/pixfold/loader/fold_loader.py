@@ -180,19 +180,20 @@ class FoldLoader:
         each = sample_bytes(self.source)
         chunk = int(getattr(self.source, "chunk_rows", self.source.block_size))
         unit = chunk if self.shuffle == "block" or chunk > self.batch_size else self.batch_size
-        rows = max(_BLOCK_BYTES // each // unit * unit, unit)
         # One block that is drawn from, those that wait, and one on its way.
-        least, beside = self.prefetch + 2, 0
+        least, beside, block = self.prefetch + 2, 0, _BLOCK_BYTES
         if budget is not None:
             image = self.layout.n_pixels * (4 if self.dtype == "float32" else 2)
             beside = self.batch_size * (_BATCHES_ALIVE * image + each)
-            if budget < least * rows * each + beside:
-                raise InputError(
-                    f"FoldLoader: memory={budget:,} bytes ({in_words(budget)}) is too small for {self.source.name}: "
-                    f"{least} blocks of {counted(rows, 'sample')} take {in_words(least * rows * each)}, and batches of "
-                    f"{counted(self.batch_size, 'sample')} {in_words(beside)}; expected at least "
-                    f"{least * rows * each + beside:,} bytes, or smaller batches"
-                )
+            block = min(block, max(0, budget - beside) // (2 * least))
+        rows = max(block // each // unit * unit, unit)
+        if budget is not None and budget < least * rows * each + beside:
+            raise InputError(
+                f"FoldLoader: memory={budget:,} bytes ({in_words(budget)}) is too small for {self.source.name}: "
+                f"{least} blocks of {counted(rows, 'sample')} take {in_words(least * rows * each)}, and batches of "
+                f"{counted(self.batch_size, 'sample')} {in_words(beside)}; expected at least "
+                f"{least * rows * each + beside:,} bytes, or smaller batches"
+            )
         if self.shuffle is False:
             return rows, 1
         return rows, max(1, ((_MEMORY if budget is None else budget) - beside) // (rows * each) - least + 1)
