@@ -32,9 +32,9 @@ def open_arrow(path: Path, options: Options) -> Source:
 
     The index of the pandas.DataFrame that the file was written of names the samples. Without an index the first
     column does when it is text that differs in every row and is not the label. Columns of numbers are features as
-    they are, nulls are missing values; text, boolean and dictionary columns are encoded as in a DataFrame. The file is read once, in batches of rows; a table larger than
-    :data:`pixfold.sources.rowstore.MEMORY_BYTES` is kept in a temporary file, row by row, so that any rows
-    can be read.
+    they are, nulls are missing values; text, boolean and dictionary columns are encoded as in a DataFrame. The file
+    is read once, in batches of rows; a table larger than :data:`pixfold.sources.rowstore.MEMORY_BYTES` is kept in a
+    temporary file, row by row, so that any rows can be read.
 
     Parameters
     ----------
