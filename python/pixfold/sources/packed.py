@@ -122,7 +122,7 @@ class PackedSource:
     def _block(self, first: int, last: int) -> Any:
         if self._kind == "csr":
             return self._sparse(first, last)
-        values = self._store.read(self._array, slice(first, last), slice(None))
+        values = self._store.read(self._array, slice(first, last))
         if self._kind == "dense":
             return values
         return PackedGenotypes(values, self.n_features, count_first=bool(self._store.about["count_first"]))
