@@ -41,7 +41,7 @@ def pipeline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param:
         pytest.importorskip("zarrs")
     else:
-        monkeypatch.setattr(packed_store, "_has_zarrs", lambda: False)
+        monkeypatch.setattr(packed_store, "zarrs_works", lambda: False)
 
 
 @pytest.fixture(params=X)
@@ -197,8 +197,13 @@ def test_a_store_that_changes_under_us(store: tuple[str, Path]) -> None:
 
 def test_other_zarr_stores(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
-    with pytest.raises(InputError, match="expected a store that pixfold pack has written"):
+    with pytest.raises(InputError, match="expected a Zarr store of AnnData, or one packed by pixfold"):
         open_source(tmp_path / "o.zarr")
+    with pytest.raises(InputError, match="only stores that pixfold pack has written"):
+        open_source(tmp_path / "o.zarr", verify=True)
+    pixfold.pack(np.eye(3), tmp_path / "p.zarr")
+    with pytest.raises(InputError, match="layers are read from AnnData alone"):
+        open_source(tmp_path / "p.zarr", layer="raw")
 
 
 def test_nothing_to_verify(tmp_path: Path) -> None:

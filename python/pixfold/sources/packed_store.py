@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +18,13 @@ from pixfold._optional import require
 from pixfold._words import counted
 from pixfold.errors import InputError, PixfoldError
 from pixfold.progress import Progress, SilentProgress
+from pixfold.sources.containers import quiet
+from pixfold.sources.zarr import ZARRS, zarrs_works
 
 # The attribute of the root that makes a group one of ours, and what it says of its form.
 KEY = "pixfold"
 VERSION = 1
 
-_ZARRS = "zarrs.ZarrsCodecPipeline"
-_forked_from_zarrs = False
 _settings_lock = threading.RLock()
 
 
@@ -37,34 +35,10 @@ def zarr_settings(*, numbers: bool = True) -> Iterator[Any]:
     An array keeps the settings that it was opened with.
     """
     zarr = require("zarr", "io", "a packed store")
-    options: dict[str, Any] = {}
-    if numbers and _has_zarrs():
-        options["codec_pipeline.path"] = _ZARRS
-    # Settings and filters of warnings belong to the whole process: two threads would restore each other's.
-    with _settings_lock, zarr.config.set(options), warnings.catch_warnings():
-        # What zarr and anndata say of their own future is nothing a user of pixfold can act on.
-        warnings.simplefilter("ignore")
+    options = {"codec_pipeline.path": ZARRS} if numbers and zarrs_works() else {}
+    # Settings belong to the whole process: two threads would restore each other's.
+    with _settings_lock, zarr.config.set(options), quiet():
         yield zarr
-
-
-def _has_zarrs() -> bool:
-    if _forked_from_zarrs:
-        return False
-    try:
-        require("zarrs", "io", "a packed store")
-    except PixfoldError:
-        return False
-    return True
-
-
-def _after_fork() -> None:
-    """Do without zarrs where a parent has used it: its threads are not in the child, which would wait for them."""
-    global _forked_from_zarrs
-    _forked_from_zarrs = "zarrs" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def files_of(array: Any, rows: slice = slice(None)) -> Iterator[tuple[str, tuple[slice, ...]]]:
