@@ -356,7 +356,7 @@ def test_a_disk_that_is_full(tmp_path: Path, with_zarrs: bool) -> None:
     out = tmp_path / "o.zarr"
     code = FULL.format(limit=20_000, path=str(tmp_path / "x.npy"), out=str(out))
     if not with_zarrs:
-        code = "from pixfold.sources import packed_store; packed_store._has_zarrs = lambda: False\n" + code
+        code = "from pixfold.sources import packed_store; packed_store.zarrs_works = lambda: False\n" + code
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = result.stderr.strip().splitlines()[-1]
     assert re.fullmatch(
@@ -446,6 +446,27 @@ def test_all_columns_of_the_fam_file_are_kept(tmp_path: Path) -> None:
     source = open_source(tmp_path / "o.zarr", label="phenotype", split="median")
     assert source.labels is not None
     assert set(source.labels) == {"<= 15", "> 15"}
+
+
+def test_the_tables_of_anndata_are_kept(tmp_path: Path) -> None:
+    import pandas as pd
+    from anndata import AnnData
+
+    from pixfold.sources.containers import quiet
+
+    with quiet():
+        obs = pd.DataFrame(
+            {"kind": pd.Categorical(["a", None, "b"]), "depth": [1.5, 2, 3], "text": ["x", "y", "z"]}, index=list("abc")
+        )
+        var = pd.DataFrame({"length": [5, 6]}, index=["u", "v"])
+        AnnData(np.arange(6.0).reshape(3, 2), obs=obs, var=var).write_h5ad(tmp_path / "x.h5ad")
+    pixfold.pack(tmp_path / "x.h5ad", tmp_path / "o.zarr")
+    for label, expected in (("kind", ["a", None, "b"]), ("depth", [1.5, 2, 3]), ("text", ["x", "y", "z"])):
+        labels = open_source(tmp_path / "o.zarr", label=label).labels
+        assert labels is not None
+        assert labels_of(labels) == expected
+    _, features = open_source(tmp_path / "o.zarr").tables()  # type: ignore[attr-defined]
+    assert features["length"].tolist() == [5, 6]
 
 
 def test_a_packed_store_is_packed_again(tmp_path: Path) -> None:

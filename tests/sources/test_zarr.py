@@ -124,7 +124,7 @@ def test_zarrs_decodes_and_the_users_setting_stays(store: Store, tmp_path: Path)
 @pytest.mark.parametrize("zarrs", [False, pytest.param(True, marks=needs_zarrs)])
 def test_a_forked_child_reads(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarrs: bool) -> None:
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     source = open_source(store(tmp_path / "x.zarr"))
     source.read(slice(0, 5))
     child = os.fork()
@@ -142,7 +142,7 @@ def test_several_threads_read(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, zarrs: bool
 ) -> None:
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     source = open_source(store(tmp_path / "x.zarr", form))
     source = pickle.loads(pickle.dumps(source))  # nothing is open yet
     wanted = [np.sort(RNG.choice(60, 9, replace=False)) for _ in range(40)]
@@ -206,7 +206,7 @@ def test_damaged_stores(
     zarrs: bool,
 ) -> None:
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     path = store(tmp_path / "x.zarr", form)
     damage(path / file)
     with pytest.raises(InputError, match=message) as caught:
@@ -222,7 +222,7 @@ def test_damaged_shards(
 ) -> None:
     """A shard's index, at its end, has a checksum."""
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     path = store(tmp_path / "x.zarr")
     rewrite(path, {"X/data": (16,)}, shards=(64,))
     damage(path / "X/data/c/2")

@@ -85,7 +85,10 @@ _CATEGORICAL = frozenset({"categories", "categorical"})
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
     Format(
-        "Zarr store", "pixfold.sources.zarr:open_zarr", members=("zarr.json", ".zgroup"), takes=frozenset({"layer"})
+        "Zarr store",
+        "pixfold.sources.zarr:open_zarr",
+        members=("zarr.json", ".zgroup"),
+        takes=frozenset({"layer", "verify"}),
     ),
     Format("10x HDF5", "pixfold.sources.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
     Format(
@@ -104,7 +107,6 @@ FORMATS = (
         },
         takes=_CATEGORICAL,
     ),
-    Format("packed store", "pixfold.sources.packed:open_packed", members=("zarr.json",), takes=frozenset({"verify"})),
     Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
     Format("Arrow", "pixfold.sources.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL),
