@@ -89,7 +89,8 @@ class StoredSource:
         self.labels: NDArray[Any] | None = None
         if labels is not None:
             self.labels = check_labels(self.name, labels, self.n_samples)
-        self.block_size = block_rows(self.n_features, min(matrix.chunk, self.n_samples))
+        self.chunk_rows = min(matrix.chunk, self.n_samples)
+        self.block_size = block_rows(self.n_features, self.chunk_rows)
         self._place, self._matrix = place, matrix
 
     def read(self, rows: slice | NDArray[np.int64]) -> Any:
