@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -81,46 +79,6 @@ class Source(Protocol):
             Values of type ``dtype``. The caller does not write to it: it may be a view.
         """
         ...
-
-
-class Unchanged:
-    """Files as they were when a source was opened: what is read of them later must be of the same data.
-
-    Parameters
-    ----------
-    name : str
-        The source, for messages.
-    *paths : Path
-        Its files; of a store of many files those that describe the others.
-
-    Raises
-    ------
-    InputError
-        When one of them cannot be found.
-    """
-
-    def __init__(self, name: str, *paths: Path) -> None:
-        self._name = name
-        self._seen: dict[Path, tuple[int, int]] = {}
-        self.add(*paths)
-
-    def add(self, *paths: Path) -> None:
-        """Note more files."""
-        for path in map(Path.resolve, paths):
-            self._seen.setdefault(path, self._now(path))
-
-    def check(self) -> None:
-        """Raise InputError when a file is gone, or has another size or time of change than it had."""
-        for path, seen in self._seen.items():
-            if self._now(path) != seen:
-                raise InputError(f"{self._name}: {path.name} changed while it was read; open it again")
-
-    def _now(self, path: Path) -> tuple[int, int]:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"{self._name}: {path.name} cannot be read any more: {error.strerror}") from error
-        return status.st_size, status.st_mtime_ns
 
 
 def as_values(block: Any) -> Any:
