@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import tempfile
@@ -9,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ MEMORY_BYTES = 256 * 2**20
 _GAP_BYTES = 64 * 2**10
 _SPAN_BYTES = 16 * 2**20
 
+# float32 holds all integers up to this.
+_FLOAT32_INTEGERS = 2**24
 _INTEGERS = tuple(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "u4", "i4", "i8", "u8"))
 
 
@@ -41,6 +44,7 @@ class RowStore:
 
     def __init__(self, name: str) -> None:
         self.n_rows = 0
+        self._n_bytes = 0
         self._name = name
         self._blocks: list[NDArray[Any]] = []
         self._file: RowFile | None = None
@@ -52,7 +56,8 @@ class RowStore:
             self._file.append(block)
             return
         self._blocks.append(block)
-        if sum(b.nbytes for b in self._blocks) > MEMORY_BYTES:
+        self._n_bytes += block.nbytes
+        if self._n_bytes > MEMORY_BYTES:
             self._file = RowFile(self._name, block.shape[1])
             while self._blocks:
                 self._file.append(self._blocks.pop(0))
@@ -104,17 +109,18 @@ class RowFile:
         self.dtype = np.dtype(np.uint8)
         self.shape = (0, n_columns)
         self._name = name
-        self._out: BinaryIO | None = None
+        self._type = _SmallestType()
+        self._out: io.RawIOBase | None = None
         self._remove: Any = None
         self._create()
 
     def append(self, block: NDArray[Any]) -> None:
         """Write rows at the end; where they need a wider type, what is there is written anew in it."""
-        dtype = _smallest(block)
+        dtype = self._type.hold(block)
         if not self.shape[0]:
             self.dtype = dtype
-        elif (wider := np.promote_types(self.dtype, dtype)) != self.dtype:
-            self._widen(wider)
+        elif dtype != self.dtype:
+            self._widen(dtype)
         self._write(block)
 
     def read(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
@@ -184,7 +190,7 @@ class RowFile:
             number, path = tempfile.mkstemp(prefix="pixfold-", suffix=".rows")
         self.path = Path(path)
         self._remove = weakref.finalize(self, _remove, self.path, os.getpid())
-        self._out = os.fdopen(number, "wb")
+        self._out = os.fdopen(number, "wb", buffering=0)
 
     def _blocks(self) -> Iterator[NDArray[Any]]:
         step = block_rows(self.shape[1])
@@ -206,8 +212,10 @@ class RowFile:
     def _write(self, block: NDArray[Any]) -> None:
         assert self._out is not None, "rows are written before close()"
         with self._room():
-            self._out.write(np.ascontiguousarray(block, dtype=self.dtype).data)
-            self._out.flush()
+            view = np.ascontiguousarray(block, dtype=self.dtype).reshape(-1).view(np.uint8).data
+            done = 0
+            while done < len(view):
+                done += self._out.write(view[done:])
         self.shape = (self.shape[0] + len(block), self.shape[1])
 
     def _fill(self, file: Any, offset: int, out: NDArray[Any]) -> None:
@@ -225,12 +233,37 @@ class RowFile:
         try:
             yield
         except OSError as error:
-            self._out = None
             self.remove()
             raise OutputError(
                 f"{self._name}: cannot write a temporary copy of its numbers in {tempfile.gettempdir()} "
                 f"({error.strerror or error}); set TMPDIR to a folder with more room"
             ) from error
+
+
+class _SmallestType:
+    """The smallest type that holds all values exactly: an integer type, or float32 or float64."""
+
+    def __init__(self) -> None:
+        self._low = self._high = 0
+        self._float: np.dtype[Any] | None = None
+
+    def hold(self, block: NDArray[Any]) -> np.dtype[Any]:
+        """Return the type for these values and all before."""
+        if block.dtype.kind == "f":
+            self._float = np.promote_types(self._float or np.float32, _float_type(block))
+        elif block.size:
+            self._low, self._high = min(self._low, int(block.min())), max(self._high, int(block.max()))
+        integer = next((t for t in _INTEGERS if np.iinfo(t).min <= self._low and self._high <= np.iinfo(t).max), None)
+        if self._float is None and integer is not None:
+            return integer
+        small = max(-self._low, self._high) <= _FLOAT32_INTEGERS
+        return np.dtype(np.float32) if small and self._float == np.float32 else np.dtype(np.float64)
+
+
+def _float_type(block: NDArray[Any]) -> np.dtype[Any]:
+    with np.errstate(over="ignore"):
+        single = block.astype(np.float32)
+    return single.dtype if np.array_equal(single, block, equal_nan=True) else np.dtype(np.float64)
 
 
 class StoredSource:
@@ -299,18 +332,6 @@ def source_of(
         categories=categories,
         messages=messages,
     )
-
-
-def _smallest(block: NDArray[Any]) -> np.dtype[Any]:
-    """Return the smallest type that holds these values exactly: an integer type, or float32 or float64."""
-    if not block.size:
-        return block.dtype
-    if block.dtype.kind in "iu":
-        low, high = int(block.min()), int(block.max())
-        return next(t for t in _INTEGERS if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
-    with np.errstate(over="ignore"):
-        single = block.astype(np.float32)
-    return single.dtype if np.array_equal(single, block, equal_nan=True) else block.dtype
 
 
 def _runs(wanted: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int]]:
