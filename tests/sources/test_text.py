@@ -181,6 +181,7 @@ def test_a_table_on_disk_is_removed_with_its_source(tmp_path: Path, on_disk: Pat
     assert list(on_disk.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_leaves_the_table_on_disk(tmp_path: Path, on_disk: Path) -> None:
     import multiprocessing
 
