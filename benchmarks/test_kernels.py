@@ -220,6 +220,27 @@ def test_fold_genotypes(versus: Versus, size: tuple[int, int], arrangement: str,
 
 
 @threads_of_rows
+def test_transpose_genotypes(versus: Versus, threads: int) -> None:
+    """A band of a .bed file: variants of 10,000 samples become samples of these variants."""
+    n_variants, n_samples = 100_000, 10_000
+    bits = np.random.default_rng(0).integers(0, 256, (n_variants, n_samples // 4), dtype=np.uint8)
+    out = np.empty((n_samples, n_variants // 4), dtype=np.uint8)
+    given = 0 if threads == ALL else threads
+
+    def op() -> object:
+        return _core.transpose_packed(bits, n_samples, out, given)
+
+    op()
+    np.testing.assert_array_equal(out[:32, :8], reference.transpose_packed(bits[:32, :8], 32))
+    versus(
+        op,
+        {"memcpy": lambda: _core.copy_bytes(out, bits, threads)},
+        work=words(f"transpose 2-bit genotypes of {n_variants:,} x {n_samples:,}", "kernel", threads=threads),
+        threads=threads,
+    )
+
+
+@threads_of_rows
 @pytest.mark.parametrize("log", [False, True], ids=["identity", "log1p"])
 def test_column_stats(versus: Versus, samples: np.ndarray, log: bool, threads: int) -> None:
     given = None if threads == ALL else threads

@@ -29,6 +29,9 @@ constexpr std::int64_t enough_units = 2048;
 constexpr std::int64_t least_group = 4;
 constexpr std::int64_t largest_group = 16;
 
+// What memory gives for a single value that is asked for. A unit takes the samples that come with it.
+constexpr std::int64_t sector_bytes = 32;
+
 // Samples of more bytes than this are gathered from a group at a time that the L2 of every data-centre GPU holds:
 // all tiles of one group come before the next group.
 constexpr std::int64_t far_sample = std::int64_t{1} << 20;
@@ -123,9 +126,9 @@ struct Columns {
 
 // Whether rows of such elements can be read or written `items` at a time.
 inline bool whole_words(const void* rows, std::int64_t stride_bytes, std::int64_t element_bytes) {
-    const std::int64_t bytes = element_bytes * items < 16 ? element_bytes * items : 16;
-    return reinterpret_cast<std::uintptr_t>(rows) % static_cast<std::uintptr_t>(bytes) == 0 &&
-           stride_bytes % bytes == 0;
+    const std::int64_t bytes = element_bytes * items;
+    const auto access = static_cast<std::uintptr_t>(bytes < 16 ? bytes : 16);
+    return reinterpret_cast<std::uintptr_t>(rows) % access == 0 && stride_bytes % bytes == 0;
 }
 
 }  // namespace pixfold::cuda

@@ -100,6 +100,8 @@ def cli_options() -> list[str]:
         *(
             "--label",
             "--layer",
+            "--stack",
+            "--join",
             "--out",
             "--normalize",
             "--negative",
@@ -108,7 +110,7 @@ def cli_options() -> list[str]:
             "--backbone",
         ),
         *("--runs", "--epochs", "--batch-size", "--method", "--min-accuracy", "--latent-dim", "--device"),
-        *("--precision", "--seed", "--threads", "--quiet"),
+        *("--precision", "--seed", "--threads", "--memory", "--quiet"),
     ]
 
 
@@ -131,6 +133,20 @@ def test_run_with_classes(invoke, table, tmp_path):
     assert f"output folder: {out}" in lines
     assert (out / "model.json").exists()
     assert json.loads((out / "config.json").read_text()) == {"seed": 0}
+
+
+def test_run_with_several_inputs(invoke, table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("sample,fifth\n" + "".join(f"s{i},{i}\n" for i in range(7)))
+    result = invoke("run", table, other, "--label", "kind", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "1 sample not in every input ('s7')" in result.stderr
+    result = invoke("run", table, other, "--label", "kind", "--join", "inner", "--stack", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    source = FakeEstimator.made[0].source
+    assert source.feature_names == ["first", "[bold]second[/bold]", "third", "fourth", "fifth"]
+    assert source.channel_sizes == [4, 1]
+    assert source.n_samples == 7
 
 
 def test_each_warning_is_shown_once_on_stderr(invoke, table, tmp_path):

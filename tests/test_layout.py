@@ -8,7 +8,9 @@ import pickle
 import numpy as np
 import pytest
 
+from pixfold.errors import InputError
 from pixfold.layout import Layout
+from pixfold.ops import fold
 
 
 def assert_consistent(layout, n):
@@ -142,6 +144,38 @@ def test_from_coordinates():
     np.testing.assert_array_equal(layout.feature_of_pixel, [-1, -1, 0, 1, -1, -1])
     assert not layout.is_one_to_one
     assert_consistent(layout, 4)
+
+
+def test_stacked_puts_channels_on_each_other_and_pads():
+    first = Layout.natural(6, shape=(2, 3), keep=np.array([1, 1, 0, 1, 1, 1], dtype=bool))
+    shared = Layout.from_coordinates([0, 2, 0], [1, 0, 1], (3, 2))
+    two = Layout.shuffled(7, seed=3, channels=2)
+    stacked = Layout.stacked([first, shared, two])
+    assert stacked.shape == (4, 3, 3)
+    images = fold(np.arange(1, 17, dtype=np.float32).reshape(1, 16), stacked)[0]
+    np.testing.assert_array_equal(images[0], [[1, 2, 4], [5, 6, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(images[1], [[0, 8, 0], [0, 0, 0], [8, 0, 0]])  # the mean of 7 and 9
+    np.testing.assert_array_equal(images[2:, :2, :2], fold(np.arange(10, 17, dtype=np.float32).reshape(1, 7), two)[0])
+    assert not images[2:, 2].any()
+    assert not images[2:, :, 2].any()
+
+
+def test_stacked_of_one_is_that_one():
+    for layout in (Layout.natural(7, channels=2), Layout.from_index([3, -1, 0])):
+        assert Layout.stacked([layout]) == layout
+
+
+def test_stacked_keeps_one_to_one():
+    layouts = [Layout.shuffled(n, seed=n, channels=1 + n % 3) for n in range(1, 12)]
+    stacked = Layout.stacked(layouts)
+    assert stacked.is_one_to_one
+    assert stacked.n_features == sum(range(1, 12))
+
+
+@pytest.mark.parametrize("layouts", [[], None, [Layout.natural(2), "natural"], Layout.natural(2)])
+def test_stacked_refuses(layouts):
+    with pytest.raises(InputError, match=r"Layout\.stacked: layouts must be one Layout or more, got"):
+        Layout.stacked(layouts)
 
 
 def test_from_coordinates_one_to_one():

@@ -5,13 +5,18 @@ import pytest
 from scipy import sparse
 
 from pixfold.errors import InputError
-from pixfold.profile import choose_normalizer, profile
+from pixfold.profile import choose_normalizer
+from pixfold.scan import scan
 from pixfold.sources import ArraySource
 
 COUNTS = np.array([[0, 3, 1], [7, 0, 2]])
 GENOTYPES = np.array([[0, 2, 1], [1, 0, 2]])
 VALUES = np.array([[0.5, 3.0, 1.0], [7.0, 0.0, 2.0]])
 NEGATIVE = np.array([[0.5, -3.0, 1.0], [7.0, -1.0, -2.0]])
+
+
+def profile(source, rows, **options):
+    return scan(source, rows, **options).profile
 
 
 def choose(matrix, normalize="auto", negative="auto", missing="error"):
@@ -58,9 +63,8 @@ def test_only_the_rows_that_are_used_are_looked_at():
 
 def test_blocks_add_up():
     matrix = np.vstack([VALUES, NEGATIVE])
-    source = ArraySource(matrix)
-    source.block_size = 1
-    found = profile(source, np.arange(4))
+    one_row = 4 * 3 * matrix.itemsize + 3 * 160
+    found = profile(ArraySource(matrix), np.arange(4), memory=one_row)
     assert (found.n_negative, found.smallest, found.largest) == (3, -3.0, 7.0)
     assert found.negative_features.tolist() == [1, 2]
 

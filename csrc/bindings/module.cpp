@@ -31,6 +31,7 @@ PYBIND11_MODULE(_core, module) {
     register_build(module);
     register_fold(module);
     register_packed(module);
+    register_transpose_packed(module);
     register_unfold(module);
     register_gradients(module);
     register_column_stats(module);

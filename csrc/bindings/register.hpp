@@ -8,6 +8,7 @@ namespace pixfold::bindings {
 void register_build(pybind11::module_& module);
 void register_fold(pybind11::module_& module);
 void register_packed(pybind11::module_& module);
+void register_transpose_packed(pybind11::module_& module);
 void register_gradients(pybind11::module_& module);
 void register_unfold(pybind11::module_& module);
 void register_column_stats(pybind11::module_& module);

@@ -25,5 +25,6 @@ StatsCounts column_stats_packed(const PackedView&, std::int32_t copies, const St
                                 int threads);
 bool any_missing_packed(const PackedView&, int threads);
 std::int64_t pack(const DenseView&, const PackArguments&, std::uint8_t* bits, int threads);
+void transpose_packed(const PackedView&, const PackedRows&, int threads);
 
 }  // namespace pixfold::PIXFOLD_ISA

@@ -1,4 +1,4 @@
-"""The command line: run a job, make a needle-in-a-haystack file, say what is installed."""
+"""The command line: run a job, pack data, make a needle-in-a-haystack file, say what is installed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pixfold.progress import Progress
     from pixfold.report import Results
+    from pixfold.sources import Source
 
 app = typer.Typer(
     name="pixfold",
@@ -56,6 +57,23 @@ class Arrangement(StrEnum):
 
     natural = "natural"
     shuffled = "shuffled"
+
+
+class Split(StrEnum):
+    """How numeric labels become classes."""
+
+    median = "median"
+
+
+class Join(StrEnum):
+    """Samples that not every input has."""
+
+    all = "all"
+    inner = "inner"
+
+
+_STACK_HELP = "Several INPUTs: each in image channels of its own, instead of one image of all features."
+_JOIN_HELP = "Several INPUTs: all must have the same samples, or inner uses those that all have."
 
 
 class _Told:
@@ -98,8 +116,12 @@ def _options(
 @app.command()
 def run(
     data: Annotated[
-        Path,
-        typer.Argument(metavar="INPUT", help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz."),
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz. Several: the same samples, their "
+            "features side by side.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Output folder; made when it does not exist.")],
     label: Annotated[
@@ -107,6 +129,8 @@ def run(
         typer.Option(help="Column that holds the classes. Without it the job is self-supervised."),
     ] = None,
     layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
+    join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
     normalize: Annotated[
         str,
         typer.Option(
@@ -164,6 +188,13 @@ def run(
     precision: Annotated[str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory for samples, such as 4GB: what fits into half of it is read once, the rest is streamed. "
+            "Without it, half of what is free."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
 ) -> None:
     """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
@@ -191,6 +222,7 @@ def run(
                 ("min_accuracy", min_accuracy),
                 ("latent_dim", latent_dim),
                 ("threads", threads),
+                ("memory", memory),
             )
             if value is not None
         },
@@ -202,9 +234,7 @@ def run(
         check_writable(out)
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
-            from pixfold.sources import open_source
-
-            source = open_source(data, label=label, layer=layer)
+            source = _opened(data, label=label, layer=layer, stack=stack, join=join)
             estimator = _estimator(supervised=label is not None, **given)
             command = shlex.join(["pixfold", *sys.argv[1:]])
             estimator.fit_source(source, command=command, progress=told)
@@ -213,6 +243,147 @@ def run(
                 told.warn(message)
             write_results(results, out, save_model=estimator.save)
     _summarise(results, out)
+
+
+@app.command()
+def fold(
+    data: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Samples x features, one or several files; as for run.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="OUT.zarr, or OUT.npy with its layout, normaliser and names beside.")
+    ],
+    label: Annotated[str | None, typer.Option(help="Column that holds the classes.")] = None,
+    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
+    join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a saved model: new samples as its images. Layout, normaliser and classes are the model's."
+        ),
+    ] = None,
+    normalize: Annotated[str, typer.Option(help="As for run; fitted on all samples.")] = "auto",
+    negative: Annotated[
+        Negative,
+        typer.Option(help="Negative values before a logarithm: auto shifts each feature and says so."),
+    ] = Negative.auto,
+    missing: Annotated[
+        Missing, typer.Option(help="Missing values: an error, 0, or the mean of the feature.")
+    ] = Missing.error,
+    arrangement: Annotated[
+        Arrangement, typer.Option(help="Features in the order of the data, or in a seeded order.")
+    ] = Arrangement.natural,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffled arrangement.")] = 0,
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="H,W", help="Height and width; the smallest square that has room without it."),
+    ] = None,
+    channels: Annotated[int, typer.Option(min=1, help="Channels that the features are spread over.")] = 1,
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    memory: Annotated[str, typer.Option(help="What blocks may take, such as 512MB or 2GiB.")] = "512MB",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT when it exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
+) -> None:
+    """Write the image of every sample of INPUT to OUT, in constant memory."""
+    size = _sizes(shape)
+    chosen = (normalize, negative, missing, arrangement, seed, size, channels)
+    if like is not None and chosen != ("auto", Negative.auto, Missing.error, Arrangement.natural, 0, None, 1):
+        raise typer.BadParameter(
+            "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
+        )
+    with _one_line_errors():
+        from pixfold.convert import check_free, convert
+        from pixfold.progress import SilentProgress, terminal_progress
+
+        check_free(out, force=force)
+        told = _Told(SilentProgress() if quiet else terminal_progress())
+        with _warnings_as_lines(told):
+            model = None if like is None else _model(like)
+            source = _opened(
+                data,
+                label=label,
+                layer=layer,
+                stack=stack,
+                join=join,
+                categories=None if model is None else model.categories_,
+            )
+            given: dict[str, Any] = {
+                "normalize": normalize,
+                "negative": negative.value,
+                "missing": missing.value,
+                "arrangement": arrangement.value,
+                "seed": seed,
+                "shape": size,
+                "channels": channels,
+            }
+            if model is not None:
+                model.check_source(source)
+                classes = getattr(model, "class_names_", None)
+                given = {"layout": model.layout_, "normalizer": model.normalizer_, "class_names": classes}
+            made = convert(
+                source, out, dtype=dtype, memory=memory, threads=threads, force=force, progress=told, **given
+            )
+            for message in made.messages:
+                told.warn(message)
+        n, *image = made.shape
+        classes = f"; {len(made.class_names)} classes" if made.class_names is not None else ""
+        typer.echo(f"{out}: {n:,} images of {' x '.join(map(str, image))}, {dtype}{classes}")
+
+
+@app.command()
+def pack(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT... OUT.zarr",
+            help="What to pack, as for run, or PLINK .bed; and the store to write. With --verify, OUT.zarr alone.",
+        ),
+    ],
+    label: Annotated[
+        str | None, typer.Option(help="Column that holds the classes; only needed where the input is a table.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Make two classes of numeric labels: up to their median, and above.")
+    ] = None,
+    memory: Annotated[str, typer.Option(help="What values may take in memory, such as 500MB or 2GiB.")] = "1GB",
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.zarr when it exists.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read OUT.zarr as a whole and compare its checksums.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
+) -> None:
+    """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes."""
+    *inputs, out = paths
+    if not inputs and not verify:
+        raise typer.BadParameter("expected INPUT and OUT.zarr", param_hint="OUT.zarr")
+    with _one_line_errors():
+        from pixfold.packing.command import run_pack, run_verify
+        from pixfold.progress import SilentProgress, terminal_progress
+
+        told = _Told(SilentProgress() if quiet else terminal_progress())
+        if not inputs:
+            typer.echo(run_verify(out, told))
+            return
+        options = {"label": label, "layer": layer, "split": None if split is None else split.value}
+        try:
+            with _warnings_as_lines(told):
+                done = run_pack(
+                    inputs,
+                    out,
+                    memory=memory,
+                    force=force,
+                    verify=verify,
+                    progress=told,
+                    warn=told.warn,
+                    options=options,
+                )
+        except KeyboardInterrupt:
+            _say(f"interrupted: {out} is not written; the same call goes on after the last whole shard")
+            raise typer.Exit(130) from None
+        typer.echo(done)
 
 
 @app.command()
@@ -269,6 +440,29 @@ def main() -> None:
     # wants the cores. It is read when torch is loaded, so it must be set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app()
+
+
+def _opened(paths: list[Path], *, stack: bool, join: Join, **options: Any) -> Source:
+    from pixfold.sources import open_source, side_by_side
+
+    if len(paths) == 1:
+        return open_source(paths[0], **options)
+    return side_by_side(paths, stack=stack, join=join.value, **options)
+
+
+def _sizes(shape: str | None) -> tuple[int, int] | None:
+    if shape is None:
+        return None
+    parts = shape.lower().replace("x", ",").split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"expected height,width such as 139,139, received {shape!r}", param_hint="--shape")
+    return int(parts[0]), int(parts[1])
+
+
+def _model(folder: Path) -> Any:
+    from pixfold.persistence import load
+
+    return load(folder)
 
 
 def _estimator(*, supervised: bool, **arguments: Any) -> Any:

@@ -18,19 +18,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from pixfold import attribution, persistence, runs, training
-from pixfold._words import listed
 from pixfold.backbones import Autoencoder
 from pixfold.consensus import Consensus, ConsensusResult
 from pixfold.errors import InputError
 from pixfold.loader import FoldLoader, in_memory
 from pixfold.normalize import Normalizer
 from pixfold.preparation import Prepared, prepare
-from pixfold.profile import choose_normalizer, profile
+from pixfold.profile import choose_normalizer
 from pixfold.progress import Progress, SilentProgress
 from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
-from pixfold.sources.base import Source, numbered
+from pixfold.sources.base import Source, check_features, numbered
+from pixfold.streaming import bytes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,9 +64,10 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         reporter = progress if progress is not None else SilentProgress()
         self._check_arguments()
         options = self._options()
-        prepared = prepare(source, missing=self.missing)
+        memory = self._memory()
+        prepared = prepare(source, missing=self.missing, memory=memory, progress=reporter)
         told = list(prepared.messages)
-        kept = in_memory(source)
+        kept = in_memory(source, memory=memory, progress=reporter)
         normalizer, messages = self._normalizer(kept, prepared)
         told += messages
         for message in told:
@@ -96,7 +97,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         self._keep(source, prepared, best)
         self.consensus_ = consensus.result()
         self.feature_importances_ = self.consensus_.importance
-        self.findings_ = findings_table(self.consensus_, source.feature_names, prepared.class_names)
+        self.findings_ = findings_table(
+            self.consensus_, source.feature_names, prepared.class_names, dropped=~prepared.keep
+        )
         self.history_ = history_table([row for outcome in outcomes for row in outcome.history])
         self.metrics_ = {
             **summarise([outcome.metrics for outcome in outcomes]),
@@ -134,6 +137,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         if accuracy is not None and not (isinstance(accuracy, int | float | np.number) and 0 <= accuracy <= 1):
             raise InputError(f"min_accuracy: expected a number from 0 to 1, received {accuracy!r}")
 
+    def _memory(self) -> int | None:
+        return None if self.memory is None else bytes_of(self.memory)
+
     def _options(self) -> training.TrainingOptions:
         p = self.get_params(deep=False)
         own = {name: p[name] for name in ("epochs", "device", "precision", "threads")}
@@ -157,8 +163,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             return p["normalize"].with_options(), []
         if p["normalize"] != "auto" and p["negative"] != "auto":
             return Normalizer(p["normalize"], negative=p["negative"], missing=p["missing"]), []
-        found = profile(source, prepared.rows)
-        return choose_normalizer(found, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"])
+        return choose_normalizer(
+            prepared.profile, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"]
+        )
 
     def _job(
         self,
@@ -183,6 +190,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             options=options,
             random_state=_seed(p["random_state"]),
             progress=progress,
+            memory=self._memory(),
         )
 
     def _keep(self, source: Source, prepared: Prepared, best: runs.RunOutcome) -> None:
@@ -228,9 +236,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
                 source = open_source(X)
             except InputError:
                 raise error from None
-            self._check_features(source)
+            self.check_source(source)
             raise
-        self._check_features(source)
+        self.check_source(source)
         p = self.get_params(deep=False)
         return FoldLoader(
             source,
@@ -239,10 +247,21 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             batch_size=p["batch_size"],
             threads=p["threads"],
             check_finite=True,
+            memory=self._memory(),
+            # Every process predicts all of it.
+            rank=0,
+            world_size=1,
         )
 
-    def _check_features(self, source: Source) -> None:
-        _check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
+    def check_source(self, source: Source) -> None:
+        """Raise InputError unless a source has the features that were learned, in their order.
+
+        Parameters
+        ----------
+        source : Source
+            New samples.
+        """
+        check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -310,6 +329,9 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         The same integer gives the same findings on the same machine.
     threads : int, optional
         CPU threads.
+    memory : int or str, optional
+        Budget for samples, ``"4GB"`` or bytes: those that take no more than half of it are read once and kept, others
+        are streamed in blocks that stay within it. Without one, half of the memory that is free decides.
     training : dict, optional
         Further options of :class:`pixfold.training.TrainingOptions` (``{"gate_penalty": 0.1}``).
 
@@ -355,6 +377,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         precision: str = "auto",
         random_state: Any = None,
         threads: int | None = None,
+        memory: int | str | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         self.backbone = backbone
@@ -373,6 +396,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         self.precision = precision
         self.random_state = random_state
         self.threads = threads
+        self.memory = memory
         self.training = training
 
     def fit(self, X: Any, y: ArrayLike) -> Self:
@@ -473,7 +497,7 @@ class DeepMapperAutoencoder(TransformerMixin, _DeepMapper):  # type: ignore[misc
     latent_dim : int or None
         Size of the bottleneck; None for the flattened grid of the encoder.
     n_runs, normalize, negative, missing, arrangement, epochs, batch_size, fractions, top_k, device, precision, \
-random_state, threads, training
+random_state, threads, memory, training
         As for :class:`DeepMapperClassifier`. A run is accepted when its reconstruction explains any variance of the
         test samples.
     method : str
@@ -506,6 +530,7 @@ random_state, threads, training
         precision: str = "auto",
         random_state: Any = None,
         threads: int | None = None,
+        memory: int | str | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         self.latent_dim = latent_dim
@@ -523,6 +548,7 @@ random_state, threads, training
         self.precision = precision
         self.random_state = random_state
         self.threads = threads
+        self.memory = memory
         self.training = training
 
     @staticmethod
@@ -553,11 +579,8 @@ random_state, threads, training
         if source.labels is not None:
             source = _without_labels(source)
         job, best, _, parts = self._fit(source, runs.autoencode, command, progress)
-        loader = FoldLoader(
-            job.source, best.layout, best.normalizer,
-            rows=job.prepared.rows, batch_size=self.batch_size, threads=self.threads,
-        )  # fmt: skip
-        latent, indices = training.encode(_autoencoder(best.module), loader, self._options())
+        loader = job.loader(best.layout, best.normalizer)
+        latent, indices = training.encode(_autoencoder(best.module), loader, self._options(), job.progress)
         names = [f"latent_{d}" for d in range(latent.shape[1])]
         table = pd.DataFrame(latent[np.argsort(indices)], index=job.prepared.sample_names, columns=names)
         self.results_ = Results(task="self-supervised", latent=table, **parts)
@@ -606,31 +629,6 @@ def _seed(random_state: Any) -> int:
             raise InputError(f"random_state: expected an integer of 0 or more, received {random_state}")
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31))
-
-
-def _check_features(source: Source, learned: list[str], named: bool, who: str) -> None:
-    """Raise InputError unless the source has the features that were learned, in their order."""
-    n = len(learned)
-    source_named = source.feature_names != numbered("feature", source.n_features)
-    if named and source_named and source.feature_names != learned:
-        missing = sorted(set(learned) - set(source.feature_names))
-        extra = sorted(set(source.feature_names) - set(learned))
-        if missing or extra:
-            parts = [
-                f"{len(names):,} {word} ({listed(names)})"
-                for word, names in (("missing", missing), ("extra", extra))
-                if names
-            ]
-            raise InputError(
-                f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}"
-            )
-        raise InputError(
-            f"{source.name}: feature names must be in the same order as they were in fit: "
-            f"expected {learned[0]!r}, {learned[1]!r}, ... (X[clf.feature_names_in_] sorts a DataFrame)"
-        )
-    if source.n_features != n:
-        # scikit-learn's words, which its own checks look for.
-        raise InputError(f"X has {source.n_features} features, but {who} is expecting {n} features as input")
 
 
 def _column(y: Any) -> Any:

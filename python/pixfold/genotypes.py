@@ -124,6 +124,44 @@ class PackedGenotypes:
             raise InputError(f"{op}: G must hold 0, 1, 2 or {other}, got {value} in sample {sample}, feature {feature}")
         return packed
 
+    @classmethod
+    def from_variants(cls, bits: Any, n_samples: int, *, count_first: bool = True, threads: int | None = None) -> Self:
+        """Transpose genotypes that lie variant after variant, as in most .bed files.
+
+        Parameters
+        ----------
+        bits : uint8 array, shape (n_features, ceil(n_samples / 4))
+            Sample i of a variant is in byte ``i // 4`` of its row, in the coding of this class. The bytes of a row
+            must follow each other; rows may stand at any distance.
+        n_samples : int
+            Number of samples.
+        count_first : bool
+            As for the class.
+        threads : int, optional
+            As for :meth:`pack`.
+
+        Returns
+        -------
+        PackedGenotypes
+
+        Raises
+        ------
+        InputError
+            When the array has another shape than `n_samples` asks for, or rows whose bytes do not follow each other.
+        TypeError
+            When it does not hold uint8.
+        """
+        from pixfold.ops._arrays import threads_argument
+
+        op = "PackedGenotypes.from_variants"
+        if n_samples == 0:
+            return cls(np.empty((0, -(-len(bits) // 4)), dtype=np.uint8), len(bits), count_first=count_first)
+        variants = cls(bits, n_samples).bits
+        out = np.empty((int(n_samples), -(-len(variants) // 4)), dtype=np.uint8)
+        packed = cls(out, len(variants), count_first=count_first)
+        _core.transpose_packed(variants, int(n_samples), out, threads_argument(op, threads))
+        return packed
+
     @property
     def bits(self) -> NDArray[np.uint8]:
         """The packed rows, (n_samples, ceil(n_features / 4))."""

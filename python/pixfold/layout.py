@@ -23,7 +23,8 @@ BoolArray = NDArray[np.bool_]
 class Layout:
     """An immutable map from features to the pixels of a (channels, height, width) image.
 
-    Build one with :meth:`natural`, :meth:`shuffled`, :meth:`from_index` or :meth:`from_coordinates`.
+    Build one with :meth:`natural`, :meth:`shuffled`, :meth:`from_index`, :meth:`from_coordinates` or, of others,
+    :meth:`stacked`.
 
     Parameters
     ----------
@@ -192,6 +193,37 @@ class Layout:
                     f"Layout.from_coordinates: {name} must be in [0, {size}), got {values[j]} for feature {j}"
                 )
         return cls(r * full[2] + c, full)
+
+    @classmethod
+    def stacked(cls, layouts: Sequence[Layout]) -> Self:
+        """Layouts side by side: their features one after the other, their channels on top of each other.
+
+        Parameters
+        ----------
+        layouts : sequence of Layout
+            At least one. Smaller images stand in the top left corner and are padded to the largest height and width.
+
+        Returns
+        -------
+        Layout
+            Of all features; its channels are those of the first layout, then those of the second, and so on.
+
+        Raises
+        ------
+        InputError
+            When there is no layout, or something among them is none.
+        """
+        parts = list(layouts) if isinstance(layouts, Sequence) else []
+        if not parts or not all(isinstance(part, Layout) for part in parts):
+            raise InputError(f"Layout.stacked: layouts must be one Layout or more, got {told(layouts)}")
+        height, width = max(part.height for part in parts), max(part.width for part in parts)
+        pixels, channels = [], 0
+        for part in parts:
+            channel, row, column = np.unravel_index(np.maximum(part.pixel_of_feature, 0), part.shape)
+            moved = ((channels + channel) * height + row) * width + column
+            pixels.append(np.where(part.pixel_of_feature < 0, -1, moved))
+            channels += part.channels
+        return cls(np.concatenate(pixels), (channels, height, width))
 
     @classmethod
     def _place(cls, n_features: int, features: Int64Array, shape: tuple[int, int, int]) -> Self:

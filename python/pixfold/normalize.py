@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,16 +20,23 @@ from pixfold._words import counted, told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops._arrays import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
+from pixfold.ops._dask import is_dask, reduce_blocks
 from pixfold.ops._packed import packed_table
 from pixfold.ops.census import census_of
-from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
+from pixfold.ops.column_stats import ColumnStats, column_stats, row_sums, stats_of
 from pixfold.ops.fold import fold
+from pixfold.progress import Progress
+from pixfold.streaming import blocks, bytes_of
 
 Float64Array = NDArray[np.float64]
 
 SCALES = ("minmax", "zscore", "max", "genotype")
 NEGATIVE = ("error", "shift")
 MISSING = ("error", "zero", "mean")
+
+# Per feature: the seven statistics of eight bytes, and all that is alive while those of a block are merged into them.
+_STATS_BYTES = 56
+_FITTING_BYTES = 240
 
 
 @dataclass(frozen=True)
@@ -186,15 +195,29 @@ class Normalizer:
 
     # Fitting
 
-    def fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        feature_names: Sequence[str] | None = None,
+        *,
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
         """Learn from training samples, forgetting what was learned before.
 
         Parameters
         ----------
-        X : array (n_samples, n_features), DataFrame or Source
-            As for :func:`pixfold.fold`; a source is read in blocks.
+        X : array (n_samples, n_features), DataFrame, Source or path
+            As for :func:`pixfold.fold`; a source, and a file that :func:`pixfold.open_source` opens, are read in
+            blocks, the next one while one is worked on. The blocks of a Dask array are measured where they are, and
+            only statistics come back.
         feature_names : sequence of str, optional
             Used in messages. A source or a DataFrame brings its own.
+        memory : int or str, optional
+            Budget for a source's blocks and the statistics, ``"1GB"`` or bytes, however many samples there are.
+            Without one, blocks are of about 64 MB, or more where there are very many features.
+        progress : Progress, optional
+            Where a source's samples are counted; silent without it.
 
         Returns
         -------
@@ -204,21 +227,37 @@ class Normalizer:
         Raises
         ------
         InputError
-            Missing, negative or infinite values that the options do not handle; no samples.
+            Missing, negative or infinite values that the options do not handle; no samples; a budget that does not
+            hold the statistics and a single sample.
         """
+        if is_dask(X):
+            return self._fit_dask(X, feature_names)
+        budget = None if memory is None else bytes_of(memory)
+        if isinstance(X, str | os.PathLike):
+            from pixfold.sources import open_source  # which reads formats, and so imports much
+
+            X = open_source(X)
         if hasattr(X, "read") and hasattr(X, "block_size"):
             names = feature_names if feature_names is not None else X.feature_names
-            return self.fit_blocks(lambda: _blocks_of(X), names)
+            read = blocks(
+                X,
+                memory=budget,
+                fixed=self.fitting_bytes(X.n_features),
+                op="Normalizer.fit",
+                progress=progress,
+                task="normaliser",
+            )
+            return self.fit_blocks(read, names)
         if feature_names is None and hasattr(X, "columns"):  # a DataFrame brings its names, too
             feature_names = [str(name) for name in X.columns]
         return self.fit_blocks(lambda: [X], feature_names)
 
-    def fit_blocks(self, blocks: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
+    def fit_blocks(self, read: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
         """Learn from samples that come in blocks of rows.
 
         Parameters
         ----------
-        blocks : callable
+        read : callable
             Gives a fresh iterable of arrays (n, n_features); it is called once, or twice when a second pass is needed.
         feature_names : sequence of str, optional
             Used in messages.
@@ -228,21 +267,41 @@ class Normalizer:
         Normalizer
             Itself.
         """
-        self._raw = self._transformed = self._offset = self._parameters = None
-        self._in_double = False
-        self._plans = {}
-        self.feature_names = list(feature_names) if feature_names is not None else None
-        for block in blocks():
+        self._forget(feature_names)
+        for block in read():
             self._add(samples_anywhere("Normalizer.fit", block))
+            del block  # a reader waits for its memory
         if self._raw is None and self._transformed is None:
             raise InputError("Normalizer.fit: X must hold at least one sample, got none")
         if self._needs_second_pass():
             offset = self._lifts()
             self._transformed, self._offset = None, offset
-            for block in blocks():
+            for block in read():
                 x = samples_anywhere("Normalizer.fit", block)
-                stats = stats_of(x, True, offset, None, True, 0)
-                self._transformed = stats if self._transformed is None else self._transformed.merge(stats)
+                self._transformed = _merged(self._transformed, stats_of(x, True, offset, None, True, 0))
+                del block, x
+        return self
+
+    def _forget(self, feature_names: Sequence[str] | None) -> None:
+        self._raw = self._transformed = self._offset = self._parameters = None
+        self._in_double = False
+        self._plans = {}
+        self.feature_names = list(feature_names) if feature_names is not None else None
+
+    def _fit_dask(self, X: Any, feature_names: Sequence[str] | None) -> Self:
+        """As :meth:`fit_blocks`, the blocks measured by Dask."""
+        self._forget(feature_names)
+        empty = self.with_options()
+        empty.feature_names = self.feature_names
+        learned = reduce_blocks("Normalizer.fit", X, partial(_measured, empty), _merged_measures)
+        self._raw, self._transformed, self._in_double = learned
+        if self._raw is None and self._transformed is None:
+            raise InputError("Normalizer.fit: X must hold at least one sample, got none")
+        if self._needs_second_pass():
+            offset = self._lifts()
+            lifted = partial(column_stats, log=True, offset=offset, clip_below_zero=True, threads=1)
+            self._transformed = reduce_blocks("Normalizer.fit", X, lifted, ColumnStats.merge)
+            self._offset = offset
         return self
 
     def partial_fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:
@@ -266,6 +325,8 @@ class Normalizer:
             As :meth:`fit`; also where negative values would need a second pass.
         """
         self._check_extendable("partial_fit")
+        if is_dask(X):
+            return self.merge(self.with_options()._fit_dask(X, feature_names or self.feature_names))
         before = (self._raw, self._transformed, self.feature_names)
         if feature_names is not None:
             self.feature_names = list(feature_names)
@@ -276,6 +337,12 @@ class Normalizer:
             self._raw, self._transformed, self.feature_names = before
             raise
         return self
+
+    def fitting_bytes(self, n_features: int) -> int:
+        """Bytes that :meth:`fit` takes beside the samples: what was learned, that of a block, and merging them."""
+        raw_too = self._lift_allowed or self.parts.scale == "genotype"
+        twice = self.parts.log and not self._extremes_suffice and raw_too
+        return n_features * (_FITTING_BYTES + (_STATS_BYTES if twice else 0))
 
     def _check_extendable(self, op: str) -> None:
         if self._offset is not None:
@@ -713,12 +780,22 @@ def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
+_Measure = tuple[ColumnStats | None, ColumnStats | None, bool]
+
+
+def _measured(empty: Normalizer, block: Any) -> _Measure:
+    """What a fresh normaliser learns from one block: statistics of x and of g(x), and whether it counts in double."""
+    normalizer = empty.with_options()
+    normalizer.feature_names = empty.feature_names
+    normalizer._add(samples_anywhere("Normalizer.fit", block))
+    return normalizer._raw, normalizer._transformed, normalizer._in_double
+
+
+def _merged_measures(a: _Measure, b: _Measure) -> _Measure:
+    return _merged(a[0], b[0]), _merged(a[1], b[1]), a[2] or b[2]
+
+
 def _merged(a: ColumnStats | None, b: ColumnStats | None) -> ColumnStats | None:
     if a is None or b is None:
         return a if b is None else b
     return a.merge(b)
-
-
-def _blocks_of(source: Any) -> Iterable[Any]:
-    for start in range(0, source.n_samples, source.block_size):
-        yield source.read(slice(start, min(start + source.block_size, source.n_samples)))

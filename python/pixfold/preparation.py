@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from pixfold._words import counted, listed
 from pixfold.errors import InputError
-from pixfold.sources.array import is_sparse
-from pixfold.sources.base import Source, as_values, check_labels
+from pixfold.progress import Progress
+from pixfold.scan import Profile, scan
+from pixfold.sources.base import Source, check_labels
+from pixfold.sources.labels import missing_labels
 
 Missing = Literal["error", "zero", "mean"]
 
@@ -42,6 +44,8 @@ class Prepared:
         Which features have a value other than zero in any of ``rows``.
     dropped_features, dropped_samples : list of str
         Names of those that are empty: all zero or missing.
+    profile : Profile
+        What kind of numbers the values are.
     n_unlabelled : int
         Samples left out because their label is missing.
     messages : list of str
@@ -54,6 +58,7 @@ class Prepared:
     class_names: list[str] | None
     classes: NDArray[Any] | None
     keep: NDArray[np.bool_]
+    profile: Profile
     dropped_features: list[str] = field(default_factory=list)
     dropped_samples: list[str] = field(default_factory=list)
     n_unlabelled: int = 0
@@ -76,7 +81,13 @@ class Split:
     messages: list[str] = field(default_factory=list)
 
 
-def prepare(source: Source, *, missing: Missing = "error") -> Prepared:
+def prepare(
+    source: Source,
+    *,
+    missing: Missing = "error",
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
     """Check a source in one pass over its values, and find what of it can be used.
 
     Samples without a label are left out; then features and samples whose values are all zero or missing.
@@ -89,6 +100,10 @@ def prepare(source: Source, *, missing: Missing = "error") -> Prepared:
         The samples, with labels or without.
     missing : {"error", "zero", "mean"}
         Whether values may be missing (NaN) in what is used, and how the normaliser will replace them.
+    memory : int, optional
+        Budget of the pass, in bytes; see :func:`pixfold.streaming.rows_within`.
+    progress : Progress, optional
+        Where samples are counted; silent without it.
 
     Returns
     -------
@@ -103,21 +118,14 @@ def prepare(source: Source, *, missing: Missing = "error") -> Prepared:
     if missing not in ("error", "zero", "mean"):
         raise InputError(f"missing: expected 'error', 'zero' or 'mean', received {missing!r}")
     messages = list(source.messages)
-    rows = np.arange(source.n_samples, dtype=np.int64)
-    encoded: _Classes | None = None
-    if source.labels is not None:
-        labels = check_labels(source.name, source.labels, source.n_samples)
-        labelled = ~_missing_labels(labels)
-        rows, labels = rows[labelled], _uniform(source.name, labels[labelled])
-        encoded = _encode(source.name, labels)  # before the pass over the values, which may be long
+    rows, labels = labelled_rows(source, messages)
+    # Before the pass over the values, which may be long.
+    encoded = None if labels is None else _encode(source.name, labels)
     n_unlabelled = source.n_samples - len(rows)
-    if n_unlabelled:
-        names = [source.sample_names[i] for i in np.flatnonzero(~labelled)]
-        messages.append(f"{counted(n_unlabelled, 'sample')} without a label left out: {listed(names)}")
 
-    counts = _scan(source, rows)
-    empty = rows[counts.empty_samples]
-    keep = counts.nonzero > 0
+    found = scan(source, rows, memory=memory, progress=progress)
+    empty = rows[found.empty_samples]
+    keep = found.nonzero > 0
     dropped_samples = [source.sample_names[i] for i in empty]
     dropped_features = [source.feature_names[i] for i in np.flatnonzero(~keep)]
     if len(empty) == len(rows):
@@ -128,19 +136,19 @@ def prepare(source: Source, *, missing: Missing = "error") -> Prepared:
     ):
         if names:
             messages.append(f"{len(names):,} of {counted(total, what)} left out, all zero or missing: {listed(names)}")
-    counts.missing[~keep] = 0
+    gaps = np.where(keep, found.missing, 0)
     if missing == "error":
-        _raise_missing(source, counts.missing)
-    elif counts.missing.any():
-        total, features = int(counts.missing.sum()), int(np.count_nonzero(counts.missing))
+        _raise_missing(source, gaps)
+    elif gaps.any():
+        total, features = int(gaps.sum()), int(np.count_nonzero(gaps))
         messages.append(
             f"{counted(total, 'value')} missing in {counted(features, 'feature')}, "
             f"replaced by {'zero' if missing == 'zero' else 'the mean of the feature'}"
         )
     if len(empty):
-        used = ~counts.empty_samples
+        used = ~found.empty_samples
         rows = rows[used]
-        if encoded is not None:
+        if labels is not None:
             encoded = _encode(source.name, labels[used])
     if encoded is not None:
         messages.extend(encoded.messages)
@@ -151,11 +159,78 @@ def prepare(source: Source, *, missing: Missing = "error") -> Prepared:
         class_names=None if encoded is None else encoded.names,
         classes=None if encoded is None else encoded.values,
         keep=keep,
+        profile=found.profile,
         dropped_features=dropped_features,
         dropped_samples=dropped_samples,
         n_unlabelled=n_unlabelled,
         messages=messages,
     )
+
+
+def labelled_rows(source: Source, messages: list[str]) -> tuple[NDArray[np.int64], NDArray[Any] | None]:
+    """Find the samples that have a label, or all of a source without labels.
+
+    Parameters
+    ----------
+    source : Source
+        The samples.
+    messages : list of str
+        Is told which samples have none.
+
+    Returns
+    -------
+    rows : int64 array (n,)
+        Positions of the samples, sorted.
+    labels : array (n,), or None
+        Their labels: booleans, integers, floats or text.
+    """
+    rows = np.arange(source.n_samples, dtype=np.int64)
+    if source.labels is None:
+        return rows, None
+    labels = check_labels(source.name, source.labels, source.n_samples)
+    absent = missing_labels(labels)
+    if absent.any():
+        names = [source.sample_names[i] for i in np.flatnonzero(absent)]
+        messages.append(f"{counted(len(names), 'sample')} without a label left out: {listed(names)}")
+    return rows[~absent], _uniform(source.name, labels[~absent])
+
+
+def class_names_of(labels: NDArray[Any]) -> list[str]:
+    """Names of the classes among labels that :func:`labelled_rows` gave, in the order of their codes."""
+    values = np.unique(labels)
+    numbers = _as_numbers(values)
+    if numbers is not None and values.dtype.kind == "U":  # "10" after "9"
+        values = values[np.argsort(numbers, kind="stable")]
+    return [_class_name(value) for value in values]
+
+
+def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Encode labels by classes that are known already.
+
+    Parameters
+    ----------
+    name : str
+        The source, for the message.
+    labels : array (n,)
+        As :func:`labelled_rows` gives them.
+    class_names : sequence of str
+        Names of the classes 0, 1, 2, ...
+
+    Returns
+    -------
+    int64 array (n,)
+
+    Raises
+    ------
+    InputError
+        When a label is none of them.
+    """
+    code = {known: number for number, known in enumerate(class_names)}
+    names = [_class_name(value) for value in labels.tolist()]
+    unknown = sorted({label for label in names if label not in code})
+    if unknown:
+        raise InputError(f"{name}: expected labels among {listed(class_names, 10)}, received {listed(unknown)}")
+    return np.array([code[label] for label in names], dtype=np.int64)
 
 
 def split(
@@ -227,90 +302,6 @@ def split(
     return Split(train, validation, test, _small_classes(small, shares) if labels is not None else [])
 
 
-@dataclass
-class _Counts:
-    """What one pass over the values finds."""
-
-    nonzero: NDArray[np.int64]  # per feature: values that are neither zero nor missing
-    missing: NDArray[np.int64]  # per feature, in samples that are not empty
-    empty_samples: NDArray[np.bool_]
-
-
-def _scan(source: Source, rows: NDArray[np.int64]) -> _Counts:
-    counts = _Counts(
-        nonzero=np.zeros(source.n_features, dtype=np.int64),
-        missing=np.zeros(source.n_features, dtype=np.int64),
-        empty_samples=np.zeros(len(rows), dtype=bool),
-    )
-    infinite = np.zeros(source.n_features, dtype=np.int64)
-    infinite_samples: list[int] = []
-    for start in range(0, len(rows), source.block_size):
-        wanted = rows[start : start + source.block_size]
-        block = as_values(source.read(wanted))
-        scan = _scan_sparse if is_sparse(block) else _scan_dense
-        present, missing, endless = scan(block)
-        counts.nonzero += present.features
-        empty = present.samples == 0
-        counts.empty_samples[start : start + len(wanted)] = empty
-        if missing is not None:
-            counts.missing += missing.features
-            # What is missing in an empty sample goes with it.
-            if np.any(empty & (missing.samples > 0)):
-                counts.missing -= scan(block[np.flatnonzero(empty)])[1].features
-        if endless is not None:
-            infinite += endless.features
-            infinite_samples.extend(wanted[endless.samples > 0].tolist())
-    if infinite.any():
-        features = [source.feature_names[i] for i in np.flatnonzero(infinite)]
-        samples = [source.sample_names[i] for i in infinite_samples]
-        raise InputError(
-            f"{source.name}: {counted(int(infinite.sum()), 'value')} infinite, in "
-            f"{counted(len(features), 'feature')} ({listed(features)}) and "
-            f"{counted(len(samples), 'sample')} ({listed(samples)}); expected finite numbers"
-        )
-    return counts
-
-
-@dataclass
-class _Marginals:
-    """How many of some values there are per feature and per sample."""
-
-    features: NDArray[np.int64]
-    samples: NDArray[np.int64]
-
-
-def _scan_dense(block: NDArray[Any]) -> tuple[_Marginals, Any, Any]:
-    """Count (present, missing or None, infinite or None) of a dense block."""
-
-    def marginals(mask: NDArray[np.bool_]) -> _Marginals:
-        return _Marginals(np.count_nonzero(mask, axis=0), np.count_nonzero(mask, axis=1))
-
-    present = block != 0
-    if block.dtype.kind != "f" or bool(np.isfinite(block).all()):
-        return marginals(present), None, None
-    missing, infinite = np.isnan(block), np.isinf(block)
-    present &= ~missing
-    return marginals(present), marginals(missing), marginals(infinite) if infinite.any() else None
-
-
-def _scan_sparse(block: Any) -> tuple[_Marginals, Any, Any]:
-    """Count as :func:`_scan_dense`; what a CSR block does not store is zero."""
-    row_of = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-
-    def marginals(mask: NDArray[np.bool_]) -> _Marginals:
-        return _Marginals(
-            np.bincount(block.indices[mask], minlength=block.shape[1]),
-            np.bincount(row_of[mask], minlength=block.shape[0]),
-        )
-
-    present = block.data != 0
-    if block.data.dtype.kind != "f" or bool(np.isfinite(block.data).all()):
-        return marginals(present), None, None
-    missing, infinite = np.isnan(block.data), np.isinf(block.data)
-    present &= ~missing
-    return marginals(present), marginals(missing), marginals(infinite) if infinite.any() else None
-
-
 def _raise_missing(source: Source, missing: NDArray[np.int64]) -> None:
     total = int(missing.sum())
     if total:
@@ -367,21 +358,6 @@ def _encode(name: str, labels: NDArray[Any]) -> _Classes:
             f"the label {names[odd[0]]!r} is text and counts as a class ({counted(int(sizes[odd[0]]), 'sample')})"
         )
     return _Classes(codes.astype(np.int64), names, values, messages)
-
-
-def _missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which labels are None, NaN, NaT, ``pandas.NA`` or blank text."""
-    if labels.dtype.kind in "biu":
-        return np.zeros(len(labels), dtype=bool)
-    if labels.dtype.kind == "f":
-        return np.asarray(np.isnan(labels))
-    return np.asarray([_is_missing(value) for value in labels.tolist()], dtype=np.bool_)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
 
 
 def _uniform(name: str, labels: NDArray[Any]) -> NDArray[Any]:

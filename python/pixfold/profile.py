@@ -1,85 +1,13 @@
-"""What kind of numbers the data are, for the choices named "auto"."""
+"""The choices named "auto", from what kind of numbers the data are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pixfold._words import counted, listed
 from pixfold.normalize import Normalizer
-from pixfold.sources.base import Source, as_values
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Facts about the values of the samples that are used.
-
-    Attributes
-    ----------
-    whole : bool
-        All values that are there are whole numbers.
-    smallest, largest : float
-        Over all values.
-    n_negative : int
-        Values below zero.
-    negative_features : int64 array
-        Positions of the features that have any.
-    """
-
-    whole: bool
-    smallest: float
-    largest: float
-    n_negative: int
-    negative_features: NDArray[np.int64]
-
-    @property
-    def kind(self) -> str:
-        """``"genotypes"`` (0, 1 and 2 alone, 2 among them), ``"counts"`` (whole, not negative) or ``"values"``."""
-        if self.whole and self.smallest >= 0:
-            return "genotypes" if self.largest == 2 else "counts"
-        return "values"
-
-
-def profile(source: Source, rows: NDArray[np.int64]) -> Profile:
-    """Look at every value of some samples once, block by block.
-
-    Parameters
-    ----------
-    source : Source
-        Where samples are read from.
-    rows : int64 array
-        Samples that are looked at.
-
-    Returns
-    -------
-    Profile
-    """
-    whole, smallest, largest, n_negative = True, np.inf, -np.inf, 0
-    negative = np.zeros(source.n_features, dtype=bool)
-    for start in range(0, len(rows), source.block_size):
-        block = as_values(source.read(rows[start : start + source.block_size]))
-        values: NDArray[Any] = block.data if source.is_sparse else block
-        if source.is_sparse and values.size < block.shape[0] * block.shape[1]:
-            smallest, largest = min(smallest, 0.0), max(largest, 0.0)
-        if not values.size:
-            continue
-        there = values[~np.isnan(values)] if values.dtype.kind == "f" and np.isnan(values).any() else values
-        if not there.size:
-            continue
-        smallest, largest = min(smallest, float(there.min())), max(largest, float(there.max()))
-        whole = whole and (values.dtype.kind in "iub" or bool(np.all(there == np.floor(there))))
-        below = values < 0
-        if below.any():
-            n_negative += int(np.count_nonzero(below))
-            negative |= (
-                np.bincount(block.indices[below], minlength=source.n_features) > 0
-                if source.is_sparse
-                else below.any(axis=0)
-            )
-    return Profile(whole, smallest, largest, n_negative, np.flatnonzero(negative))
+from pixfold.scan import Profile
+from pixfold.sources.base import Source
 
 
 def choose_normalizer(

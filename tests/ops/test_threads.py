@@ -61,6 +61,9 @@ def make_ops(n, n_features, seed=0):
         "unfold": lambda threads: pf.unfold(images, layout, threads=threads),
         "fold of packed genotypes": lambda threads: pf.fold(genotypes, layout, scaled, threads=threads),
         "packing": lambda threads: pf.PackedGenotypes.pack(codes, missing=3, threads=threads).bits,
+        "transposing": lambda threads: pf.PackedGenotypes.from_variants(
+            genotypes.bits, n_features, threads=threads
+        ).bits,
         "column_stats": stats(x),
         "column_stats of sparse rows": stats(sparse),
         "column_stats of packed genotypes": stats(genotypes),

@@ -126,15 +126,6 @@ def test_wrong_number_of_names() -> None:
         ArraySource(X, feature_names=["a", "b"])
 
 
-def test_npy_is_mapped_not_loaded(tmp_path: Path) -> None:
-    path = tmp_path / "x.npy"
-    np.save(path, X)
-    source = open_source(path)
-    assert isinstance(source._matrix.base, np.memmap) or isinstance(source._matrix, np.memmap)  # type: ignore[attr-defined]
-    np.testing.assert_array_equal(source.read(np.array([0, 2])), X[[0, 2]])
-    assert source.name == str(path)
-
-
 def test_npz_with_names_and_labels(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     np.savez(path, X=X, y=np.array([0, 1, 0, 1]), feature_names=["a", "b", "c"], sample_names=list("wxyz"))

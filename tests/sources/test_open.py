@@ -44,7 +44,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
             "the gzip file is damaged or cut off",
         ),
         ("x.csv", b"a,b\n1,\xff\n", "expected text in UTF-8, received other bytes"),
-        ("x.xlsx", b"PK\x03\x04", r"expected a file ending in \.h5ad, \.csv"),
+        ("x.xlsx", b"PK\x03\x04", r"expected a file ending in \.h5ad, .*\.csv"),
         ("x", b"1", "expected a file ending in"),
         *[
             (f"x{end}", b"", "the file is empty")
@@ -69,7 +69,7 @@ def test_no_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         open_source(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InputError, match="expected a file, received a folder"):
+    with pytest.raises(InputError, match="received another folder"):
         open_source(str(tmp_path / "folder.csv"))
 
 

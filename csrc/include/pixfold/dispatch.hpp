@@ -10,6 +10,7 @@
 #include "pixfold/fold.hpp"
 #include "pixfold/fold_gradient.hpp"
 #include "pixfold/packed.hpp"
+#include "pixfold/transpose_packed.hpp"
 #include "pixfold/unfold.hpp"
 #include "pixfold/unfold_gradient.hpp"
 
@@ -30,6 +31,7 @@ struct Kernels {
     ColumnStatsPacked column_stats_packed;
     AnyMissingPacked any_missing_packed;
     Pack pack;
+    TransposePacked transpose_packed;
     Aggregate aggregate;
     FoldGradient fold_gradient;
     UnfoldGradient unfold_gradient;

@@ -598,6 +598,29 @@ def top_k(importance: ArrayLike, k: int) -> NDArray[np.int64]:
     return np.array(selected, dtype=np.int64)
 
 
+def transpose_packed(bits: ArrayLike, n_codes: int) -> NDArray[np.uint8]:
+    """Transpose packed codes of two bits.
+
+    Parameters
+    ----------
+    bits : uint8 array (n_rows, ceil(n_codes / 4))
+        Code j of a row is in byte ``j // 4``, bits ``2 * (j % 4)`` and the next.
+    n_codes : int
+        Codes of a row.
+
+    Returns
+    -------
+    uint8 array (n_codes, ceil(n_rows / 4))
+        Bits of no code are 0.
+    """
+    rows = np.asarray(bits, dtype=np.uint8)
+    out = np.zeros((n_codes, -(-len(rows) // 4)), dtype=np.uint8)
+    for i in range(len(rows)):
+        for j in range(n_codes):
+            out[j, i // 4] |= (rows[i, j // 4] >> (2 * (j % 4)) & 3) << (2 * (i % 4))
+    return out
+
+
 def _place(values: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
     """Put the mean of its features on every pixel."""
     return unfold_gradient(values, layout) / np.maximum(_place_count(layout), 1)

@@ -6,9 +6,7 @@ import json
 import math
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pixfold._files import undisturbed
 from pixfold.errors import OutputError
 from pixfold.report.results import Results
 
@@ -110,7 +109,7 @@ def write_results(
             (staging / _FIGURES / f"{name}.png").write_bytes(png)
         (staging / "report.html").write_text(html.render(results, pictures), encoding="utf-8")
         written = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
-        with _undisturbed():
+        with undisturbed():
             for path in written:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staging / path, folder / path)
@@ -126,21 +125,6 @@ def _staging(folder: Path) -> Iterator[Path]:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C for the milliseconds of the renames, so that no folder mixes two jobs."""
-    before = signal.getsignal(signal.SIGINT)
-    # Python may set handlers in the main thread alone, and cannot put one back that was not set from Python.
-    if before is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

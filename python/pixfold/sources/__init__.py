@@ -9,13 +9,15 @@ from typing import Any
 
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
+from pixfold.ops._dask import is_dask
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.categories import ENCODINGS
 from pixfold.sources.formats import SUFFIXES, Options, format_of
-from pixfold.sources.labels import check_one_of
+from pixfold.sources.labels import check_one_of, split_labels
+from pixfold.sources.side_by_side import side_by_side
 
-__all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source"]
+__all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
 
 
 def open_source(
@@ -27,14 +29,17 @@ def open_source(
     categories: Mapping[str, Sequence[str]] | None = None,
     categorical: str = "ordinal",
     labels: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    verify: bool = False,
 ) -> Source:
     """Open data of any supported kind.
 
     Parameters
     ----------
-    data : path, ndarray, SciPy sparse matrix, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
+    data : path, ndarray, SciPy sparse matrix, Dask array, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
         Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
-        NumPy arrays. A :class:`Source` is returned as it is.
+        NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
+        is read as :func:`side_by_side`.
     label : str, optional
         Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file; or,
         with ``labels``, a column of that table.
@@ -52,6 +57,10 @@ def open_source(
         A table (.csv, .tsv, .txt, compressed or not, .parquet, .feather) with labels of the samples in its column
         ``label``. Its samples are matched by name: they are named by a first column without a header, else by one
         called sample, id or IID, else by the first column. A sample that is not in it has no label.
+    split : {"median"}, optional
+        Make two classes of labels that are numbers: those up to their median, and those above it.
+    verify : bool
+        Packed stores alone: read everything once and check it against its checksums.
 
     Returns
     -------
@@ -64,24 +73,54 @@ def open_source(
     MissingDependencyError
         When the package that reads the format is not installed.
     """
-    path = Path(data) if isinstance(data, (str, os.PathLike)) else None
-    name = str(path) if path is not None else _called(data)
-    check_one_of(label, y, name)
     if categorical not in ENCODINGS:
         raise InputError(f"categorical: expected {' or '.join(map(repr, ENCODINGS))}, received {categorical!r}")
     if labels is not None:
         if label is None:
             raise InputError(f"{labels}: say which of its columns holds the labels (label)")
+        check_one_of(label, y, str(labels))
+    source = _open(
+        data,
+        Options(
+            label=None if labels is not None else label,
+            y=y,
+            layer=layer,
+            categories=categories,
+            categorical=categorical,
+            verify=verify,
+        ),
+    )
+    if labels is not None and label is not None:
         from pixfold.sources.label_table import match_labels
 
-        source = open_source(data, layer=layer, categories=categories, categorical=categorical)
-        return match_labels(source, Path(labels), label)
+        source = match_labels(source, Path(labels), label)
+    if split is None:
+        return source
+    classes, message = split_labels(source.name, source.labels, split)
+    result = relabelled(source, classes)
+    result.messages = [*source.messages, message]
+    return result
+
+
+def _open(data: Any, options: Options) -> Source:
+    label, y, layer = options.label, options.y, options.layer
+    if _are_several(data):
+        if options.verify:
+            raise _nothing_to_verify("sources side by side")
+        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
+    path = Path(data) if isinstance(data, (str, os.PathLike)) else None
+    name = str(path) if path is not None else _called(data)
+    check_one_of(label, y, name)
     kind = "path" if path is not None else _kind(data)
     if path is not None:
         known = format_of(path)
         if layer is not None and "layer" not in known.takes:
             raise _no_layers(name, layer)
-        return known.open(path, Options(label=label, y=y, layer=layer, categories=categories, categorical=categorical))
+        if options.verify and "verify" not in known.takes:
+            raise _nothing_to_verify(name)
+        return known.open(path, options)
+    if options.verify:
+        raise _nothing_to_verify(name)
     if layer is not None and kind != "AnnData":
         raise _no_layers(name, layer)
     if kind == "AnnData":
@@ -89,10 +128,14 @@ def open_source(
 
         opened: Source = open_anndata(data, label=label, layer=layer, y=y)
         return opened
+    if kind == "Dask" and label is None:
+        from pixfold.sources.dask import DaskSource
+
+        return DaskSource(data, labels=y)
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 
-        return open_frame(data, label=label, y=y, categories=categories, categorical=categorical)
+        return open_frame(data, label=label, y=y, categories=options.categories, categorical=options.categorical)
     if label is not None:
         raise InputError(f"{name}: has no columns to take labels {label!r} from; give them as y")
     if kind == "Source":
@@ -103,16 +146,37 @@ def open_source(
         return ArraySource(data, labels=y)
     elif kind == "unknown" and not hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         raise InputError(
-            "data: expected a path, NumPy array, SciPy sparse matrix, PackedGenotypes, pandas DataFrame or AnnData, "
+            "data: expected a path, NumPy array, SciPy sparse matrix, Dask array, PackedGenotypes, pandas DataFrame or "
+            "AnnData, "
             f"received {type(data).__module__}.{type(data).__qualname__}"
         )
     return ArraySource(data, labels=y)
+
+
+def takes_layer(data: Any) -> bool:
+    """Tell whether data of any supported kind are AnnData, and so may have layers."""
+    if isinstance(data, (str, os.PathLike)):
+        return "layer" in format_of(Path(data)).takes
+    return _kind(data) == "AnnData"
+
+
+def _are_several(data: Any) -> bool:
+    """Tell whether a list holds inputs of their own, rather than rows of numbers."""
+    return (
+        isinstance(data, (list, tuple))
+        and len(data) > 0
+        and all(
+            isinstance(item, (str, os.PathLike)) or _kind(item) in ("AnnData", "DataFrame", "Source") for item in data
+        )
+    )
 
 
 def _kind(data: Any) -> str:
     """Name the kind of an object by the modules of its classes: nothing is imported to find out."""
     if is_sparse(data):
         return "sparse"
+    if is_dask(data):
+        return "Dask"
     for base in type(data).__mro__:
         package = base.__module__.partition(".")[0]
         if package == "anndata" and base.__name__ == "AnnData":
@@ -133,3 +197,7 @@ def _called(data: Any) -> str:
 
 def _no_layers(name: str, layer: str) -> InputError:
     return InputError(f"{name}: layers are read from AnnData alone, received layer {layer!r}")
+
+
+def _nothing_to_verify(name: str) -> InputError:
+    return InputError(f"{name}: only stores that pixfold pack has written hold checksums to verify")

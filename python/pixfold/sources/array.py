@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,9 @@ from pixfold.sources.base import (
     relabelled,
     unique_names,
 )
+from pixfold.sources.csr import csr_rows
 from pixfold.sources.formats import Options
+from pixfold.sources.npy import NpySource
 
 
 class ArraySource:
@@ -96,11 +99,15 @@ class ArraySource:
 
     def read(self, rows: slice | NDArray[np.int64]) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        return self._matrix[normalize_rows(rows, self.n_samples)]
+        wanted = normalize_rows(rows, self.n_samples)
+        if self.is_sparse and self._matrix.indices.dtype != self._matrix.indptr.dtype:
+            index = np.arange(wanted.start, wanted.stop) if isinstance(wanted, slice) else wanted
+            return csr_rows([(self._matrix, index)])
+        return self._matrix[wanted]
 
 
 def open_npy(path: Path, options: Options) -> Source:
-    """Open a .npy file; its values stay on disk and are mapped into memory.
+    """Open a .npy file; its values stay on disk.
 
     Raises
     ------
@@ -114,7 +121,10 @@ def open_npy(path: Path, options: Options) -> Source:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:  # what NumPy raises for a header that does not fit the file
             raise _damaged(path, error) from error
-    return relabelled(ArraySource(matrix, name=str(path)), options.y)
+    fortran = not matrix.flags.c_contiguous
+    if matrix.ndim != 2 or matrix.dtype.kind not in "iufb" or not hasattr(os, "preadv"):
+        return relabelled(ArraySource(matrix, name=str(path)), options.y)
+    return relabelled(NpySource(path, matrix.dtype, matrix.shape, matrix.offset, fortran=fortran), options.y)
 
 
 def open_npz(path: Path, options: Options) -> Source:

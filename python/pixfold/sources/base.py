@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -47,6 +49,11 @@ class Source(Protocol):
         encoded one-hot the key is "column=", and key and category together are the name of a feature.
     messages : list of str
         What the user should be told about how this source was read.
+
+    Notes
+    -----
+    A source whose features stand in image channels (sequences, inputs that are stacked) also has ``channel_sizes``,
+    a list of int: how many features each channel holds, in feature order (:func:`pixfold.placing.layout_for`).
     """
 
     name: str
@@ -75,6 +82,46 @@ class Source(Protocol):
             Values of type ``dtype``. The caller does not write to it: it may be a view.
         """
         ...
+
+
+class Unchanged:
+    """Files as they were when a source was opened: what is read of them later must be of the same data.
+
+    Parameters
+    ----------
+    name : str
+        The source, for messages.
+    *paths : Path
+        Its files; of a store of many files those that describe the others.
+
+    Raises
+    ------
+    InputError
+        When one of them cannot be found.
+    """
+
+    def __init__(self, name: str, *paths: Path) -> None:
+        self._name = name
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self.add(*paths)
+
+    def add(self, *paths: Path) -> None:
+        """Note more files."""
+        for path in map(Path.resolve, paths):
+            self._seen.setdefault(path, self._now(path))
+
+    def check(self) -> None:
+        """Raise InputError when a file is gone, or has another size or time of change than it had."""
+        for path, seen in self._seen.items():
+            if self._now(path) != seen:
+                raise InputError(f"{self._name}: {path.name} changed while it was read; open it again")
+
+    def _now(self, path: Path) -> tuple[int, int]:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"{self._name}: {path.name} cannot be read any more: {error.strerror}") from error
+        return status.st_size, status.st_mtime_ns
 
 
 def as_values(block: Any) -> Any:
@@ -128,6 +175,17 @@ def block_rows(n_features: int, chunk: int = 1) -> int:
     """Rows of a block of about 64 MB as dense float32, a multiple of ``chunk`` where that many fit."""
     rows = max(1, BLOCK_BYTES // (4 * n_features))
     return max(chunk, rows - rows % chunk)
+
+
+def runs_of(wanted: NDArray[np.int64], gap: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Split sorted rows where they lie further apart than ``gap``, into spans of at most ``longest`` rows."""
+    first = 0
+    cuts = np.diff(wanted) > gap
+    for i in range(1, len(wanted)):
+        if cuts[i - 1] or wanted[i] - wanted[first] >= longest:
+            yield first, i
+            first = i
+    yield first, len(wanted)
 
 
 def check_size(name: str, n_samples: int, n_features: int) -> None:
@@ -208,3 +266,40 @@ def unique_names(names: Sequence[str], messages: list[str], what: str = "feature
         f"the later ones are kept apart by a number, such as {first!r}"
     )
     return result
+
+
+def check_features(source: Source, learned: Sequence[str], named: bool, who: str) -> None:
+    """Raise InputError unless a source has the features that a model has learned, in their order.
+
+    Parameters
+    ----------
+    source : Source
+        New samples.
+    learned : sequence of str
+        Names of the features that were learned.
+    named : bool
+        Whether these are names of their own, rather than ``feature_0``, ``feature_1``, ...
+    who : str
+        The model, for the message.
+    """
+    n = len(learned)
+    source_named = source.feature_names != numbered("feature", source.n_features)
+    if named and source_named and source.feature_names != list(learned):
+        missing = sorted(set(learned) - set(source.feature_names))
+        extra = sorted(set(source.feature_names) - set(learned))
+        if missing or extra:
+            parts = [
+                f"{len(names):,} {word} ({listed(names)})"
+                for word, names in (("missing", missing), ("extra", extra))
+                if names
+            ]
+            raise InputError(
+                f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}"
+            )
+        raise InputError(
+            f"{source.name}: feature names must be in the same order as they were in fit: "
+            f"expected {learned[0]!r}, {learned[1]!r}, ... (X[clf.feature_names_in_] sorts a DataFrame)"
+        )
+    if source.n_features != n:
+        # scikit-learn's words, which its own checks look for.
+        raise InputError(f"X has {source.n_features} features, but {who} is expecting {n} features as input")

@@ -12,6 +12,7 @@ from pixfold.errors import InputError
 from pixfold.sources.base import Source
 
 _NPY, _ZIP, _HDF5, _GZIP, _PLAIN = "a NumPy array", "a ZIP archive", "HDF5", "gzip", "text"
+_BED = "PLINK 1 .bed"
 _ZSTD, _PARQUET, _ARROW = "Zstandard", "Parquet", "Arrow"
 _MAGIC = {
     b"\x93NUMPY": _NPY,
@@ -25,7 +26,7 @@ _MAGIC = {
     b"%PDF": "PDF",
     b"PAR1": _PARQUET,
     b"ARROW1": _ARROW,
-    b"\x6c\x1b": "PLINK 1 .bed",
+    b"\x6c\x1b": _BED,
     b"\xd0\xcf\x11\xe0": "an old Excel file",
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
@@ -43,6 +44,7 @@ class Options:
     layer: str | None = None
     categories: Mapping[str, Sequence[str]] | None = None
     categorical: str = "ordinal"
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,16 @@ _CATEGORICAL = frozenset({"categories", "categorical"})
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
     Format(
+        "Zarr store", "pixfold.sources.zarr:open_zarr", members=("zarr.json", ".zgroup"), takes=frozenset({"layer"})
+    ),
+    Format("10x HDF5", "pixfold.sources.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
+    Format(
+        "10x folder",
+        "pixfold.sources.tenx:open_mtx",
+        {".mtx": _PLAIN, ".mtx.gz": _GZIP},
+        members=("matrix.mtx", "matrix.mtx.gz"),
+    ),
+    Format(
         "table",
         "pixfold.sources.text:open_text",
         {
@@ -92,6 +104,8 @@ FORMATS = (
         },
         takes=_CATEGORICAL,
     ),
+    Format("packed store", "pixfold.sources.packed:open_packed", members=("zarr.json",), takes=frozenset({"verify"})),
+    Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
     Format("Arrow", "pixfold.sources.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL),
     Format("NumPy array", "pixfold.sources.array:open_npy", {".npy": _NPY}),
@@ -115,8 +129,9 @@ def format_of(path: Path) -> Format:
         found = next((known for known in FORMATS if any((path / member).exists() for member in known.members)), None)
         if found is None:
             members = [member for known in FORMATS for member in known.members]
-            expected = f"a file, or a folder that holds {' or '.join(members)}" if members else "a file"
-            raise InputError(f"{path}: expected {expected}, received a folder")
+            raise InputError(
+                f"{path}: expected a file, or a folder with {' or '.join(members)}; received another folder"
+            )
         return found
     lower = path.name.lower()
     by_suffix = {suffix: known for known in FORMATS for suffix in known.suffixes}

@@ -1,8 +1,9 @@
-"""Labels: find the column that a user named, or say which columns there are; and their values."""
+"""Labels of a source: the column that a user named, their values, missing ones, numbers split into classes."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold._optional import require
-from pixfold._words import listed
+from pixfold._words import counted, listed
 from pixfold.errors import InputError
 
 _SHOWN = 10
@@ -47,6 +48,72 @@ def check_one_of(label: object, y: object, name: str) -> None:
     """Raise InputError when labels are given both as a column and beside the data."""
     if label is not None and y is not None:
         raise InputError(f"{name}: give labels either as the column {label!r} or as y, received both")
+
+
+def missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which labels are None, NaN, NaT, ``pandas.NA`` or blank text."""
+    if labels.dtype.kind in "biu":
+        return np.zeros(len(labels), dtype=bool)
+    if labels.dtype.kind == "f":
+        return np.asarray(np.isnan(labels))
+    return np.asarray([_is_missing(value) for value in labels.tolist()], dtype=np.bool_)
+
+
+def split_labels(name: str, labels: NDArray[Any] | None, split: str) -> tuple[NDArray[Any], str]:
+    """Make two classes of numbers, for whoever wants to classify a measurement.
+
+    Parameters
+    ----------
+    name : str
+        The source, for messages.
+    labels : ndarray of shape (n_samples,), or None
+        Numbers, or text that can be read as numbers; missing ones stay missing.
+    split : str
+        "median", the only way there is.
+
+    Returns
+    -------
+    labels : object array of shape (n_samples,)
+        ``"<= 1.5"`` and ``"> 1.5"`` for a median of 1.5, None for missing ones.
+    message : str
+        What was done.
+
+    Raises
+    ------
+    InputError
+        When there are no labels, they are no finite numbers, or all of them are at most the median.
+    """
+    if split != "median":
+        raise InputError(f"split: expected 'median', received {split!r}")
+    if labels is None:
+        raise InputError(f"{name}: there are no labels to split at the median; name their column with label")
+    known = ~missing_labels(labels)
+    try:
+        numbers = np.asarray([float(value) for value in labels[known].tolist()], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: labels are split at their median where they are numbers, received text") from None
+    if not len(numbers) or not np.isfinite(numbers).all():
+        raise InputError(f"{name}: expected finite numbers as labels to split at their median")
+    median = float(np.median(numbers))
+    above = numbers > median
+    if not above.any():
+        raise InputError(
+            f"{name}: labels cannot be split at their median {median:g}: none of {counted(len(numbers), 'label')} is "
+            "above it"
+        )
+    result = np.full(len(labels), None, dtype=object)
+    result[known] = np.where(above, f"> {median:g}", f"<= {median:g}").astype(object)
+    n_above = int(np.count_nonzero(above))
+    return result, (
+        f"labels split at the median {median:g}: {counted(len(numbers) - n_above, 'sample')} at most that, "
+        f"{n_above:,} above it"
+    )
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
 
 
 def label_values(parts: Sequence[Any], *, is_text: bool = False, decimal: str = ".") -> NDArray[Any]:

@@ -1,0 +1,268 @@
+"""Several sources of the same samples as one: features one after the other (multi-omics)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold._words import counted, listed
+from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.base import Source, as_values, block_rows, check_labels, normalize_rows, numbered, unique_names
+from pixfold.sources.labels import check_one_of
+
+Join = Literal["all", "inner"]
+
+
+class SideBySide:
+    """Sources of the same samples, their features one after the other; made by :func:`side_by_side`.
+
+    Attributes
+    ----------
+    parts : list of Source
+        As they were given.
+    part_names : list of str
+        What each part is called, where its features must be told from those of another.
+    channel_sizes : list of int, or None
+        Features of each channel, where every part is to stand in channels of its own.
+    """
+
+    def __init__(self, parts: Sequence[Source], names: Sequence[str], rows: list[NDArray[np.int64]]) -> None:
+        self.parts, self.part_names = list(parts), list(names)
+        self._rows = rows
+        self.name = " + ".join(part.name for part in parts)
+        self.n_samples = len(rows[0])
+        self.n_features = sum(part.n_features for part in parts)
+        self.sample_names = [parts[0].sample_names[row] for row in rows[0]]
+        self.messages = [message for part in parts for message in part.messages]
+        prefixes = self._prefixes()
+        named = [prefix + name for part, prefix in zip(parts, prefixes, strict=True) for name in part.feature_names]
+        self.feature_names = unique_names(named, self.messages)
+        self.categories = {
+            prefix + feature: list(categories)
+            for part, prefix in zip(parts, prefixes, strict=True)
+            for feature, categories in part.categories.items()
+        }
+        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
+        sparse = sum(part.n_features for part in parts if part.is_sparse)
+        # As CSR a dense value takes at least twice its room, so that a few of them beside many sparse ones may.
+        self.is_sparse = 2 * sparse > self.n_features
+        self.block_size = block_rows(self.n_features)
+        self.labels = self._labels()
+        self.channel_sizes: list[int] | None = None
+
+    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+        """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
+        wanted = normalize_rows(rows, self.n_samples)
+        blocks = [
+            part.read(normalize_rows(own[wanted], part.n_samples))
+            for part, own in zip(self.parts, self._rows, strict=True)
+        ]
+        if all(isinstance(block, PackedGenotypes) for block in blocks):
+            # Two bits a value: what follows a part need not begin at a byte.
+            return PackedGenotypes.pack(np.hstack([block.toarray(np.int8) for block in blocks]))
+        blocks = [as_values(block) for block in blocks]
+        if self.is_sparse:
+            from scipy import sparse
+
+            typed = (sparse.csr_array(block.astype(self.dtype, copy=False)) for block in blocks)
+            return sparse.hstack(list(typed), format="csr")
+        dense = np.empty((blocks[0].shape[0], self.n_features), dtype=self.dtype)
+        first = 0
+        for block in blocks:
+            dense[:, first : first + block.shape[1]] = block if isinstance(block, np.ndarray) else block.toarray()
+            first += block.shape[1]
+        return dense
+
+    def _prefixes(self) -> list[str]:
+        """Words before the feature names of each part: none where no two parts have a name in common."""
+        counts = Counter(name for part in self.parts for name in part.feature_names)
+        shared = [name for name, count in counts.items() if count > 1]
+        if not shared:
+            return [""] * len(self.parts)
+        prefixes = [f"{name}:" for name in self.part_names]
+        self.messages.append(
+            f"{counted(len(shared), 'feature name')} in more than one of the inputs ({listed(shared)}): the features "
+            f"of each are called by its name, such as {prefixes[0] + self.parts[0].feature_names[0]!r}"
+        )
+        return prefixes
+
+    def _labels(self) -> NDArray[Any] | None:
+        """Labels of the one part that has them; of several, if they say the same."""
+        labelled = [
+            (part, labels[own])
+            for part, own in zip(self.parts, self._rows, strict=True)
+            if (labels := part.labels) is not None
+        ]
+        if not labelled:
+            return None
+        first, labels = labelled[0]
+        for part, others in labelled[1:]:
+            for row, (mine, theirs) in enumerate(zip(labels.tolist(), others.tolist(), strict=True)):
+                # NaN, of a label that is missing in both, is not equal to itself.
+                if mine is not theirs and mine != theirs and not (mine != mine and theirs != theirs):
+                    raise InputError(
+                        f"{part.name}: the label of sample {self.sample_names[row]!r} is {theirs!r}, expected "
+                        f"{mine!r} as in {first.name}"
+                    )
+        return labels
+
+
+def side_by_side(
+    sources: Iterable[Any],
+    names: Sequence[str] | None = None,
+    *,
+    label: str | None = None,
+    layer: str | None = None,
+    y: Any = None,
+    categories: Mapping[str, Sequence[str]] | None = None,
+    join: Join = "all",
+    stack: bool = False,
+) -> Source:
+    """Put sources of the same samples side by side: the features of one after those of the other.
+
+    Samples are matched by their names, and stand in the order of the first source. Where a source has no names of its
+    own (``sample_0``, ``sample_1``, ...), samples are matched by their position. Features that several sources have
+    under one name are kept apart by the source's name. Labels are those of the source that has them.
+
+    Parameters
+    ----------
+    sources : iterable of Source, or of what :func:`pixfold.open_source` opens
+        One or more.
+    names : sequence of str, optional
+        What each source is called in feature names. Default: the stem of its file, or input1, input2, ...
+    label : str, optional
+        Where the labels are, in at least one of the sources that are opened here.
+    layer : str, optional
+        The layer of those that are AnnData.
+    y : array-like of shape (n_samples,), optional
+        Labels of the samples in the order of the result, instead of those of the sources.
+    categories : mapping of str to sequence of str, optional
+        As for :func:`pixfold.open_source`, by the names that features have in the result.
+    join : {"all", "inner"}
+        Whether a sample that a source lacks is an error, or is left out and counted in a message.
+    stack : bool
+        Ask for each source in image channels of its own (:meth:`pixfold.Layout.stacked`), instead of one image of
+        all features.
+
+    Returns
+    -------
+    Source
+        CSR where most features are sparse, packed where all are packed genotypes, else dense of the common type.
+
+    Raises
+    ------
+    InputError
+        When samples cannot be matched or are missing, or sources disagree about a label.
+    """
+    items = list(sources)
+    if not items:
+        raise InputError("side_by_side: expected at least one source, received none")
+    if join not in ("all", "inner"):
+        raise InputError(f"side_by_side: join must be all or inner, got {join!r}")
+    check_one_of(label, y, "side_by_side")
+    called = list(names) if names is not None else [_stem(item, n) for n, item in enumerate(items, 1)]
+    if len(called) != len(items):
+        raise InputError(f"side_by_side: expected {len(items)} names, one per source, received {len(called)}")
+    called = unique_names(called, [], "input")
+    parts = _opened(items, called, label, layer, categories)
+    messages: list[str] = []
+    rows = _matched(parts, join, messages)
+    joined = SideBySide(parts, called, rows)
+    joined.messages += messages
+    if y is not None:
+        joined.labels = check_labels(joined.name, y, joined.n_samples)
+    if stack:
+        joined.channel_sizes = [
+            size for part in parts for size in (getattr(part, "channel_sizes", None) or [part.n_features])
+        ]
+    return joined
+
+
+def _stem(item: Any, number: int) -> str:
+    """Name of a file without its folder and suffixes; inputs that are no files are counted."""
+    name = item.name if isinstance(item, Source) else item
+    is_file = isinstance(name, str | os.PathLike) and os.path.exists(name)
+    return Path(name).name.partition(".")[0] if is_file else f"input{number}"
+
+
+def _opened(
+    items: list[Any],
+    names: list[str],
+    label: str | None,
+    layer: str | None,
+    categories: Mapping[str, Sequence[str]] | None,
+) -> list[Source]:
+    from pixfold.sources import open_source, takes_layer
+
+    layered = [layer is not None and takes_layer(item) for item in items]
+    if layer is not None and not any(layered):
+        raise InputError(f"{items[0]}: layers are read from AnnData alone, received layer {layer!r}")
+    parts: list[Source] = []
+    refusals: list[InputError] = []
+    for item, name, with_layer in zip(items, names, layered, strict=True):
+        if isinstance(item, Source):
+            parts.append(item)
+            continue
+        options: dict[str, Any] = {"layer": layer if with_layer else None}
+        if categories is not None:
+            options["categories"] = {key.removeprefix(f"{name}:"): values for key, values in categories.items()}
+        try:
+            parts.append(open_source(item, label=label, **options))
+        except InputError as error:
+            if label is None:
+                raise
+            # One that opens without the label has only that against it: another input may have the labels.
+            parts.append(open_source(item, **options))
+            refusals.append(error)
+    if label is not None and all(part.labels is None for part in parts):
+        if len(refusals) == 1:
+            raise refusals[0]
+        raise InputError(f"no input has the labels {label!r}: {'; '.join(map(str, refusals))}")
+    return parts
+
+
+def _matched(parts: list[Source], join: Join, messages: list[str]) -> list[NDArray[np.int64]]:
+    """Rows of each part that belong to the samples of the result."""
+    first = parts[0]
+    if any(part.sample_names == numbered("sample", part.n_samples) for part in parts):
+        for part in parts[1:]:
+            if part.n_samples != first.n_samples:
+                raise InputError(
+                    f"{part.name}: expected {first.n_samples:,} samples as in {first.name}, received "
+                    f"{part.n_samples:,}; samples without names cannot be matched"
+                )
+        return [np.arange(first.n_samples, dtype=np.int64) for _ in parts]
+    if all(part.sample_names == first.sample_names for part in parts):
+        return [np.arange(first.n_samples, dtype=np.int64) for _ in parts]
+    positions = []
+    for part in parts:
+        repeated = [name for name, count in Counter(part.sample_names).items() if count > 1]
+        if repeated:
+            raise InputError(
+                f"{part.name}: {counted(len(repeated), 'sample name')} used more than once ({listed(repeated)}), "
+                "so that samples cannot be matched by name"
+            )
+        positions.append({name: row for row, name in enumerate(part.sample_names)})
+    common = set.intersection(*(set(position) for position in positions))
+    for part, position in zip(parts, positions, strict=True):
+        alone = [name for name in position if name not in common]
+        if not alone:
+            continue
+        what = f"{part.name}: {counted(len(alone), 'sample')} not in every input ({listed(alone)})"
+        if join == "all" or not common:
+            raise InputError(
+                f'{what}; expected the same samples, or join="inner" (command line: --join inner) to use the '
+                f"{len(common):,} that all inputs have"
+                if common
+                else f"{what}; no sample is in all of them, are samples named in the same way?"
+            )
+        messages.append(f"{what}: left out")
+    kept = [name for name in first.sample_names if name in common]
+    return [np.array([position[name] for name in kept], dtype=np.int64) for position in positions]
