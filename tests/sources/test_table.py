@@ -311,3 +311,17 @@ def test_real_tables(shared_data: Path, file: str, shape: tuple[int, int]) -> No
     assert len(set(source.labels)) == 2
     assert np.isfinite(source.read(slice(None))).all()
     assert source.messages == []
+
+
+def test_one_hot_columns_of_tables_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("id,x,sex\ns1,1,m\ns2,2,f\n")
+    (tmp_path / "two.csv").write_text("id,z,sex\ns2,4,u\ns1,3,v\n")
+    paths = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    source = open_source(paths, categorical="onehot")
+    assert source.feature_names == [f"one:{n}" for n in ("x", "sex=f", "sex=m")] + [
+        f"two:{n}" for n in ("z", "sex=u", "sex=v")
+    ]
+    assert values(source) == [[1, 0, 1, 3, 0, 1], [2, 1, 0, 4, 1, 0]]
+    again = open_source(paths, categories=source.categories)
+    assert again.feature_names == source.feature_names
+    assert values(again) == values(source)

@@ -1,4 +1,4 @@
-"""Files that change while they are read: what was read is of neither version."""
+"""Files that are read while they are opened, as a whole."""
 
 from __future__ import annotations
 
@@ -7,32 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pixfold.errors import InputError
+from pixfold.sources.base import Unchanged
 
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
-    """Raise InputError when the file at ``path`` is another, or of another size or time, at the end.
+    """Raise InputError when the file at ``path`` has another size or time of change at the end.
 
     Errors of reading it give way to this one: they would blame the file for what its writer had not finished.
     """
-    before = _stamp(path)
+    file = Unchanged(str(path), path)
     try:
         yield
     except InputError as error:
-        if _stamp(path) != before:
-            raise _changed(path) from error
+        try:
+            file.check()
+        except InputError as changed:
+            raise changed from error
         raise
-    if _stamp(path) != before:
-        raise _changed(path)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _changed(path: Path) -> InputError:
-    return InputError(f"{path}: the file changed while it was read; read it again once it is whole")
+    file.check()
