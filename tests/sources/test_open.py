@@ -43,7 +43,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
             gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(999)))[:900],
             "the gzip file is damaged or cut off",
         ),
-        ("x.csv", b"a,b\n1,\xff\n", "expected text in UTF-8, received other bytes"),
+        ("x.csv", b"a,b\n1,\xff\n", "line 2: expected text in UTF-8, received other bytes"),
         ("x.xlsx", b"PK\x03\x04", r"expected a file ending in \.h5ad, .*\.csv"),
         ("x", b"1", "expected a file ending in"),
         *[

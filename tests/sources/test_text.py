@@ -116,7 +116,8 @@ def test_a_first_column_that_proves_to_be_none_of_names(tmp_path: Path) -> None:
         ("1,2\n" * 300 + "1,x\n" + "1,2\n" * 9 + "1,y\n", r"line 302, column 'b': expected .*'x' \(1 more cell like"),
         ("1,2\n" * 300 + "1\n", "line 302 has 1 field, expected 2 as in line 2"),
         ("1,2\n" * 300 + "1,2,3\n", "line 302 has 3 fields, expected 2 as in line 2"),
-        ("1,2\n" * 300 + "\n\n1,\xff\n", "expected text in UTF-8, received other bytes"),
+        ("1,2\n" * 300 + "\n\n1,\xff\n", "line 304: expected text in UTF-8, received other bytes"),
+        ("1,2\n" * 300 + "1,\x01\n", r"line 302, column 'b': expected a number, received '.x01'"),
         ("".join(f"{i},t{i}\n" for i in range(300)), "column 'b' looks like an identifier"),
     ],
 )
@@ -244,8 +245,8 @@ def test_both_readers_find_the_same_cells(tmp_path_factory: pytest.TempPathFacto
         csv.writer(file).writerows([[f"c{i}" for i in range(len(rows[0]))], *rows])
     header = delimited.Header(path)
     found = []
-    for strays in (False, True):
-        cells = list(delimited.read_cells(path, header, strays=strays))
+    for uncommon in (False, True):
+        cells = list(delimited.read_cells(path, header, uncommon=uncommon))
         found.append(
             (
                 [value for part in cells for value in part.values.to_pylist()],
