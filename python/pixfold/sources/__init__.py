@@ -107,7 +107,9 @@ def _open(data: Any, options: Options) -> Source:
     if _are_several(data):
         if options.verify:
             raise _nothing_to_verify("sources side by side")
-        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
+        return side_by_side(
+            data, label=label, layer=layer, y=y, categories=options.categories, categorical=options.categorical
+        )
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)

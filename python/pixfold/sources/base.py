@@ -43,7 +43,8 @@ class Source(Protocol):
     block_size : int
         Rows that are read well at once: about 64 MB as dense float32, and whole chunks of the file.
     categories : dict of str to list of str
-        Features that were categorical and are now codes: the categories of codes 0, 1, 2, ...
+        Features that were categorical and are now codes: the categories of codes 0, 1, 2, ... Of a column that was
+        encoded one-hot the key is "column=", and key and category together are the name of a feature.
     messages : list of str
         What the user should be told about how this source was read.
 
