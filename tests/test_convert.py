@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from pixfold.convert import convert, memory_bytes
+from pixfold.convert import convert
 from pixfold.errors import InputError, OutputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
@@ -42,9 +42,9 @@ def left(folder: Path) -> list[str]:
 
 
 class Watched(ArraySource):
-    """Says how many rows are read at once, and fails at a given read."""
+    """Says how many rows are read at once, and fails after a given number of them."""
 
-    fails_at: int | None = None
+    fails_after: int | None = None
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -53,7 +53,7 @@ class Watched(ArraySource):
     def read(self, rows):
         block = super().read(rows)
         self.sizes.append(block.shape[0])
-        if self.fails_at is not None and len(self.sizes) == self.fails_at:
+        if self.fails_after is not None and sum(self.sizes) > self.fails_after:
             raise InputError("the source has changed")
         return block
 
@@ -118,7 +118,8 @@ def test_in_blocks_of_the_memory_budget(out):
     source = Watched(tall)
     made = convert(source, out, memory="1MB")
     assert 1 < max(source.sizes) * 4000 < 10**6
-    assert sum(source.sizes) == 4 * 999  # looked at, chosen for, fitted on, folded
+    # Looked at, fitted on, folded; before each, one sample is weighed.
+    assert sum(source.sizes) == 3 * (1 + 999)
     np.testing.assert_array_equal(read(out), fold(tall, made.layout, made.normalizer))
 
 
@@ -205,8 +206,8 @@ def test_images_of_a_model(out):
         ("x.npy", {"dtype": "bfloat16"}, InputError, "neither .npy nor Zarr has bfloat16"),
         ("x.npy", {"dtype": "int8"}, InputError, "dtype must be one of"),
         ("x.npy", {"shape": (2, 2)}, InputError, "has 4 pixels, which must be at least the 50 needed"),
-        ("x.npy", {"memory": "much"}, InputError, "memory: expected a number of bytes such as 512MB"),
-        ("x.npy", {"memory": "10kB"}, InputError, "memory: expected at least 1MB"),
+        ("x.npy", {"memory": "much"}, InputError, "memory: expected a size such as '500MB'"),
+        ("x.npy", {"memory": "1kB"}, InputError, "is too small for array: a sample of 50 features"),
         ("x.npy", {"normalize": "zcsore"}, InputError, "preset must be one of"),
         ("x.npy", {"missing": "median"}, InputError, "missing: expected"),
         ("no/x.npy", {}, OutputError, "the folder .*no does not exist"),
@@ -216,11 +217,6 @@ def test_bad_arguments(tmp_path, name, options, error, message):
     with pytest.raises(error, match=message):
         convert(X, tmp_path / name, **options)
     assert left(tmp_path) == []
-
-
-@pytest.mark.parametrize(("text", "size"), [("512MB", 512e6), ("2GiB", 2**31), (10**7, 1e7), ("1.5 g", 1.5e9)])
-def test_memory_sizes(text, size):
-    assert memory_bytes(text) == size
 
 
 def test_an_output_that_exists_stays(out):
@@ -252,7 +248,7 @@ def test_a_source_that_fails_half_way_leaves_what_was_there(out):
     convert(X, out)
     before, files = read(out), left(out.parent)
     tall = Watched(np.ones((999, 1000), dtype=np.float32))
-    tall.fails_at = 3 * 999 // 41 + 10
+    tall.fails_after = 2 * 999 + 300
     with pytest.raises(InputError, match="the source has changed"):
         convert(tall, out, memory="1MB", force=True)
     np.testing.assert_array_equal(read(out), before)
@@ -295,14 +291,15 @@ def test_interrupted_leaves_nothing_within_a_second(out):
         from pixfold.sources import ArraySource
 
         class Slow(ArraySource):
-            reads = 0
+            rows = 0
 
             def read(self, rows):
-                self.reads += 1
-                if self.reads > 100:  # 50 to look at all samples, 50 to fit
+                block = super().read(rows)
+                self.rows += len(block)
+                if self.rows > 2 * 1000 + 100:  # looked at and fitted on: folding has begun
                     print("folding", flush=True)
                     time.sleep(0.2)
-                return super().read(rows)
+                return block
 
         try:
             source = Slow(np.random.default_rng(0).random((999, 1000)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold._files import staged
-from pixfold._words import told
 from pixfold.errors import InputError, OutputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.image_files import ImageSet, files_of, rows_at_once, write
@@ -23,15 +20,15 @@ from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.placing import layout_for
 from pixfold.preparation import class_names_of, codes_of, labelled_rows, prepare
-from pixfold.profile import choose_normalizer, profile
-from pixfold.progress import Progress, SilentProgress, Task
+from pixfold.profile import choose_normalizer
+from pixfold.progress import Progress, SilentProgress
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
+from pixfold.streaming import blocks, bytes_of
 
-# The part of the memory budget that one block may take: there are its values, what looking at them makes, its images,
-# and these compressed.
-_SHARE = 6
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+# Of the memory budget: what blocks of samples may take while images are made of them, and the images that are written
+# together, which compressed are there a second time.
+_BLOCKS_SHARE, _IMAGES_SHARE = 0.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -134,12 +131,13 @@ def convert(
     path = Path(out)
     targets = files_of(path)
     element = _stored_dtype(dtype)
-    budget = memory_bytes(memory) // _SHARE
+    budget = bytes_of(memory)
     check_free(path, force=force)
-    opened = _Watched(source if isinstance(source, Source) else open_source(source), budget)
+    opened = source if isinstance(source, Source) else open_source(source)
     if layout is None and normalizer is None:
         plan = _planned(
             opened,
+            budget,
             reporter,
             class_names,
             place={"arrangement": arrangement, "seed": seed, "shape": shape, "channels": channels},
@@ -159,9 +157,12 @@ def convert(
         labels=plan.labels,
         about=_about(opened, plan),
     )
-    rows = rows_at_once(images, path, budget)
-    with staged(*targets) as temporary, opened.counted(reporter, "folding", len(plan.rows)):
-        write(temporary, images, _folded(opened, plan, images, rows, threads), rows)
+    rows = rows_at_once(images, path, int(_IMAGES_SHARE * budget))
+    read = blocks(
+        opened, plan.rows, memory=int(_BLOCKS_SHARE * budget), op="convert", progress=reporter, task="folding"
+    )
+    with staged(*targets) as temporary:
+        write(temporary, images, _folded(opened, plan, images, rows, read, threads), rows)
     return Converted(path, images.shape, plan.layout, plan.normalizer, plan.class_names, plan.messages)
 
 
@@ -186,48 +187,6 @@ def check_free(path: Path, *, force: bool) -> None:
             raise OutputError(f"cannot write {path}: the folder exists and is no Zarr v3 store")
 
 
-def memory_bytes(memory: int | str) -> int:
-    """Read a size such as 1000000, "512MB" or "2GiB".
-
-    Raises
-    ------
-    InputError
-        When it is no such size, or below 1 MB.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", str(memory).upper())
-    if isinstance(memory, bool) or found is None or found[2] not in _UNITS:
-        raise InputError(f"memory: expected a number of bytes such as 512MB or 2GiB, received {told(memory)}")
-    size = int(float(found[1]) * _UNITS[found[2]])
-    if size < 10**6:
-        raise InputError(f"memory: expected at least 1MB, received {told(memory)}")
-    return size
-
-
-class _Watched:
-    """A source whose reads are counted by a progress bar, in blocks that fit a part of the memory budget."""
-
-    def __init__(self, source: Source, budget: int) -> None:
-        self._source = source
-        self._task: Task | None = None
-        row = source.n_features * max(source.dtype.itemsize, 4)
-        self.block_size = max(1, min(source.block_size, budget // row))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    @contextmanager
-    def counted(self, progress: Progress, what: str, total: int) -> Iterator[None]:
-        with progress.task(what, total) as self._task:
-            yield
-        self._task = None
-
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
-        block = self._source.read(rows)
-        if self._task is not None:
-            self._task.advance(block.shape[0])
-        return block
-
-
 @dataclass(frozen=True)
 class _Plan:
     """Which samples become images, and how."""
@@ -243,34 +202,40 @@ class _Plan:
 
 
 def _planned(
-    source: _Watched,
+    source: Source,
+    budget: int,
     progress: Progress,
     class_names: Sequence[str] | None,
     *,
     place: dict[str, Any],
     choose: dict[str, Any],
 ) -> _Plan:
-    with source.counted(progress, "looking", source.n_samples):
-        prepared = prepare(source, missing=choose["missing"])
+    prepared = prepare(source, missing=choose["missing"], memory=budget, progress=progress)
     # Before the normaliser is fitted: a shape without room is known now.
     layout = layout_for(source, keep=prepared.keep, **place)
     messages = list(prepared.messages)
-    if "auto" not in (choose["normalize"], choose["negative"]):
-        normalizer = Normalizer(choose["normalize"], negative=choose["negative"], missing=choose["missing"])
-    else:
-        with source.counted(progress, "choosing the normaliser", len(prepared.rows)):
-            found = profile(source, prepared.rows)
-        normalizer, chosen = choose_normalizer(found, source, **choose)
+    if "auto" in (choose["normalize"], choose["negative"]):
+        normalizer, chosen = choose_normalizer(prepared.profile, source, **choose)
         messages += chosen
-    with source.counted(progress, "fitting", len(prepared.rows)):
-        normalizer.fit_blocks(lambda: _blocks(source, prepared.rows), source.feature_names)
+    else:
+        normalizer = Normalizer(choose["normalize"], negative=choose["negative"], missing=choose["missing"])
+    read = blocks(
+        source,
+        prepared.rows,
+        memory=budget,
+        fixed=normalizer.fitting_bytes(source.n_features),
+        op="convert",
+        progress=progress,
+        task="normaliser",
+    )
+    normalizer.fit_blocks(read, source.feature_names)
     labels, names = prepared.labels, prepared.class_names
     if labels is not None and names is not None and class_names is not None:
         labels, names = codes_of(source.name, np.array(names)[labels], class_names), list(class_names)
     return _Plan(prepared.rows, labels, names, layout, normalizer, messages, prepared.dropped_samples, True)
 
 
-def _given(source: _Watched, layout: Layout, normalizer: Normalizer, class_names: Sequence[str] | None) -> _Plan:
+def _given(source: Source, layout: Layout, normalizer: Normalizer, class_names: Sequence[str] | None) -> _Plan:
     if layout.n_features != source.n_features:
         raise InputError(
             f"{source.name}: expected the {layout.n_features:,} features of the layout, received {source.n_features:,}"
@@ -285,24 +250,34 @@ def _given(source: _Watched, layout: Layout, normalizer: Normalizer, class_names
     return _Plan(rows, codes_of(source.name, labels, names), list(names), layout, normalizer, messages, [], False)
 
 
-def _blocks(source: Source, rows: NDArray[np.int64]) -> Iterator[Any]:
-    for start in range(0, len(rows), source.block_size):
-        yield source.read(rows[start : start + source.block_size])
-
-
-def _folded(source: Source, plan: _Plan, images: ImageSet, at_once: int, threads: int | None) -> Iterator[NDArray[Any]]:
+def _folded(
+    source: Source,
+    plan: _Plan,
+    images: ImageSet,
+    at_once: int,
+    read: Callable[[], Iterable[Any]],
+    threads: int | None,
+) -> Iterator[NDArray[Any]]:
     """Yield the images, `at_once` together, always in the same memory."""
     memory = np.empty((at_once, *images.shape[1:]), dtype=images.dtype)
-    for first in range(0, len(plan.rows), at_once):
-        wanted = plan.rows[first : first + at_once]
-        for start in range(0, len(wanted), source.block_size):
-            rows = wanted[start : start + source.block_size]
-            samples = source.read(rows)
-            if not plan.checked:
-                _refuse_infinite(source, samples, rows, threads)
-            out = memory[start : start + len(rows)]
-            fold_into_fresh(samples, plan.layout, plan.normalizer, dtype=images.dtype, out=out, threads=threads)
-        yield memory[: len(wanted)]
+    done = filled = 0
+    for block in read():
+        if not plan.checked:
+            _refuse_infinite(source, block, plan.rows[done : done + block.shape[0]], threads)
+        start = 0
+        while start < block.shape[0]:
+            n = min(block.shape[0] - start, at_once - filled)
+            out = memory[filled : filled + n]
+            part = block[start : start + n]
+            fold_into_fresh(part, plan.layout, plan.normalizer, dtype=images.dtype, out=out, threads=threads)
+            start, filled = start + n, filled + n
+            if filled == at_once:
+                yield memory
+                filled = 0
+        done += block.shape[0]
+        del block, part  # a reader waits for their memory
+    if filled:
+        yield memory[:filled]
 
 
 def _refuse_infinite(source: Source, samples: Any, rows: NDArray[np.int64], threads: int | None) -> None:
@@ -321,7 +296,7 @@ def _refuse_infinite(source: Source, samples: Any, rows: NDArray[np.int64], thre
     )
 
 
-def _about(source: _Watched, plan: _Plan) -> dict[str, Any]:
+def _about(source: Source, plan: _Plan) -> dict[str, Any]:
     from pixfold import __version__
 
     return {

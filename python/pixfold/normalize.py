@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +20,10 @@ from pixfold._words import counted, told
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops._arrays import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
+from pixfold.ops._dask import is_dask, reduce_blocks
 from pixfold.ops._packed import packed_table
 from pixfold.ops.census import census_of
-from pixfold.ops.column_stats import ColumnStats, row_sums, stats_of
+from pixfold.ops.column_stats import ColumnStats, column_stats, row_sums, stats_of
 from pixfold.ops.fold import fold
 from pixfold.progress import Progress
 from pixfold.streaming import blocks, bytes_of
@@ -207,7 +209,8 @@ class Normalizer:
         ----------
         X : array (n_samples, n_features), DataFrame, Source or path
             As for :func:`pixfold.fold`; a source, and a file that :func:`pixfold.open_source` opens, are read in
-            blocks, the next one while one is worked on.
+            blocks, the next one while one is worked on. The blocks of a Dask array are measured where they are, and
+            only statistics come back.
         feature_names : sequence of str, optional
             Used in messages. A source or a DataFrame brings its own.
         memory : int or str, optional
@@ -227,6 +230,8 @@ class Normalizer:
             Missing, negative or infinite values that the options do not handle; no samples; a budget that does not
             hold the statistics and a single sample.
         """
+        if is_dask(X):
+            return self._fit_dask(X, feature_names)
         budget = None if memory is None else bytes_of(memory)
         if isinstance(X, str | os.PathLike):
             from pixfold.sources import open_source  # which reads formats, and so imports much
@@ -262,10 +267,7 @@ class Normalizer:
         Normalizer
             Itself.
         """
-        self._raw = self._transformed = self._offset = self._parameters = None
-        self._in_double = False
-        self._plans = {}
-        self.feature_names = list(feature_names) if feature_names is not None else None
+        self._forget(feature_names)
         for block in read():
             self._add(samples_anywhere("Normalizer.fit", block))
             del block  # a reader waits for its memory
@@ -278,6 +280,28 @@ class Normalizer:
                 x = samples_anywhere("Normalizer.fit", block)
                 self._transformed = _merged(self._transformed, stats_of(x, True, offset, None, True, 0))
                 del block, x
+        return self
+
+    def _forget(self, feature_names: Sequence[str] | None) -> None:
+        self._raw = self._transformed = self._offset = self._parameters = None
+        self._in_double = False
+        self._plans = {}
+        self.feature_names = list(feature_names) if feature_names is not None else None
+
+    def _fit_dask(self, X: Any, feature_names: Sequence[str] | None) -> Self:
+        """As :meth:`fit_blocks`, the blocks measured by Dask."""
+        self._forget(feature_names)
+        empty = self.with_options()
+        empty.feature_names = self.feature_names
+        learned = reduce_blocks("Normalizer.fit", X, partial(_measured, empty), _merged_measures)
+        self._raw, self._transformed, self._in_double = learned
+        if self._raw is None and self._transformed is None:
+            raise InputError("Normalizer.fit: X must hold at least one sample, got none")
+        if self._needs_second_pass():
+            offset = self._lifts()
+            lifted = partial(column_stats, log=True, offset=offset, clip_below_zero=True, threads=1)
+            self._transformed = reduce_blocks("Normalizer.fit", X, lifted, ColumnStats.merge)
+            self._offset = offset
         return self
 
     def partial_fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:
@@ -301,6 +325,8 @@ class Normalizer:
             As :meth:`fit`; also where negative values would need a second pass.
         """
         self._check_extendable("partial_fit")
+        if is_dask(X):
+            return self.merge(self.with_options()._fit_dask(X, feature_names or self.feature_names))
         before = (self._raw, self._transformed, self.feature_names)
         if feature_names is not None:
             self.feature_names = list(feature_names)
@@ -752,6 +778,21 @@ def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {told(value)}")
     return value
+
+
+_Measure = tuple[ColumnStats | None, ColumnStats | None, bool]
+
+
+def _measured(empty: Normalizer, block: Any) -> _Measure:
+    """What a fresh normaliser learns from one block: statistics of x and of g(x), and whether it counts in double."""
+    normalizer = empty.with_options()
+    normalizer.feature_names = empty.feature_names
+    normalizer._add(samples_anywhere("Normalizer.fit", block))
+    return normalizer._raw, normalizer._transformed, normalizer._in_double
+
+
+def _merged_measures(a: _Measure, b: _Measure) -> _Measure:
+    return _merged(a[0], b[0]), _merged(a[1], b[1]), a[2] or b[2]
 
 
 def _merged(a: ColumnStats | None, b: ColumnStats | None) -> ColumnStats | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pixfold.ops._arrays import (
     samples_anywhere,
     threads_argument,
 )
+from pixfold.ops._dask import is_dask, reduce_blocks
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -110,8 +112,8 @@ def column_stats(
     ----------
     X : array (n_samples, n_features)
         As for :func:`fold`: dense of any number dtype, sparse, packed genotypes, of any of its libraries. NaN is
-        missing. An array on a CUDA device is read there, and the statistics come to the host: to 1e-6 relative those
-        of the CPU.
+        missing. A Dask array is measured block by block and the results are merged as a tree. An array on a CUDA device
+        is read there, and the statistics come to the host: to 1e-6 relative those of the CPU.
     log : bool
         g is log1p when set, else the identity.
     offset : array (n_features,), optional
@@ -135,6 +137,16 @@ def column_stats(
         For a dtype that is not a number.
     """
     n_threads = threads_argument("column_stats", threads)
+    if is_dask(X):
+        if row_scale is not None:
+            raise InputError("column_stats: row_scale cannot be used with a Dask array: scale X itself")
+        options: dict[str, Any] = {
+            "log": log,
+            "offset": offset,
+            "clip_below_zero": clip_below_zero,
+            "threads": threads or 1,
+        }
+        return reduce_blocks("column_stats", X, partial(column_stats, **options), ColumnStats.merge)
     x = samples_anywhere("column_stats", X, n_threads)
     return stats_of(
         x,

@@ -25,6 +25,7 @@ from pixfold.ops._arrays import (
     to_torch,
 )
 from pixfold.ops._interop import adopted
+from pixfold.ops._dask import fold_dask, is_dask
 from pixfold.ops._packed import fold_packed
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def fold(
         :class:`pixfold.PackedGenotypes`, or torch tensor on the CPU or a CUDA device, dense or sparse CSR. A dense
         tensor that requires a gradient gets one, through everything that the normaliser does. JAX arrays (on the
         CPU or a CUDA device) and BCSR matrices, CuPy arrays and sparse matrices, and what else offers DLPack or the
-        CUDA array interface on such a device are read where they are, without a copy; on a GPU that needs torch.
+        CUDA array interface on such a device are read where they are, without a copy; on a GPU that needs torch. Of a
+        Dask array (blocks of NumPy or SciPy CSR) the result is a Dask array: nothing is computed yet, blocks of
+        samples stay.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -64,7 +67,7 @@ def fold(
         A CuPy array for CuPy's; none for JAX's, which are never written to. An :class:`~pixfold.ImagePool`: the
         images' memory comes from it and goes back to it when they are gone.
     threads : int, optional
-        Default: OMP_NUM_THREADS and the process's CPU affinity decide.
+        Default: OMP_NUM_THREADS and the process's CPU affinity decide; 1 for each block of a Dask array.
 
     Returns
     -------
@@ -97,6 +100,11 @@ def fold(
     refuses raise nothing. Missing ones then come out as NaN; :func:`pixfold.ops.cuda.check_folds` looks afterwards,
     :meth:`pixfold.Normalizer.check` before. There, `out` may also be contiguous in torch's channels_last format.
     """
+    if is_dask(X):
+        layout_argument("fold", layout)
+        normalizer_argument("fold", normalizer)
+        threads_argument("fold", threads)
+        return fold_dask(X, layout, normalizer, dtype_name(dtype), out, threads)
     X, kind = adopted("fold", "X", X)
     if kind is not None:
         return kind.into(
@@ -206,13 +214,21 @@ def _output(X: Any, x: Dense | Csr | Packed, shape: tuple[int, ...], name: str, 
     bits: Array = new(shape, dtype=np.uint16)
     if x.torch:
         return bits, to_torch(bits, bfloat16=True)
+    return bits, bits.view(image_dtype(name))
+
+
+def image_dtype(name: str) -> np.dtype[Any]:
+    """NumPy's element type of that name; bfloat16 is that of ml_dtypes."""
+    if name != "bfloat16":
+        return np.dtype(name)
     try:
         import ml_dtypes
     except ImportError as error:
         raise BackendError(
             "fold: NumPy has no bfloat16 of its own: pip install ml_dtypes, pass a torch tensor, or use float16"
         ) from error
-    return bits, bits.view(ml_dtypes.bfloat16)
+    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16
 
 
 def _given_output(X: Any, shape: tuple[int, ...], name: str, out: Any) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
+from pixfold.ops._dask import is_dask
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.categories import ENCODINGS
@@ -35,7 +36,7 @@ def open_source(
 
     Parameters
     ----------
-    data : path, ndarray, SciPy sparse matrix, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
+    data : path, ndarray, SciPy sparse matrix, Dask array, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
         Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
         NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
         is read as :func:`side_by_side`.
@@ -127,6 +128,10 @@ def _open(data: Any, options: Options) -> Source:
 
         opened: Source = open_anndata(data, label=label, layer=layer, y=y)
         return opened
+    if kind == "Dask" and label is None:
+        from pixfold.sources.dask import DaskSource
+
+        return DaskSource(data, labels=y)
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 
@@ -141,7 +146,8 @@ def _open(data: Any, options: Options) -> Source:
         return ArraySource(data, labels=y)
     elif kind == "unknown" and not hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         raise InputError(
-            "data: expected a path, NumPy array, SciPy sparse matrix, PackedGenotypes, pandas DataFrame or AnnData, "
+            "data: expected a path, NumPy array, SciPy sparse matrix, Dask array, PackedGenotypes, pandas DataFrame or "
+            "AnnData, "
             f"received {type(data).__module__}.{type(data).__qualname__}"
         )
     return ArraySource(data, labels=y)
@@ -169,6 +175,8 @@ def _kind(data: Any) -> str:
     """Name the kind of an object by the modules of its classes: nothing is imported to find out."""
     if is_sparse(data):
         return "sparse"
+    if is_dask(data):
+        return "Dask"
     for base in type(data).__mro__:
         package = base.__module__.partition(".")[0]
         if package == "anndata" and base.__name__ == "AnnData":

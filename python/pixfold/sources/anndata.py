@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pixfold._optional import require
 from pixfold._words import listed
 from pixfold.errors import InputError
+from pixfold.ops._dask import is_dask
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, check_size
 from pixfold.sources.containers import Container, Hdf5File, quiet
+from pixfold.sources.dask import DaskSource
 from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
 from pixfold.sources.on_disk import StoredSource
@@ -57,9 +59,11 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
                 raise InputError("AnnData: a view of a backed object is not read; give its .to_memory()")
             return open_stored(Hdf5File(Path(adata.filename)), Options(layer=layer, y=labels))
         matrix, var_names = _layer_of(adata, layer)
+    if is_dask(matrix):
+        return DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
     if not (is_sparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
-        raise InputError(f"AnnData: expected a NumPy or SciPy sparse matrix, received {kind}")
+        raise InputError(f"AnnData: expected a NumPy, SciPy sparse or Dask matrix, received {kind}")
     return ArraySource(
         matrix,
         name="AnnData",
@@ -153,9 +157,9 @@ def _locate(container: Container, root: Any, layer: str | None) -> tuple[str, st
     """Return the keys of the matrix and of the table that names its features."""
     name = container.name
     if "obs" not in root or "var" not in root:
-        there = listed(list(root), 10) or "nothing"
+        there = listed(sorted(root), 10) or "nothing"
         raise InputError(f"{name}: expected an AnnData file with obs and var, received {container.kind} with {there}")
-    layers = list(root["layers"]) if "layers" in root else []
+    layers = sorted(root["layers"]) if "layers" in root else []
     raw = "raw" in root and not hasattr(root["raw"], "shape") and "X" in root["raw"]
     if layer is None:
         # anndata stores None as an array or group of the type "null".

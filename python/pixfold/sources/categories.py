@@ -219,7 +219,8 @@ class Coding:
         values = np.append(self.values, 0)[np.where(missing, len(self.values), codes).astype(np.int64)]
         # Positions of categories are as many as codes, and fit the same type.
         values = values.astype(np.float64 if self.categories is None else codes.dtype)
-        values[missing] = np.nan
+        if missing.any():
+            values[missing] = np.nan
         return values
 
 
