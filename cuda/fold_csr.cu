@@ -27,6 +27,7 @@ struct Scattering {
     const void* indices;
     bool wide_indices;
     const std::int64_t* row_start;
+    const std::int64_t* sample;  // null: image i is of row i
     std::int64_t n_samples;
     std::int64_t n_features;
     std::int64_t first_sample;
@@ -53,6 +54,11 @@ template <class C, class O>
 __device__ std::int64_t index_at(const Scattering<C, O>& a, std::int64_t e) {
     return a.wide_indices ? static_cast<const std::int64_t*>(a.indices)[e]
                           : static_cast<const std::int32_t*>(a.indices)[e];
+}
+
+template <class C, class O>
+__device__ std::int64_t row_of(const Scattering<C, O>& a, std::int64_t i) {
+    return a.sample != nullptr ? a.sample[i] : i;
 }
 
 // The first entry in [start, end) whose index is `least` or more.
@@ -117,8 +123,9 @@ __global__ void __launch_bounds__(block_threads) fold_row_tiles(const Scattering
             tile[p] = a.background[first + p];
         }
         __syncthreads();
-        std::int64_t start = a.row_start[i];
-        std::int64_t end = a.row_start[i + 1];
+        const std::int64_t row = row_of(a, i);
+        std::int64_t start = a.row_start[row];
+        std::int64_t end = a.row_start[row + 1];
         const bool in_order = a.pixel_of_feature == nullptr;
         if (in_order && a.n_tiles > 1) {
             // All indices from the last tile on, so that one out of range is seen.
@@ -166,8 +173,9 @@ __global__ void __launch_bounds__(block_threads) scatter_rows(const Scattering<C
     for (std::int64_t unit = blockIdx.x; unit < n_units; unit += gridDim.x) {
         const std::int64_t i = a.first_sample + unit / blocks_per_row;
         const C row_scale = row_scale_of(a, i);
-        const std::int64_t end = a.row_start[i + 1];
-        for (std::int64_t e = a.row_start[i] + unit % blocks_per_row * block_threads + threadIdx.x; e < end;
+        const std::int64_t row = row_of(a, i);
+        const std::int64_t end = a.row_start[row + 1];
+        for (std::int64_t e = a.row_start[row] + unit % blocks_per_row * block_threads + threadIdx.x; e < end;
              e += blocks_per_row * block_threads) {
             const Placed<C> placed = place<Word>(a, table, e, row_scale, 0, a.slots.n_pixels, met);
             if (placed.pixel >= 0) {
@@ -188,8 +196,9 @@ __global__ void __launch_bounds__(block_threads) fold_row_means(const Scattering
     for (std::int64_t unit = blockIdx.x; unit < a.n_samples * a.n_tiles; unit += gridDim.x) {
         const std::int64_t i = unit / a.n_tiles;
         const std::int64_t p = unit % a.n_tiles * block_threads + threadIdx.x;
-        const std::int64_t start = a.row_start[i];
-        const std::int64_t end = a.row_start[i + 1];
+        const std::int64_t row = row_of(a, i);
+        const std::int64_t start = a.row_start[row];
+        const std::int64_t end = a.row_start[row + 1];
         if (p == 0) {
             for (std::int64_t e = start; e < end; ++e) {
                 const std::int64_t j = index_at(a, e);
@@ -234,6 +243,7 @@ void fold_typed(const FoldCsrArguments& a, O* out, void* stream) {
                                 x.indices,
                                 x.wide_indices,
                                 x.row_start,
+                                a.sample,
                                 x.n_samples,
                                 x.n_features,
                                 0,

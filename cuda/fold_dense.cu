@@ -1,5 +1,5 @@
 // fold of dense samples: a thread takes a few pixels of a group of samples, and their features and parameters from one
-// load.
+// load. Where samples lie side by side, one load also brings the values of several of them.
 #include "counts.hpp"
 #include "elements.hpp"
 #include "fold.hpp"
@@ -14,11 +14,13 @@ namespace {
 template <class C, class O>
 struct Folding {
     const char* data;
+    const std::int64_t* sample_offset;  // null: samples are sample_stride apart
     DType dtype;
     std::int64_t sample_stride;
     std::int64_t feature_stride;
     bool side_by_side;   // features without gaps between them
     bool whole_samples;  // and samples can be read several elements at a time
+    bool interleaved;    // a feature's values of several samples may be one load
     Slots slots;
     bool normalise;
     Formula<C> formula;
@@ -34,9 +36,30 @@ __device__ C row_scale_of(const Folding<C, O>& a, std::int64_t i) {
     return a.row_scale != nullptr ? static_cast<C>(a.row_scale[i]) : C{1};
 }
 
+template <class C, class O>
+__device__ const char* sample_at(const Folding<C, O>& a, std::int64_t i) {
+    return a.data + (a.sample_offset != nullptr ? a.sample_offset[i] : i * a.sample_stride);
+}
+
 // In-flight loads of doubles cost twice the registers.
 template <class C>
 constexpr int samples_at_once = sizeof(C) == 4 ? 4 : 2;
+
+// Whether the samples from i on lie side by side, at an address that they can be read from at once.
+template <class Word, int at_once, class C, class O>
+__device__ bool are_together(const Folding<C, O>& a, std::int64_t i, std::int64_t end) {
+    if (!a.interleaved || i + at_once > end) {
+        return false;
+    }
+    constexpr auto element = static_cast<std::int64_t>(sizeof(Word));
+    const std::int64_t first = sample_at(a, i) - a.data;
+    bool all = first % (at_once * element) == 0;
+#pragma unroll
+    for (int u = 1; u < at_once; ++u) {
+        all = all && sample_at(a, i + u) - a.data == first + u * element;
+    }
+    return all;
+}
 
 // One feature per pixel.
 template <class Word, class C, class O, int width>
@@ -64,12 +87,27 @@ __global__ void __launch_bounds__(block_threads) fold_tiles(const Folding<C, O> 
         const bool in_order = a.side_by_side && a.slots.first_slot == nullptr && a.slots.feature == nullptr;
         for (std::int64_t i = samples.first; i < samples.end; i += at_once) {
             Word words[at_once][items];
+            const bool together = are_together<Word, at_once>(a, i, samples.end);
+            if (together) {
+                const char* sample = sample_at(a, i);
+#pragma unroll
+                for (int k = 0; k < items; ++k) {
+                    Words<Word, at_once> values{};
+                    if (feature[k] >= 0) {
+                        values = *reinterpret_cast<const Words<Word, at_once>*>(sample + feature[k] * a.feature_stride);
+                    }
+#pragma unroll
+                    for (int u = 0; u < at_once; ++u) {
+                        words[u][k] = values.of[u];
+                    }
+                }
+            }
 #pragma unroll
             for (int u = 0; u < at_once; ++u) {
-                if (i + u >= samples.end) {
+                if (together || i + u >= samples.end) {
                     continue;
                 }
-                const char* sample = a.data + (i + u) * a.sample_stride;
+                const char* sample = sample_at(a, i + u);
                 if (in_order && (width == 1 || a.whole_samples)) {
                     columns.load_once(reinterpret_cast<const Word*>(sample), n_slots, words[u]);
                 } else {
@@ -119,7 +157,7 @@ __global__ void __launch_bounds__(block_threads) fold_means(const Folding<C, O> 
         const std::int32_t first = a.slots.first_slot[p];
         const std::int32_t end = a.slots.first_slot[p + 1];
         for (std::int64_t i = samples.first; i < samples.end; ++i) {
-            const char* sample = a.data + i * a.sample_stride;
+            const char* sample = sample_at(a, i);
             double sum = 0.0;
             for (std::int32_t k = first; k < end; ++k) {
                 const std::int64_t feature = a.slots.feature != nullptr ? a.slots.feature[k] : k;
@@ -139,17 +177,26 @@ __global__ void __launch_bounds__(block_threads) fold_means(const Folding<C, O> 
 
 template <class Word, class C, class O>
 void fold_typed(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, O* out,
-                unsigned long long* counts, void* stream) {
+                unsigned long long* counts, void* stream, const std::int64_t* sample_offset) {
     constexpr auto element = static_cast<std::int64_t>(sizeof(Word));
     constexpr auto pixel = static_cast<std::int64_t>(sizeof(O));
-    const bool far = slots.feature != nullptr && x.n_features * element > far_sample;
+    constexpr std::int64_t load = samples_at_once<C> * element;
+    const bool interleaved = x.sample_stride == element && x.feature_stride % load == 0 &&
+                             reinterpret_cast<std::uintptr_t>(x.data) % static_cast<std::uintptr_t>(load) == 0;
+    const bool far = !interleaved && slots.feature != nullptr && x.n_features * element > far_sample;
     const std::int64_t columns = slots.one_to_one ? tile_columns : block_threads;
+    Tiles tiles = tiles_of(slots.n_pixels, x.n_samples, columns, far);
+    if (interleaved && tiles.group < sector_bytes / element) {
+        tiles = tiles.in_groups_of(sector_bytes / element);
+    }
     const Folding<C, O> folding{static_cast<const char*>(x.data),
+                                sample_offset,
                                 x.dtype,
                                 x.sample_stride,
                                 x.feature_stride,
                                 x.feature_stride == element,
                                 whole_words(x.data, x.sample_stride, element),
+                                interleaved,
                                 slots,
                                 parameters.normalise,
                                 Formula<C>(parameters),
@@ -157,7 +204,7 @@ void fold_typed(const DenseView& x, const Slots& slots, const NormalizeParameter
                                 parameters.row_scale,
                                 out,
                                 counts,
-                                tiles_of(slots.n_pixels, x.n_samples, columns, far)};
+                                tiles};
     const bool wide = whole_words(out, slots.n_pixels * pixel, pixel);
     const auto kernel = !slots.one_to_one ? fold_means<Word, C, O>
                         : wide            ? fold_tiles<Word, C, O, items>
@@ -168,15 +215,16 @@ void fold_typed(const DenseView& x, const Slots& slots, const NormalizeParameter
 }  // namespace
 
 void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, FoldOutput out,
-                unsigned long long* counts, void* stream) {
+                unsigned long long* counts, void* stream, const std::int64_t* sample_offset) {
     if (x.n_samples == 0 || slots.n_pixels == 0) {
         return;
     }
     with_storage(x.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;
         using C = typename decltype(storage)::Compute;
-        with_output(out.dtype, out.data,
-                    [&](auto* images) { fold_typed<Word, C>(x, slots, parameters, images, counts, stream); });
+        with_output(out.dtype, out.data, [&](auto* images) {
+            fold_typed<Word, C>(x, slots, parameters, images, counts, stream, sample_offset);
+        });
     });
 }
 

@@ -21,8 +21,13 @@ struct Packing {
     const T* planes;
     T* out;
     const std::uint32_t* words;  // null: codes are read as they lie
+    const std::int64_t* sample;  // null: image i is of row i
     Tiles tiles;
 };
+
+__device__ inline const std::uint8_t* row_of(const PackedView& x, const std::int64_t* sample, std::int64_t i) {
+    return x.bits + (sample != nullptr ? sample[i] : i) * x.sample_stride;
+}
 
 // Without branches: the code chooses among values in registers.
 template <class T>
@@ -76,7 +81,7 @@ __global__ void __launch_bounds__(block_threads) fold_codes(const Packing<T> a) 
                 if (i + u >= samples.end) {
                     continue;
                 }
-                const std::uint8_t* row = a.x.bits + (i + u) * a.x.sample_stride;
+                const std::uint8_t* row = row_of(a.x, a.sample, i + u);
                 if (byte_each) {
                     byte[u][0] = feature[0] >= 0 ? row[feature[0] >> 2] : 0u;
                 } else {
@@ -104,19 +109,19 @@ __global__ void __launch_bounds__(block_threads) fold_codes(const Packing<T> a) 
 }
 
 // A word of sixteen samples' codes for each of the features of a byte. Samples that are not there have code 0.
-__global__ void __launch_bounds__(block_threads) interleave(const PackedView x, std::uint32_t* words) {
+__global__ void __launch_bounds__(block_threads)
+    interleave(const PackedView x, const std::int64_t* sample, std::uint32_t* words) {
     const std::int64_t row_bytes = x.row_bytes();
     const std::int64_t n_blocks = (x.n_samples + word_samples - 1) / word_samples;
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
     for (std::int64_t unit = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
          unit < n_blocks * row_bytes; unit += step) {
         const std::int64_t first = unit / row_bytes * word_samples;
-        const std::uint8_t* at = x.bits + first * x.sample_stride + unit % row_bytes;
         const std::int64_t n = x.n_samples - first < word_samples ? x.n_samples - first : word_samples;
         unsigned byte[word_samples];
 #pragma unroll
         for (int s = 0; s < word_samples; ++s) {
-            byte[s] = s < n ? at[s * x.sample_stride] : 0u;
+            byte[s] = s < n ? row_of(x, sample, first + s)[unit % row_bytes] : 0u;
         }
         Words<std::uint32_t, 4> made{};
 #pragma unroll
@@ -138,11 +143,12 @@ void fold_typed(const FoldPackedArguments& a, void* stream) {
     if (gathers) {
         const std::int64_t bytes = packed_scratch(a.x) / 4;
         launch(interleave, blocks_for((bytes + block_threads - 1) / block_threads), block_threads, 0, stream, a.x,
-               a.scratch);
+               a.sample, a.scratch);
         tiles = tiles.in_groups_of(word_samples);
     }
     const Packing<T> packing{
-        a.x, a.slots, static_cast<const T*>(a.planes), static_cast<T*>(a.out), gathers ? a.scratch : nullptr, tiles};
+        a.x,      a.slots, static_cast<const T*>(a.planes), static_cast<T*>(a.out), gathers ? a.scratch : nullptr,
+        a.sample, tiles};
     const std::int64_t stride = a.slots.n_pixels * element;
     const bool wide = whole_words(a.out, stride, element) && whole_words(a.planes, stride, element);
     launch(wide ? fold_codes<T, items> : fold_codes<T, 1>, blocks_for(tiles.n_units), block_threads, 0, stream,

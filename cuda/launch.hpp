@@ -16,10 +16,13 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-constexpr std::int64_t most_blocks = (std::int64_t{1} << 31) - 1;
-
 // Kernels take their units in strides of the grid, so fewer blocks than units are right, too.
 inline unsigned blocks_for(std::int64_t n_units) {
+#ifdef PIXFOLD_SIMT_SHIM
+    const std::int64_t most_blocks = simt::most_blocks;
+#else
+    constexpr std::int64_t most_blocks = (std::int64_t{1} << 31) - 1;
+#endif
     return static_cast<unsigned>(n_units < most_blocks ? n_units : most_blocks);
 }
 

@@ -7,12 +7,13 @@
 namespace pixfold::cuda {
 
 struct FoldPackedArguments {
-    PackedView x;
-    Slots slots;             // one feature per pixel
-    const void* planes;      // (4, n_pixels) elements: what each code becomes at each pixel; 0 at padding
-    std::int64_t element;    // bytes: 1, 2 or 4
-    void* out;               // (n_samples, n_pixels)
-    std::uint32_t* scratch;  // [packed_scratch(x)] where slots.feature is not null
+    PackedView x;                          // n_samples are those that are folded
+    Slots slots;                           // one feature per pixel
+    const void* planes;                    // (4, n_pixels) elements: what each code becomes at each pixel; 0 at padding
+    std::int64_t element;                  // bytes: 1, 2 or 4
+    void* out;                             // (n_samples, n_pixels)
+    std::uint32_t* scratch;                // [packed_scratch(x)] where slots.feature is not null
+    const std::int64_t* sample = nullptr;  // [n_samples] rows of x that are folded, in any order; null: all, in order
 };
 
 // How many samples' codes of one feature a word of the scratch memory holds.

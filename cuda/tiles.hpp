@@ -29,6 +29,9 @@ constexpr std::int64_t enough_units = 2048;
 constexpr std::int64_t least_group = 4;
 constexpr std::int64_t largest_group = 16;
 
+// What memory gives for a single value that is asked for. A unit takes the samples that come with it.
+constexpr std::int64_t sector_bytes = 32;
+
 // Samples of more bytes than this are gathered from a group at a time that the L2 of every data-centre GPU holds:
 // all tiles of one group come before the next group.
 constexpr std::int64_t far_sample = std::int64_t{1} << 20;

@@ -91,7 +91,7 @@ CASES = {
     ),
     "cut-off h5ad": (half_h5ad, ["--label", "label"], ["half.h5ad", "damaged or cut off"]),
     "missing file": (lambda d: d / "absent.h5ad", [], ["absent.h5ad: no such file"]),
-    "folder": (lambda d: d, [], ["expected a file, received a folder"]),
+    "folder": (lambda d: d, [], ["expected a file, or a folder with zarr.json", "received another folder"]),
     "unknown ending": (lambda d: zipped(d / "x.xlsx", b"PK"), [], ["expected a file ending in .h5ad"]),
     "no labels in an array": (
         lambda d: array(d, np.ones((9, 4))),

@@ -22,10 +22,11 @@ NormalizeParameters parameters(bool log, bool clip_below_zero, Address offset, A
 }
 
 void dense(const DenseView& x, const Slots& layout, const NormalizeParameters* parameters, Address row_scale,
-           Address out, const std::string& dtype, Address counts, int device, Address stream) {
+           Address out, const std::string& dtype, Address counts, int device, Address stream, Address sample_offset) {
     const FoldOutput images{at<void>(out), dtype_of(dtype)};
     queue("fold", {device, stream}, [&](void* on) {
-        fold_dense(x, layout, with_row_scale(parameters, row_scale), images, at<unsigned long long>(counts), on);
+        fold_dense(x, layout, with_row_scale(parameters, row_scale), images, at<unsigned long long>(counts), on,
+                   at<std::int64_t>(sample_offset));
     });
 }
 
@@ -41,9 +42,12 @@ void register_fold(py::module_& module) {
     py::class_<NormalizeParameters>(module, "Parameters", "A normaliser's formula with its arrays on a device.")
         .def(py::init(&parameters), py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("shift"),
              py::arg("scale"), py::arg("fill"), py::arg("lo"), py::arg("hi"));
-    module.def("fold_dense", &dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
-               py::arg("row_scale"), py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"),
-               py::arg("stream"), "Queue the fold of dense samples into out; adds to counts (missing, negative).");
+    module.def(
+        "fold_dense", &dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true), py::arg("row_scale"),
+        py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"), py::arg("stream"),
+        py::arg("sample_offset") = Address{0},
+        "Queue the fold of dense samples into out; adds to counts (missing, negative). sample_offset: int64, the "
+        "bytes from x's data to each sample.");
 }
 
 }  // namespace pixfold::cuda::bindings

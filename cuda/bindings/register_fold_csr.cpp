@@ -13,7 +13,7 @@ CsrView rows(Address values, const std::string& dtype, Address indices, bool wid
 
 void csr(const CsrView& x, const Slots& layout, Address slot_of_feature, Address pixel_of_feature,
          const NormalizeParameters* parameters, Address row_scale, Address background, Address out,
-         const std::string& dtype, Address counts, int device, Address stream) {
+         const std::string& dtype, Address counts, int device, Address stream, Address sample) {
     const FoldCsrArguments arguments{x,
                                      layout,
                                      at<std::int32_t>(slot_of_feature),
@@ -21,7 +21,8 @@ void csr(const CsrView& x, const Slots& layout, Address slot_of_feature, Address
                                      with_row_scale(parameters, row_scale),
                                      {at<void>(out), dtype_of(dtype)},
                                      at<void>(background),
-                                     at<unsigned long long>(counts)};
+                                     at<unsigned long long>(counts),
+                                     at<std::int64_t>(sample)};
     queue("fold", {device, stream}, [&](void* on) { fold_csr(arguments, on); });
 }
 
@@ -34,8 +35,9 @@ void register_fold_csr(py::module_& module) {
     module.def("fold_csr", &csr, py::arg("x"), py::arg("slots"), py::arg("slot_of_feature"),
                py::arg("pixel_of_feature"), py::arg("parameters").none(true), py::arg("row_scale"),
                py::arg("background"), py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"),
-               py::arg("stream"),
-               "Queue the fold of sparse rows into out; adds to counts (missing, negative, indices out of range).");
+               py::arg("stream"), py::arg("sample") = Address{0},
+               "Queue the fold of sparse rows into out; adds to counts (missing, negative, indices out of range). "
+               "sample: int64, the rows to fold.");
 }
 
 }  // namespace pixfold::cuda::bindings

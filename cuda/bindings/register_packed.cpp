@@ -10,9 +10,9 @@ PackedView rows(Address bits, std::int64_t n_samples, std::int64_t n_features, s
 }
 
 void packed(const PackedView& x, const Slots& layout, Address planes, std::int64_t element, Address out,
-            Address scratch, int device, Address stream) {
-    const FoldPackedArguments arguments{x,       layout,        at<void>(planes),
-                                        element, at<void>(out), at<std::uint32_t>(scratch)};
+            Address scratch, int device, Address stream, Address sample) {
+    const FoldPackedArguments arguments{
+        x, layout, at<void>(planes), element, at<void>(out), at<std::uint32_t>(scratch), at<std::int64_t>(sample)};
     queue("fold", {device, stream}, [&](void* on) { fold_packed(arguments, on); });
 }
 
@@ -23,8 +23,8 @@ void register_packed(py::module_& module) {
         .def(py::init(&rows), py::arg("bits"), py::arg("n_samples"), py::arg("n_features"), py::arg("sample_stride"))
         .def_property_readonly("scratch", &packed_scratch, "Words of 32 bits that a fold of these rows works in.");
     module.def("fold_packed", &packed, py::arg("x"), py::arg("slots"), py::arg("planes"), py::arg("element"),
-               py::arg("out"), py::arg("scratch"), py::arg("device"), py::arg("stream"),
-               "Queue the fold of packed genotypes into out.");
+               py::arg("out"), py::arg("scratch"), py::arg("device"), py::arg("stream"), py::arg("sample") = Address{0},
+               "Queue the fold of packed genotypes into out. sample: int64, the rows to fold.");
 }
 
 }  // namespace pixfold::cuda::bindings

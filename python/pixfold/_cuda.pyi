@@ -64,6 +64,7 @@ def fold_dense(
     counts: int,
     device: int,
     stream: int,
+    sample_offset: int = 0,
 ) -> None: ...
 def fold_csr(
     x: CsrRows,
@@ -78,9 +79,18 @@ def fold_csr(
     counts: int,
     device: int,
     stream: int,
+    sample: int = 0,
 ) -> None: ...
 def fold_packed(
-    x: PackedRows, slots: Slots, planes: int, element: int, out: int, scratch: int, device: int, stream: int
+    x: PackedRows,
+    slots: Slots,
+    planes: int,
+    element: int,
+    out: int,
+    scratch: int,
+    device: int,
+    stream: int,
+    sample: int = 0,
 ) -> None: ...
 def unfold(
     images: int,

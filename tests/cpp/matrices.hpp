@@ -75,6 +75,30 @@ inline Matrix make_matrix(DType dtype, std::int64_t n_samples, std::int64_t n_fe
     return x;
 }
 
+// Some samples of a matrix, in the order asked for.
+inline Matrix picked(const Matrix& x, const std::vector<std::int64_t>& samples) {
+    Matrix some{x.dtype, static_cast<std::int64_t>(samples.size()), x.n_features, {}};
+    for (const std::int64_t i : samples) {
+        const auto first = x.values.begin() + i * x.n_features;
+        some.values.insert(some.values.end(), first, first + x.n_features);
+    }
+    return some;
+}
+
+// Pickings of n samples: none, any order with some of them twice, all in order, all but the first few.
+inline std::vector<std::vector<std::int64_t>> pickings(std::int64_t n) {
+    std::vector<std::vector<std::int64_t>> all(4);
+    std::mt19937_64 random(static_cast<std::uint64_t>(n));
+    for (std::int64_t i = 0; i < n; ++i) {
+        all[1].push_back(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n)));
+        all[2].push_back(i);
+        if (i > n / 3) {
+            all[3].push_back(i);
+        }
+    }
+    return all;
+}
+
 enum class Storage { packed, padded, fortran, rows_reversed, columns_reversed, every_third, unaligned };
 inline constexpr int n_storages = 7;
 

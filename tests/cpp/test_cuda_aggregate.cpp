@@ -147,6 +147,23 @@ void moments() {
     }
 }
 
+// However many blocks there are, the same bits.
+void grids() {
+    const std::int64_t most = cuda::simt::most_blocks;
+    for (const DType dtype : attribution_dtypes) {
+        const Batches b(dtype, 60, 3, 2052, 3);
+        for (const std::int64_t enough : {whole_classes, least_parts}) {
+            const State whole = added(b, 20, on_device(Strides::packed, enough));
+            for (const std::int64_t blocks : {1, 2, 5}) {
+                context = std::string(name_of(dtype)) + ", " + text(blocks) + " blocks";
+                cuda::simt::most_blocks = blocks;
+                CHECK(added(b, 20, on_device(Strides::packed, enough)).same_bits(whole));
+            }
+            cuda::simt::most_blocks = most;
+        }
+    }
+}
+
 // Lists of more samples than a block takes at a time, and of as many.
 void long_lists() {
     const bool fuses = host_fuses();
@@ -248,6 +265,7 @@ void limits() {
 int main() {
     using namespace pixfold::tests;
     return run({{"moments", moments},
+                {"grids", grids},
                 {"long_lists", long_lists},
                 {"plans", plans},
                 {"every_place", every_place},

@@ -90,6 +90,22 @@ void storages() {
     }
 }
 
+// However many blocks there are, the same bits.
+void grids() {
+    const std::int64_t most = cuda::simt::most_blocks;
+    for (const DType dtype : {DType::f32, DType::u8, DType::f64}) {
+        const Matrix x = make_matrix(dtype, 1300, 530, 9, true, true);
+        const Dense dense(x, Storage::packed);
+        const Stats whole = device_stats(dense, Transform{});
+        for (const std::int64_t blocks : {1, 2, 5}) {
+            context = std::string(name_of(dtype)) + ", " + text(blocks) + " blocks";
+            cuda::simt::most_blocks = blocks;
+            CHECK(device_stats(dense, Transform{}) == whole);
+        }
+        cuda::simt::most_blocks = most;
+    }
+}
+
 // A feature without values, a constant one whose square loses every digit, one far from 0 with a small spread, and the
 // last two again with nothing in the samples that choose a pivot.
 void hard_columns() {
@@ -173,6 +189,7 @@ int main() {
                 {"dtypes", dtypes},
                 {"offset_and_row_scale", offset_and_row_scale},
                 {"storages", storages},
+                {"grids", grids},
                 {"hard_columns", hard_columns},
                 {"tall", tall},
                 {"empty_blocks", empty_blocks},

@@ -36,12 +36,18 @@ struct Counted {
     std::int64_t outside;
 };
 
-Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParameters& parameters, Images& images) {
+// All rows, or those of `sample`; parameters and images are of these.
+Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParameters& parameters, Images& images,
+                  const std::vector<std::int64_t>* sample = nullptr) {
     const SlotView slots = layout.view();
     const DType out = images.output().dtype;
     DeviceRows rows(x);
+    DeviceArray<std::int64_t> device_sample(sample != nullptr ? *sample : std::vector<std::int64_t>{});
+    if (sample != nullptr) {
+        rows.view.n_samples = static_cast<std::int64_t>(sample->size());
+    }
     const DeviceSlots device_slots(slots);
-    const DeviceParameters device_parameters(parameters, slots.n_slots, x.n_samples, x.dtype);
+    const DeviceParameters device_parameters(parameters, slots.n_slots, rows.view.n_samples, x.dtype);
     // An all-zero sample: one zero, seen everywhere.
     DeviceArray<std::int64_t> zero(std::vector<std::int64_t>{0});
     NormalizeParameters of_zero = device_parameters.view();
@@ -67,7 +73,8 @@ Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParamet
                     device_parameters.view(),
                     {memory.data(), out},
                     background.data(),
-                    counts.data()},
+                    counts.data(),
+                    sample != nullptr ? device_sample.data() : nullptr},
                    nullptr);
     memory.read(images.output().data);
     const std::vector<unsigned long long> sums = counts.read();
@@ -154,6 +161,37 @@ void empty_rows() {
     }
 }
 
+// Rows in any order, some of them twice: in every way that the kernels have.
+void gathered() {
+    for (const std::int64_t n_features : {70, 20000, 36000}) {
+        for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+            Matrix x = make_matrix(DType::f32, n_features > 100 ? 3 : 19, n_features, 15, true);
+            for (std::size_t k = 0; k < x.values.size(); ++k) {
+                x.values[k] = k % 9 == 3 ? x.values[k] : 0.0;
+            }
+            const Csr all(x, kind == Kind::shuffled);
+            const Layout layout(kind, n_features);
+            const SlotView slots = layout.view();
+            for (const std::vector<std::int64_t>& samples : pickings(x.n_samples)) {
+                context = text(samples.size()) + " of " + text(x.n_samples) + " samples of " + text(n_features);
+                const Csr some(picked(x, samples), kind == Kind::shuffled);
+                Normaliser normaliser(layout.n_slots(), 5);
+                normaliser.log = false;
+                normaliser.set_offset(0.0f);
+                if (!samples.empty()) {
+                    normaliser.set_row_scale(some.view().n_samples);
+                }
+                const NormalizeParameters parameters = normaliser.parameters(x.dtype);
+                Images images(DType::f16, some.view().n_samples * slots.n_pixels);
+                fold_rows(all.view(), layout, parameters, images, &samples);
+                Images expected(DType::f16, some.view().n_samples * slots.n_pixels);
+                kernels().fold_csr(some.view(), slots, layout.slot_of_feature(), parameters, expected.output(), 1);
+                CHECK(images == expected);
+            }
+        }
+    }
+}
+
 // Indices beyond the features, which nobody has looked at before: counted, and nothing is written for them.
 void outside() {
     for (const std::int64_t n : {60, 20000}) {
@@ -181,6 +219,10 @@ void outside() {
 
 int main() {
     using namespace pixfold::tests;
-    return run(
-        {{"sizes", sizes}, {"dtypes", dtypes}, {"large", large}, {"empty_rows", empty_rows}, {"outside", outside}});
+    return run({{"sizes", sizes},
+                {"dtypes", dtypes},
+                {"large", large},
+                {"empty_rows", empty_rows},
+                {"gathered", gathered},
+                {"outside", outside}});
 }

@@ -5,6 +5,7 @@
 #include "checks.hpp"
 #include "device_fold.hpp"
 #include "pixfold/dispatch.hpp"
+#include "tiles.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -164,6 +165,97 @@ void broadcast() {
     CHECK(images == cpu);
 }
 
+// Samples in groups: (groups, features, samples of a group), the last group not full.
+class Interleaved {
+  public:
+    Interleaved(const Matrix& x, std::int64_t group) : x_(x), group_(group) {
+        bytes_.resize(static_cast<std::size_t>((x.n_samples + group - 1) / group * group_bytes()));
+        for (std::int64_t i = 0; i < x.n_samples; ++i) {
+            for (std::int64_t j = 0; j < x.n_features; ++j) {
+                write_element(x.dtype, x.at(i, j), bytes_.data() + offset(i) + j * group * size_of(x.dtype));
+            }
+        }
+    }
+    const std::vector<char>& memory() const { return bytes_; }
+    std::int64_t offset(std::int64_t i) const { return i / group_ * group_bytes() + i % group_ * size_of(x_.dtype); }
+
+  private:
+    std::int64_t group_bytes() const { return x_.n_features * group_ * size_of(x_.dtype); }
+
+    const Matrix& x_;
+    std::int64_t group_;
+    std::vector<char> bytes_;
+};
+
+// Any samples of a matrix, by where they begin: from rows and from groups of samples side by side.
+void check_gathered(const Matrix& x, std::int64_t group, const std::vector<std::int64_t>& samples, Kind kind, DType out,
+                    bool plain) {
+    context = std::string(name_of(x.dtype)) + " to " + name_of(out) + ", " + text(samples.size()) + " of " +
+              text(x.n_samples) + " samples in groups of " + text(group) + ", layout " + text(static_cast<int>(kind));
+    const Layout layout(kind, x.n_features);
+    const SlotView slots = layout.view();
+    const Matrix some = picked(x, samples);
+    Normaliser normaliser(layout.n_slots(), 3);
+    if (some.n_samples > 0) {
+        normaliser.set_row_scale(some.n_samples);
+    }
+    const NormalizeParameters parameters = normaliser.parameters(x.dtype);
+    Images cpu(out, some.n_samples * slots.n_pixels);
+    const Dense rows(some, Storage::packed);
+    const FoldCounts expected = kernels().fold_dense(rows.view(), slots, parameters, cpu.output(), 1);
+
+    const Interleaved store(x, group);
+    DeviceArray<char> memory(store.memory());
+    std::vector<std::int64_t> offsets;
+    for (const std::int64_t i : samples) {
+        offsets.push_back(store.offset(i));
+    }
+    DeviceArray<std::int64_t> device_offsets(offsets);
+    const std::int64_t size = size_of(x.dtype);
+    const DenseView view{memory.data(), x.dtype, some.n_samples, x.n_features, group > 1 ? size : x.n_features * size,
+                         group * size};
+    const DeviceSlots device_slots(slots, plain);
+    const DeviceParameters device_parameters(parameters, slots.n_slots, some.n_samples, x.dtype);
+    Images images(out, some.n_samples * slots.n_pixels);
+#ifdef PIXFOLD_SIMT_SHIM
+    const std::int64_t before = cuda::simt::launches;
+#endif
+    const FoldCounts counts = fold_on_device(images, [&](FoldOutput to, unsigned long long* added) {
+        cuda::fold_dense(view, device_slots.view(), device_parameters.view(), to, added, nullptr,
+                         device_offsets.data());
+    });
+#ifdef PIXFOLD_SIMT_SHIM
+    CHECK_EQUAL(cuda::simt::launches - before, samples.empty() ? 0 : 1);
+#endif
+    CHECK_EQUAL(counts.missing, expected.missing);
+    CHECK_EQUAL(counts.negative, expected.negative);
+    if (same_bits(&normaliser)) {
+        CHECK(images == cpu);
+    }
+}
+
+void gathered() {
+    int step = 0;
+    for (const DType dtype : all_dtypes) {
+        const std::int64_t sector = cuda::sector_bytes / size_of(dtype);
+        for (const std::int64_t n_features : {1, 33, 1027}) {
+            for (const std::int64_t n_samples : {1, 19, 70}) {
+                if (n_features > 100 && n_samples != 19) {
+                    continue;
+                }
+                const Matrix x = make_matrix(dtype, n_samples, n_features, 14, true);
+                for (const std::int64_t group : {std::int64_t{1}, sector, std::int64_t{3}}) {
+                    for (const std::vector<std::int64_t>& samples : pickings(n_samples)) {
+                        const Kind kind = static_cast<Kind>(step % n_kinds);
+                        check_gathered(x, group, samples, kind, outputs[step % 3], step % 5 == 0);
+                        ++step;
+                    }
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace pixfold::tests
 
@@ -175,5 +267,6 @@ int main() {
                 {"formulas", formulas},
                 {"short_cuts", short_cuts},
                 {"absent_parameters", absent_parameters},
-                {"broadcast", broadcast}});
+                {"broadcast", broadcast},
+                {"gathered", gathered}});
 }

@@ -5,17 +5,20 @@
 
 #include "checks.hpp"
 #include "device_fold.hpp"
+#include "matrices.hpp"
 #include "packed.hpp"
 #include "packed_bits.hpp"
 
 namespace pixfold::tests {
 namespace {
 
-void check_fold(std::int64_t n_samples, std::int64_t n_features, Kind kind, std::int64_t element, std::int64_t gap,
-                bool reversed, bool plain, std::uint64_t seed) {
+// All samples, or some of them in any order.
+void check_fold(std::int64_t n_stored, std::int64_t n_features, Kind kind, std::int64_t element, std::int64_t gap,
+                bool reversed, bool plain, std::uint64_t seed, const std::vector<std::int64_t>* sample = nullptr) {
+    const std::int64_t n_samples = sample != nullptr ? static_cast<std::int64_t>(sample->size()) : n_stored;
     context = text(element) + " bytes, " + text(n_samples) + " samples of " + text(n_features) + " features, layout " +
               text(static_cast<int>(kind)) + (plain ? ", plain" : "");
-    const Bits x(n_samples, n_features, gap, reversed, seed);
+    const Bits x(n_stored, n_features, gap, reversed, seed);
     const Layout layout(kind, n_features);
     const SlotView slots = layout.view();
     const auto size = static_cast<std::size_t>(element);
@@ -33,19 +36,24 @@ void check_fold(std::int64_t n_samples, std::int64_t n_features, Kind kind, std:
         }
         for (std::int64_t i = 0; i < n_samples; ++i) {
             std::memcpy(expected.data() + static_cast<std::size_t>(i * slots.n_pixels + slots.pixel[k]) * size,
-                        plane(x.code(i, slots.feature[k]), slots.pixel[k]), size);
+                        plane(x.code(sample != nullptr ? (*sample)[static_cast<std::size_t>(i)] : i, slots.feature[k]),
+                              slots.pixel[k]),
+                        size);
         }
     }
     DeviceArray<std::uint8_t> bits(x.memory());
     PackedView view = x.view();
     view.bits = bits.data() + (view.bits - x.memory().data());
+    view.n_samples = n_samples;
+    DeviceArray<std::int64_t> device_sample(sample != nullptr ? *sample : std::vector<std::int64_t>{});
     const DeviceSlots device_slots(slots, plain);
     DeviceArray<char> device_planes(planes);
     DeviceArray<char> out(std::vector<char>(expected.size(), '\x7f'));
     const bool gathers = device_slots.view().feature != nullptr;
     DeviceMemory scratch(gathers ? 4 * cuda::packed_scratch(view) : 0);
     cuda::fold_packed({view, device_slots.view(), device_planes.data(), element, out.data(),
-                       gathers ? static_cast<std::uint32_t*>(scratch.data()) : nullptr},
+                       gathers ? static_cast<std::uint32_t*>(scratch.data()) : nullptr,
+                       sample != nullptr ? device_sample.data() : nullptr},
                       nullptr);
     CHECK(out.read() == expected);
 }
@@ -67,10 +75,26 @@ void fold() {
     }
 }
 
+// Rows in any order, some of them twice.
+void gathered() {
+    std::uint64_t step = 0;
+    for (const std::int64_t n : {1, 33, 1026}) {
+        for (const std::int64_t n_stored : {1, 40}) {
+            for (const std::vector<std::int64_t>& samples : pickings(n_stored)) {
+                for (const Kind kind : {Kind::natural, Kind::gather, Kind::scatter, Kind::shuffled}) {
+                    ++step;
+                    check_fold(n_stored, n, kind, step % 2 == 0 ? 2 : 4, static_cast<std::int64_t>(step % 3),
+                               step % 5 == 0, step % 7 == 0, step, &samples);
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace pixfold::tests
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"fold", fold}});
+    return run({{"fold", fold}, {"gathered", gathered}});
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from pixfold._words import told
 from pixfold.errors import BackendError, InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
+from pixfold.ops._interop import CsrParts, adopted
 
 Array = NDArray[Any]
 
@@ -134,6 +135,8 @@ def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr | Packed:
         return Packed(x)
     if is_scipy_sparse(x):
         return _from_scipy(op, x, threads)
+    if isinstance(x, CsrParts):
+        return _canonical(op, x, threads)
     if is_torch(x) and str(x.layout) == "torch.sparse_csr":
         return _from_torch_csr(op, x, threads)
     dense = array(op, "X", x)
@@ -143,7 +146,8 @@ def samples(op: str, x: Any, threads: int = 0) -> Dense | Csr | Packed:
 
 
 def samples_anywhere(op: str, x: Any, threads: int = 0) -> Dense | Csr | Packed | OnCuda:
-    """Read `x` like :func:`samples`, and leave tensors of CUDA devices where they are."""
+    """Read `x` like :func:`samples`, whatever library it is of, and leave what is on a CUDA device there."""
+    x, _ = adopted(op, "X", x)
     if is_on_cuda(x):
         from pixfold.ops._cuda_stats import usable
 
@@ -240,7 +244,7 @@ def _from_torch_csr(op: str, x: Any, threads: int) -> Csr:
     values = x.values().detach()
     if str(values.dtype) == "torch.bfloat16":
         values = values.float()  # exact, and what the kernels compute in
-    parts = _Parts(values.numpy(), x.col_indices().numpy(), x.crow_indices().numpy(), tuple(x.shape))
+    parts = CsrParts(values.numpy(), x.col_indices().numpy(), x.crow_indices().numpy(), tuple(x.shape))
     return replace(_canonical(op, parts, threads), torch=True)
 
 
@@ -248,19 +252,10 @@ def _from_scipy(op: str, x: Any, threads: int) -> Csr:
     if x.ndim != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {x.shape}")
     csr = x.tocsr()
-    return _canonical(op, _Parts(csr.data, csr.indices, csr.indptr, csr.shape), threads)
+    return _canonical(op, CsrParts(csr.data, csr.indices, csr.indptr, csr.shape), threads)
 
 
-class _Parts(NamedTuple):
-    """Compressed sparse rows as they came, unchecked."""
-
-    data: Array
-    indices: Array
-    indptr: Array
-    shape: tuple[int, ...]
-
-
-def _canonical(op: str, csr: _Parts, threads: int) -> Csr:
+def _canonical(op: str, csr: CsrParts, threads: int) -> Csr:
     if csr.data.dtype.kind not in "fiub" or csr.data.dtype.itemsize > 8:
         raise TypeError(f"{op}: X must be of a float16/32/64, bool or integer dtype, got {csr.data.dtype}")
     found = _checked(op, csr, threads)
@@ -277,10 +272,10 @@ def _canonical(op: str, csr: _Parts, threads: int) -> Csr:
     values = found.values.astype(np.float32) if found.values.dtype == np.float16 else found.values
     summed = sparse.csr_array((values, found.indices, found.row_start), shape=csr.shape, copy=True)
     summed.sum_duplicates()
-    return _checked(op, _Parts(summed.data, summed.indices, summed.indptr, csr.shape), threads)
+    return _checked(op, CsrParts(summed.data, summed.indices, summed.indptr, csr.shape), threads)
 
 
-def _checked(op: str, csr: _Parts, threads: int) -> Csr:
+def _checked(op: str, csr: CsrParts, threads: int) -> Csr:
     if len(csr.shape) != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {csr.shape}")
     for name, part in (("data", csr.data), ("indices", csr.indices), ("indptr", csr.indptr)):

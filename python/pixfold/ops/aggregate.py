@@ -14,6 +14,7 @@ from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import Dense, array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
 from pixfold.ops._cuda_aggregate import copied, device_attributions, moments_after, on_host, placed_like
+from pixfold.ops._interop import adopted
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -91,8 +92,8 @@ class AttributionAccumulator:
         Parameters
         ----------
         attributions : array (n_samples, channels, height, width)
-            float16/32/64 NumPy array or torch tensor (bfloat16 too), on the CPU or a CUDA device. With a one-channel
-            layout, the channels of the attributions are summed.
+            float16/32/64 NumPy, torch, JAX or CuPy array (bfloat16 too), on the CPU or a CUDA device. With a
+            one-channel layout, the channels of the attributions are summed.
         labels : int array (n_samples,)
             Class of each sample.
         keep : bool array (n_samples,), optional
@@ -124,6 +125,7 @@ class AttributionAccumulator:
 
         ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
         """
+        attributions, _ = adopted("aggregate", "attributions", attributions)
         on_cuda = is_on_cuda(attributions)
         images: Any = device_attributions(attributions) if on_cuda else array("aggregate", "attributions", attributions)
         shape = images.shape
@@ -279,6 +281,7 @@ def _by_class(
 
 
 def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
+    labels, _ = adopted("aggregate", "labels", labels)
     values = as_array("aggregate", "labels", labels.detach().cpu() if is_torch(labels) else labels)
     if values.dtype.kind not in ("iu" if values.size else "iuf"):  # NumPy reads [] as floats
         raise InputError(f"aggregate: labels must be integers, got {values.dtype}")
@@ -294,6 +297,7 @@ def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
 def _mask(keep: Any, n: int) -> NDArray[np.bool_]:
     if keep is None:
         return np.ones(n, dtype=np.bool_)
+    keep, _ = adopted("aggregate", "keep", keep)
     values = as_array("aggregate", "keep", keep.detach().cpu() if is_torch(keep) else keep)
     if values.dtype != np.bool_ or values.shape != (n,):
         raise InputError(

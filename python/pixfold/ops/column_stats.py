@@ -111,9 +111,9 @@ def column_stats(
     Parameters
     ----------
     X : array (n_samples, n_features)
-        As for :func:`fold`: dense of any number dtype, SciPy sparse, packed genotypes, or a torch tensor. NaN is
-        missing. A Dask array is measured block by block and the results are merged as a tree. One on a CUDA device is
-        read there, and the statistics come to the host: to 1e-6 relative those of the CPU.
+        As for :func:`fold`: dense of any number dtype, sparse, packed genotypes, of any of its libraries. NaN is
+        missing. A Dask array is measured block by block and the results are merged as a tree. An array on a CUDA device
+        is read there, and the statistics come to the host: to 1e-6 relative those of the CPU.
     log : bool
         g is log1p when set, else the identity.
     offset : array (n_features,), optional

@@ -124,6 +124,7 @@ def fold_packed_rows(
     values: Any,
     dtype: str = "float32",
     out: Any = None,
+    samples: Any = None,
 ) -> Any:
     """Fold packed genotypes on a CUDA device.
 
@@ -143,6 +144,9 @@ def fold_packed_rows(
         Element type of the images.
     out : CUDA tensor, optional
         As for :func:`pixfold.fold`.
+    samples : int64 CUDA tensor (n_samples,), optional
+        Numbers of the rows to fold, in any order and repeated as one likes; they are not copied first. Default: all, in
+        order. Nobody looks whether there are such rows.
 
     Returns
     -------
@@ -161,7 +165,8 @@ def fold_packed_rows(
         raise InputError(
             f"fold: layout must have one feature per pixel and {n_features} features, got {layout.n_features} features"
         )
-    images, channels_last = _images(bits, bits, layout, dtype, out)
+    wanted = bits if samples is None else samples
+    images, channels_last = _images(bits, wanted, layout, dtype, out)
     placed = device_layout(queue.cuda, layout, bits.device, channels_last)
     parameters = None
     if normalizer is not None:
@@ -169,7 +174,7 @@ def fold_packed_rows(
             raise InputError("fold: packed genotypes cannot be scaled to a library size")
         parameters = device_parameters(queue.cuda, normalizer, placed, bits.device, False).parameters
     planes = _planes(queue, placed, parameters, normalizer, np.asarray(values, dtype=np.float32), dtype)
-    rows = queue.cuda.PackedRows(bits.data_ptr(), bits.shape[0], n_features, bits.stride(0))
+    rows = queue.cuda.PackedRows(bits.data_ptr(), wanted.shape[0], n_features, bits.stride(0))
     scratch = None
     if placed.feature is not None:
         scratch = torch.empty(rows.scratch, dtype=torch.int32, device=bits.device)
@@ -182,6 +187,7 @@ def fold_packed_rows(
         address(scratch),
         queue.ordinal,
         queue.stream,
+        address(samples),
     )
     return images
 

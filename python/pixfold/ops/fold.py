@@ -25,6 +25,7 @@ from pixfold.ops._arrays import (
     to_torch,
 )
 from pixfold.ops._dask import fold_dask, is_dask
+from pixfold.ops._interop import adopted
 from pixfold.ops._packed import fold_packed
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ def fold(
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
         :class:`pixfold.PackedGenotypes`, or torch tensor on the CPU or a CUDA device, dense or sparse CSR. A dense
-        CPU tensor that requires a gradient gets one, through everything that the normaliser does. Of a Dask array
-        (blocks of NumPy or SciPy CSR) the result is a Dask array: nothing is computed yet, blocks of samples stay.
+        CPU tensor that requires a gradient gets one, through everything that the normaliser does. JAX arrays (on the
+        CPU or a CUDA device) and BCSR matrices, CuPy arrays and sparse matrices, and what else offers DLPack or the
+        CUDA array interface on such a device are read where they are, without a copy; on a GPU that needs torch. Of a
+        Dask array (blocks of NumPy or SciPy CSR) the result is a Dask array: nothing is computed yet.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -60,14 +63,16 @@ def fold(
         Element type of the images; torch dtypes are understood too. bfloat16 for NumPy input needs ml_dtypes.
     out : array (n_samples, channels, height, width) or ImagePool, optional
         An array: images are written here; C-contiguous, of `dtype`, not overlapping `X`; on an error it is untouched.
-        An :class:`~pixfold.ImagePool`: the images' memory comes from it and goes back to it when they are gone.
+        A CuPy array for CuPy's; none for JAX's, which are never written to. An :class:`~pixfold.ImagePool`: the
+        images' memory comes from it and goes back to it when they are gone.
     threads : int, optional
         Default: OMP_NUM_THREADS and the process's CPU affinity decide; 1 for each block of a Dask array.
 
     Returns
     -------
     images : array (n_samples, channels, height, width)
-        A torch tensor on the device of `X` when `X` is one, else a NumPy array. Padding is 0; a pixel with several
+        Of the library of `X` and on its device: torch, CuPy or JAX (a torch tensor for others on a CUDA device), else
+        a NumPy array. Padding is 0; a pixel with several
         features shows their mean. The bits do not depend on `threads`; processors without AVX2 may differ by 4 ulp
         where a logarithm is taken.
 
@@ -99,6 +104,11 @@ def fold(
         normalizer_argument("fold", normalizer)
         threads_argument("fold", threads)
         return fold_dask(X, layout, normalizer, dtype_name(dtype), out, threads)
+    X, kind = adopted("fold", "X", X)
+    if kind is not None:
+        return kind.into(
+            "fold", out, lambda memory: fold(X, layout, normalizer, dtype=dtype, out=memory, threads=threads)
+        )
     if takes_torch_op(X):
         from pixfold.torch_ops import fold_tensor
 

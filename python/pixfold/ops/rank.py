@@ -11,6 +11,7 @@ from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import as_array, is_on_cuda, plain, threads_argument
+from pixfold.ops._interop import adopted
 
 
 def rank(importance: Any, *, threads: int | None = None) -> Any:
@@ -19,7 +20,7 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
     Parameters
     ----------
     importance : array (n_features,)
-        NumPy array or torch tensor, on the CPU or a CUDA device, of any float, integer or bool dtype, compared as
+        NumPy, torch, JAX or CuPy array, on the CPU or a CUDA device, of any float, integer or bool dtype, compared as
         float64; NaN is refused. -0.0 equals 0.0.
     threads : int, optional
         The result does not depend on it.
@@ -27,7 +28,8 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
     Returns
     -------
     ranks : float64 array (n_features,)
-        For a CUDA tensor a tensor on its device. Looking for NaN waits for the device once.
+        Of the importances' library, on their device. Looking for NaN waits for a GPU once. Where JAX has no types of
+        64 bits, it is float32, which holds ranks of up to 8 million features.
 
     Raises
     ------
@@ -39,6 +41,9 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
         For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
     """
     n_threads = threads_argument("rank", threads)
+    importance, kind = adopted("rank", "importance", importance)
+    if kind is not None:
+        return kind.of("rank", rank(importance, threads=threads))
     if is_on_cuda(importance):
         from pixfold.ops._cuda_rank import rank_tensor
 
@@ -55,7 +60,7 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
     Parameters
     ----------
     importance : array (n_features,)
-        NumPy array or torch tensor, on the CPU or a CUDA device, of any float, integer or bool dtype, compared as
+        NumPy, torch, JAX or CuPy array, on the CPU or a CUDA device, of any float, integer or bool dtype, compared as
         float64; NaN is refused. -0.0 equals 0.0.
     k : int
         At least 0; more than n_features counts as n_features.
@@ -65,7 +70,8 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
     Returns
     -------
     positions : int64 array (at most k,)
-        For a CUDA tensor a tensor on its device. That waits for the device twice, for NaN and for how many there are.
+        Of the importances' library, on their device; int32 where JAX has no types of 64 bits. It waits for a GPU
+        twice, for NaN and for how many there are.
 
     Raises
     ------
@@ -79,6 +85,9 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise InputError(f"top_k: k must be a non-negative integer, got {told(k)}")
     n_threads = threads_argument("top_k", threads)
+    importance, kind = adopted("top_k", "importance", importance)
+    if kind is not None:
+        return kind.of("top_k", top_k(importance, k, threads=threads))
     if is_on_cuda(importance):
         from pixfold.ops._cuda_rank import top_k_tensor
 

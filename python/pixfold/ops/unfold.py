@@ -17,6 +17,7 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
+from pixfold.ops._interop import adopted
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -28,8 +29,8 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     Parameters
     ----------
     images : array (n_samples, channels, height, width)
-        NumPy array or torch tensor, on the CPU or a CUDA device, of any float or integer dtype. A CPU tensor that
-        requires a gradient gets one: the sum over the features of each pixel.
+        NumPy, torch, JAX or CuPy array, on the CPU or a CUDA device, of any float or integer dtype. A torch CPU tensor
+        that requires a gradient gets one: the sum over the features of each pixel.
     layout : Layout
         The layout that the images were folded with.
     threads : int, optional
@@ -49,6 +50,9 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     TypeError
         For images that are no numbers, or a layout that is none.
     """
+    images, kind = adopted("unfold", "images", images)
+    if kind is not None:
+        return kind.of("unfold", unfold(images, layout, threads=threads))
     if takes_torch_op(images):
         from pixfold.torch_ops import unfold_tensor
 

@@ -12,6 +12,7 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.ops._dask import is_dask
 from pixfold.sources.array import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
+from pixfold.sources.categories import ENCODINGS
 from pixfold.sources.formats import SUFFIXES, Options, format_of
 from pixfold.sources.labels import check_one_of, split_labels
 from pixfold.sources.side_by_side import side_by_side
@@ -26,6 +27,8 @@ def open_source(
     layer: str | None = None,
     y: Any = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    categorical: str = "ordinal",
+    labels: str | os.PathLike[str] | None = None,
     split: str | None = None,
     verify: bool = False,
 ) -> Source:
@@ -38,14 +41,22 @@ def open_source(
         NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
         is read as :func:`side_by_side`.
     label : str, optional
-        Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file.
+        Where the labels are: a column of a table, a column of ``obs``, the name of an array in an .npz file; or,
+        with ``labels``, a column of that table.
     layer : str, optional
         AnnData alone: the layer to read instead of ``X``, or ``"raw"``.
     y : array-like of shape (n_samples,), optional
         Labels given beside the data, instead of ``label``.
     categories : mapping of str to sequence of str, optional
         Tables alone: ``categories`` of the source that a model was trained on, so that text is encoded by the
-        same codes.
+        same codes, or as the same features.
+    categorical : {"ordinal", "onehot"}
+        Tables alone: columns of text, booleans and categories become codes 0, 1, 2, ... in sorted order, or one
+        feature of 0 and 1 for every category, named "column=category". Where ``categories`` is given, it says.
+    labels : path, optional
+        A table (.csv, .tsv, .txt, compressed or not, .parquet, .feather) with labels of the samples in its column
+        ``label``. Its samples are matched by name: they are named by a first column without a header, else by one
+        called sample, id or IID, else by the first column. A sample that is not in it has no label.
     split : {"median"}, optional
         Make two classes of labels that are numbers: those up to their median, and those above it.
     verify : bool
@@ -62,11 +73,31 @@ def open_source(
     MissingDependencyError
         When the package that reads the format is not installed.
     """
-    source = _open(data, Options(label=label, y=y, layer=layer, categories=categories, verify=verify))
+    if categorical not in ENCODINGS:
+        raise InputError(f"categorical: expected {' or '.join(map(repr, ENCODINGS))}, received {categorical!r}")
+    if labels is not None:
+        if label is None:
+            raise InputError(f"{labels}: say which of its columns holds the labels (label)")
+        check_one_of(label, y, str(labels))
+    source = _open(
+        data,
+        Options(
+            label=None if labels is not None else label,
+            y=y,
+            layer=layer,
+            categories=categories,
+            categorical=categorical,
+            verify=verify,
+        ),
+    )
+    if labels is not None and label is not None:
+        from pixfold.sources.label_table import match_labels
+
+        source = match_labels(source, Path(labels), label)
     if split is None:
         return source
-    labels, message = split_labels(source.name, source.labels, split)
-    result = relabelled(source, labels)
+    classes, message = split_labels(source.name, source.labels, split)
+    result = relabelled(source, classes)
     result.messages = [*source.messages, message]
     return result
 
@@ -76,7 +107,8 @@ def _open(data: Any, options: Options) -> Source:
     if _are_several(data):
         if options.verify:
             raise _nothing_to_verify("sources side by side")
-        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
+        codes, encoding = options.categories, options.categorical
+        return side_by_side(data, label=label, layer=layer, y=y, categories=codes, categorical=encoding)
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)
@@ -95,8 +127,8 @@ def _open(data: Any, options: Options) -> Source:
     if kind == "AnnData":
         from pixfold.sources.anndata import open_anndata
 
-        source: Source = open_anndata(data, label=label, layer=layer, y=y)
-        return source
+        opened: Source = open_anndata(data, label=label, layer=layer, y=y)
+        return opened
     if kind == "Dask" and label is None:
         from pixfold.sources.dask import DaskSource
 
@@ -104,7 +136,7 @@ def _open(data: Any, options: Options) -> Source:
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 
-        return open_frame(data, label=label, y=y, categories=options.categories)
+        return open_frame(data, label=label, y=y, categories=options.categories, categorical=options.categorical)
     if label is not None:
         raise InputError(f"{name}: has no columns to take labels {label!r} from; give them as y")
     if kind == "Source":

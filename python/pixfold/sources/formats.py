@@ -13,17 +13,19 @@ from pixfold.sources.base import Source
 
 _NPY, _ZIP, _HDF5, _GZIP, _PLAIN = "a NumPy array", "a ZIP archive", "HDF5", "gzip", "text"
 _BED = "PLINK 1 .bed"
+_ZSTD, _PARQUET, _ARROW = "Zstandard", "Parquet", "Arrow"
 _MAGIC = {
     b"\x93NUMPY": _NPY,
     b"PK\x03\x04": _ZIP,
     b"PK\x05\x06": _ZIP,
     b"\x89HDF\r\n\x1a\n": _HDF5,
     b"\x1f\x8b": _GZIP,
-    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"\x28\xb5\x2f\xfd": _ZSTD,
     b"\x80\x04\x95": "a Python pickle",
     b"\x80\x05\x95": "a Python pickle",
     b"%PDF": "PDF",
-    b"PAR1": "Parquet",
+    b"PAR1": _PARQUET,
+    b"ARROW1": _ARROW,
     b"\x6c\x1b": _BED,
     b"\xd0\xcf\x11\xe0": "an old Excel file",
     b"\xff\xfe": "text in UTF-16",
@@ -41,6 +43,7 @@ class Options:
     y: Any = None
     layer: str | None = None
     categories: Mapping[str, Sequence[str]] | None = None
+    categorical: str = "ordinal"
     verify: bool = False
 
 
@@ -77,6 +80,7 @@ class Format:
 
 
 _TEXT = (".csv", ".tsv", ".txt")
+_CATEGORICAL = frozenset({"categories", "categorical"})
 
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
@@ -92,11 +96,17 @@ FORMATS = (
     ),
     Format(
         "table",
-        "pixfold.sources.table:open_text",
-        {**dict.fromkeys(_TEXT, _PLAIN), **{f"{end}.gz": _GZIP for end in _TEXT}},
-        takes=frozenset({"categories"}),
+        "pixfold.sources.text:open_text",
+        {
+            **dict.fromkeys(_TEXT, _PLAIN),
+            **{f"{end}.gz": _GZIP for end in _TEXT},
+            **{f"{end}.zst": _ZSTD for end in _TEXT},
+        },
+        takes=_CATEGORICAL,
     ),
     Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
+    Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
+    Format("Arrow", "pixfold.sources.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL),
     Format("NumPy array", "pixfold.sources.array:open_npy", {".npy": _NPY}),
     Format("NumPy archive", "pixfold.sources.array:open_npz", {".npz": _ZIP}),
 )
@@ -118,8 +128,9 @@ def format_of(path: Path) -> Format:
         found = next((known for known in FORMATS if any((path / member).exists() for member in known.members)), None)
         if found is None:
             members = [member for known in FORMATS for member in known.members]
-            expected = f"a file, or a folder that holds {' or '.join(members)}" if members else "a file"
-            raise InputError(f"{path}: expected {expected}, received a folder")
+            raise InputError(
+                f"{path}: expected a file, or a folder with {' or '.join(members)}; received another folder"
+            )
         return found
     lower = path.name.lower()
     by_suffix = {suffix: known for known in FORMATS for suffix in known.suffixes}

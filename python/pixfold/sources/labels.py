@@ -1,4 +1,4 @@
-"""Labels of a source: the column that a user named, missing ones, numbers split into classes."""
+"""Labels of a source: the column that a user named, their values, missing ones, numbers split into classes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold._optional import require
 from pixfold._words import counted, listed
 from pixfold.errors import InputError
 
@@ -113,3 +114,43 @@ def _is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
+
+
+def label_values(parts: Sequence[Any], *, is_text: bool = False, decimal: str = ".") -> NDArray[Any]:
+    """Return labels as NumPy has them: numbers, booleans, or objects; missing ones are NaN or None.
+
+    Parameters
+    ----------
+    parts : sequence of pyarrow.Array
+        The labels in order, all of one type.
+    is_text : bool
+        Whether they were read from text, so that they are numbers where all of them look like numbers.
+    decimal : str
+        The decimal point of such numbers.
+    """
+    pyarrow = require("pyarrow", "io", "reading tables")
+    labels = pyarrow.chunked_array(parts)
+    if pyarrow.types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    if is_text:
+        labels = _typed(pyarrow, labels, decimal)
+    kind = labels.type
+    if pyarrow.types.is_floating(kind) or (pyarrow.types.is_integer(kind)):
+        return np.asarray(labels.to_numpy())
+    if pyarrow.types.is_boolean(kind) and not labels.null_count:
+        return np.asarray(labels.to_numpy())
+    values = np.empty(len(labels), dtype=object)
+    values[:] = [label.strip() if isinstance(label, str) else label for label in labels.to_pylist()]
+    return values
+
+
+def _typed(pyarrow: Any, labels: Any, decimal: str) -> Any:
+    """Labels as integers, numbers or booleans, if all of them are."""
+    compute = require("pyarrow.compute", "io", "reading tables")
+    numbers = labels if decimal == "." else compute.replace_substring(labels, decimal, ".")
+    for texts, kind in ((labels, pyarrow.int64()), (numbers, pyarrow.float64()), (labels, pyarrow.bool_())):
+        try:
+            return texts.cast(kind)
+        except pyarrow.ArrowInvalid:
+            continue
+    return labels

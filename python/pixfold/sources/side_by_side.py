@@ -122,6 +122,7 @@ def side_by_side(
     layer: str | None = None,
     y: Any = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    categorical: str = "ordinal",
     join: Join = "all",
     stack: bool = False,
 ) -> Source:
@@ -145,6 +146,8 @@ def side_by_side(
         Labels of the samples in the order of the result, instead of those of the sources.
     categories : mapping of str to sequence of str, optional
         As for :func:`pixfold.open_source`, by the names that features have in the result.
+    categorical : {"ordinal", "onehot"}
+        As for :func:`pixfold.open_source`.
     join : {"all", "inner"}
         Whether a sample that a source lacks is an error, or is left out and counted in a message.
     stack : bool
@@ -171,7 +174,7 @@ def side_by_side(
     if len(called) != len(items):
         raise InputError(f"side_by_side: expected {len(items)} names, one per source, received {len(called)}")
     called = unique_names(called, [], "input")
-    parts = _opened(items, called, label, layer, categories)
+    parts = _opened(items, called, label, layer, categories, categorical)
     messages: list[str] = []
     rows = _matched(parts, join, messages)
     joined = SideBySide(parts, called, rows)
@@ -198,6 +201,7 @@ def _opened(
     label: str | None,
     layer: str | None,
     categories: Mapping[str, Sequence[str]] | None,
+    categorical: str,
 ) -> list[Source]:
     from pixfold.sources import open_source, takes_layer
 
@@ -210,7 +214,7 @@ def _opened(
         if isinstance(item, Source):
             parts.append(item)
             continue
-        options: dict[str, Any] = {"layer": layer if with_layer else None}
+        options: dict[str, Any] = {"layer": layer if with_layer else None, "categorical": categorical}
         if categories is not None:
             options["categories"] = {key.removeprefix(f"{name}:"): values for key, values in categories.items()}
         try:

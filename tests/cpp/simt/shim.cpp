@@ -197,11 +197,18 @@ void run_block(unsigned threads, bool backwards) {
 
 }  // namespace
 
+std::int64_t most_blocks = [] {
+    const char* asked = std::getenv("PIXFOLD_SIMT_BLOCKS");
+    return asked != nullptr ? std::atoll(asked) : (std::int64_t{1} << 31) - 1;
+}();
+std::int64_t launches = 0;
+
 void run(const Grid& grid, const std::function<void()>& thread) {
     if (grid.blocks == 0 || grid.threads == 0 || grid.threads > 1024 || grid.threads % warp_threads != 0) {
         std::fprintf(stderr, "a launch of %u blocks of %u threads\n", grid.blocks, grid.threads);
         std::abort();
     }
+    ++launches;
     make_fibers(grid.threads);
     machine.thread = &thread;
     blockDim.x = grid.threads;

@@ -37,6 +37,12 @@ struct Grid {
     std::size_t shared;  // bytes
 };
 
+// The largest grid that blocks_for() gives: PIXFOLD_SIMT_BLOCKS in the environment, or whatever a test sets.
+extern std::int64_t most_blocks;
+
+// Kernels started so far.
+extern std::int64_t launches;
+
 // Runs `thread` once for every thread of the grid.
 void run(const Grid& grid, const std::function<void()>& thread);
 
