@@ -52,5 +52,5 @@ def test_mnist_with_shuffled_pixels(shared_data, capsys):
     source = open_mnist(*files)
     assert (source.n_samples, source.n_features) == (10_000, 784)
     # A tenth is chance; a short training on shuffled pixels is far above it.
-    assert main([*files, "--samples", "2000", "--epochs", "3"]) > 0.5
+    assert main([*files, "--samples", "2000", "--epochs", "5"]) > 0.7
     assert "pixels shuffled: 0." in capsys.readouterr().out

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("labels", type=Path)
     parser.add_argument("--samples", type=int, default=None, help="use the first ones only")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--backbone", default="patchnet")
     parser.add_argument("--arrangement", choices=("natural", "shuffled"), default="shuffled")
     given = parser.parse_args(arguments)
     model = DeepMapperClassifier(
