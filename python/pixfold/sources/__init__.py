@@ -15,7 +15,7 @@ from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.categories import ENCODINGS
 from pixfold.sources.formats import SUFFIXES, Options, format_of
 from pixfold.sources.labels import check_one_of, split_labels
-from pixfold.sources.side_by_side import side_by_side
+from pixfold.sources.side_by_side import Join, side_by_side
 
 __all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
 
@@ -35,6 +35,8 @@ def open_source(
     alphabet: str | None = None,
     ambiguous: str = "spread",
     length: int | None = None,
+    join: Join = "all",
+    stack: bool = False,
 ) -> Source:
     """Open data of any supported kind.
 
@@ -74,6 +76,8 @@ def open_source(
         Sequences alone: a letter that stands for several (N, R, ...) is each of them to equal parts, or nothing.
     length : int, optional
         Sequences alone: letters per sample; shorter ones are padded with zeros, longer ones cut. Default: the longest.
+    join, stack
+        A list of inputs alone: as for :func:`side_by_side`.
 
     Returns
     -------
@@ -105,6 +109,8 @@ def open_source(
             alphabet=alphabet,
             ambiguous=ambiguous,
             length=length,
+            join=join,
+            stack=stack,
         ),
     )
     if labels is not None and label is not None:
@@ -124,8 +130,19 @@ def _open(data: Any, options: Options) -> Source:
     if _are_several(data):
         if options.verify:
             raise _nothing_to_verify("sources side by side")
-        codes, encoding = options.categories, options.categorical
-        return side_by_side(data, label=label, layer=layer, y=y, categories=codes, categorical=encoding)
+        for name in ("sequence", "alphabet", "length"):
+            if getattr(options, name) is not None:
+                raise InputError(f"{name}: is an option of a single input, received {len(data)} of them")
+        return side_by_side(
+            data,
+            label=label,
+            layer=layer,
+            y=y,
+            categories=options.categories,
+            categorical=options.categorical,
+            join=options.join,
+            stack=options.stack,
+        )
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
@@ -49,6 +49,8 @@ class Options:
     alphabet: str | None = None
     ambiguous: str = "spread"
     length: int | None = None
+    join: Literal["all", "inner"] = "all"
+    stack: bool = False
 
 
 @dataclass(frozen=True)
