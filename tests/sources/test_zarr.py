@@ -310,6 +310,13 @@ def test_stores_of_pixfold_go_to_their_own_source(tmp_path: Path, monkeypatch: p
     zarr.open_group(tmp_path / "x.zarr", mode="w").attrs["pixfold"] = {}
     opened: Any = open_source(tmp_path / "x.zarr")
     assert opened == (tmp_path / "x.zarr", None)
+    with pytest.raises(InputError, match="layers are read from AnnData alone, received layer 'raw'"):
+        open_source(tmp_path / "x.zarr", layer="raw")
+
+
+def test_nothing_to_verify(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only stores that pixfold pack has written hold checksums to verify"):
+        open_source(store(tmp_path / "x.zarr"), verify=True)
 
 
 def test_missing_package_names_the_extra(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
