@@ -57,6 +57,23 @@ def test_several_inputs_and_options(table, tmp_path):
     assert layout == Layout.stacked([Layout.shuffled(4, 5, (3, 2)), Layout.shuffled(1, 5, (3, 2))])
 
 
+def test_sequences(tmp_path):
+    pytest.importorskip("dnaio")
+    path = tmp_path / "x.fasta"
+    path.write_text("".join(f">s{i} kind={'ab'[i % 2]}\n{'ACGTN'[i % 5]}CGTACGTA\n" for i in range(8)))
+    out = tmp_path / "x.npy"
+    options = ("--label", "kind", "--alphabet", "rna", "--ambiguous", "zero", "--length", 4, "--normalize", "none")
+    result = invoke(path, out, *options, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "8 images of 4 x 2 x 2, float32; 2 classes" in result.stdout
+    np.testing.assert_array_equal(
+        np.load(out)[0].reshape(4, 4), [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
+    result = invoke(path, path, tmp_path / "y.npy", "--length", 4)
+    assert result.exit_code == 2
+    assert "are for a single INPUT" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -72,6 +72,17 @@ class Join(StrEnum):
     inner = "inner"
 
 
+class Ambiguous(StrEnum):
+    """What letters of sequences that stand for several become."""
+
+    spread = "spread"
+    zero = "zero"
+
+
+_SEQUENCE_HELP = "Tables: the column of DNA, RNA or protein sequences that is the data."
+_ALPHABET_HELP = "Sequences: dna, rna or protein; the letters tell without it."
+_AMBIGUOUS_HELP = "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing."
+_LENGTH_HELP = "Sequences: letters per sample; the longest decides without it."
 _STACK_HELP = "Several INPUTs: each in image channels of its own, instead of one image of all features."
 _JOIN_HELP = "Several INPUTs: all must have the same samples, or inner uses those that all have."
 
@@ -131,6 +142,10 @@ def run(
     layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
     stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
     join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
+    sequence: Annotated[str | None, typer.Option(help=_SEQUENCE_HELP)] = None,
+    alphabet: Annotated[str | None, typer.Option(help=_ALPHABET_HELP)] = None,
+    ambiguous: Annotated[Ambiguous, typer.Option(help=_AMBIGUOUS_HELP)] = Ambiguous.spread,
+    length: Annotated[int | None, typer.Option(min=1, help=_LENGTH_HELP)] = None,
     normalize: Annotated[
         str,
         typer.Option(
@@ -234,7 +249,8 @@ def run(
         check_writable(out)
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
-            source = _opened(data, label=label, layer=layer, stack=stack, join=join)
+            letters = {"sequence": sequence, "alphabet": alphabet, "ambiguous": ambiguous.value, "length": length}
+            source = _opened(data, letters, label=label, layer=layer, stack=stack, join=join)
             estimator = _estimator(supervised=label is not None, **given)
             command = shlex.join(["pixfold", *sys.argv[1:]])
             estimator.fit_source(source, command=command, progress=told)
@@ -257,6 +273,10 @@ def fold(
     layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
     stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
     join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
+    sequence: Annotated[str | None, typer.Option(help=_SEQUENCE_HELP)] = None,
+    alphabet: Annotated[str | None, typer.Option(help=_ALPHABET_HELP)] = None,
+    ambiguous: Annotated[Ambiguous, typer.Option(help=_AMBIGUOUS_HELP)] = Ambiguous.spread,
+    length: Annotated[int | None, typer.Option(min=1, help=_LENGTH_HELP)] = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -301,8 +321,10 @@ def fold(
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
             model = None if like is None else _model(like)
+            letters = {"sequence": sequence, "alphabet": alphabet, "ambiguous": ambiguous.value, "length": length}
             source = _opened(
                 data,
+                letters,
                 label=label,
                 layer=layer,
                 stack=stack,
@@ -442,11 +464,13 @@ def main() -> None:
     app()
 
 
-def _opened(paths: list[Path], *, stack: bool, join: Join, **options: Any) -> Source:
+def _opened(paths: list[Path], letters: dict[str, Any], *, stack: bool, join: Join, **options: Any) -> Source:
     from pixfold.sources import open_source, side_by_side
 
     if len(paths) == 1:
-        return open_source(paths[0], **options)
+        return open_source(paths[0], **letters, **options)
+    if any(letters[name] is not None for name in ("sequence", "alphabet", "length")):
+        raise InputError("--sequence, --alphabet and --length are for a single INPUT")
     return side_by_side(paths, stack=stack, join=join.value, **options)
 
 

@@ -285,7 +285,7 @@ def test_a_store_that_changes_while_it_is_read(store: Store, tmp_path: Path, for
     with pytest.raises(InputError, match=r"zarr\.json changed while it was read; open it again"):
         source.read(slice(0, 5))
     shutil.rmtree(tmp_path / "y.zarr")
-    with pytest.raises(InputError, match=r"zarr\.json cannot be read any more: No such file"):
+    with pytest.raises(InputError, match=r"zarr\.json is not there any more"):
         source.read(slice(0, 5))
 
 

@@ -30,6 +30,7 @@ _MEMORY = 512 * 2**20
 # Large enough that a disk is read at its speed, small enough that its memory stays in the caches until it is folded.
 _BLOCK_BYTES = 4 * 2**20
 _AHEAD = 2
+_BATCHES_ALIVE = 3  # in use, being made, and the one before
 
 
 class FoldLoader:
@@ -71,7 +72,8 @@ class FoldLoader:
         How many blocks (or batches, where those are read one by one) are read ahead. Default: 2, and 0 for samples in
         memory. 0 reads without a thread.
     memory : int or str
-        What the blocks that are read ahead or drawn from may take, ``"2GB"`` or bytes. Default: 512 MiB.
+        Budget, ``"2GB"`` or bytes, for the blocks that are read ahead or drawn from, and for batches: their samples and
+        three sets of images. Default: 512 MiB for the blocks, whatever a batch takes.
     rank, world_size : int, optional
         Which share of the samples this process goes through. Default: what torch.distributed says where it is
         initialised, else everything.
@@ -160,7 +162,7 @@ class FoldLoader:
         if shuffle == "auto":
             shuffle = "full" if held else "block"
         self.shuffle = "full" if shuffle is True else shuffle
-        budget = _MEMORY if memory is None else bytes_of(memory, "FoldLoader: memory")
+        budget = None if memory is None else bytes_of(memory, "FoldLoader: memory")
         block_rows, buffer_blocks = 0, 0
         if self.shuffle == "block" or (self.shuffle is False and not held):
             block_rows, buffer_blocks = self._blocks(budget)
@@ -173,22 +175,27 @@ class FoldLoader:
         self._pool = ImagePool()
         self._folding: Folding | None = None
 
-    def _blocks(self, budget: int) -> tuple[int, int]:
+    def _blocks(self, budget: int | None) -> tuple[int, int]:
         """How many samples are read together, and from how many such blocks batches are drawn."""
         each = sample_bytes(self.source)
         chunk = int(getattr(self.source, "chunk_rows", self.source.block_size))
         unit = chunk if self.shuffle == "block" or chunk > self.batch_size else self.batch_size
         rows = max(_BLOCK_BYTES // each // unit * unit, unit)
+        # One block that is drawn from, those that wait, and one on its way.
+        least, beside = self.prefetch + 2, 0
+        if budget is not None:
+            image = self.layout.n_pixels * (4 if self.dtype == "float32" else 2)
+            beside = self.batch_size * (_BATCHES_ALIVE * image + each)
+            if budget < least * rows * each + beside:
+                raise InputError(
+                    f"FoldLoader: memory={budget:,} bytes ({in_words(budget)}) is too small for {self.source.name}: "
+                    f"{least} blocks of {counted(rows, 'sample')} take {in_words(least * rows * each)}, and batches of "
+                    f"{counted(self.batch_size, 'sample')} {in_words(beside)}; expected at least "
+                    f"{least * rows * each + beside:,} bytes, or smaller batches"
+                )
         if self.shuffle is False:
             return rows, 1
-        buffer = budget // (rows * each) - self.prefetch - 1
-        if buffer < 1:
-            raise InputError(
-                f"FoldLoader: memory={budget:,} bytes ({in_words(budget)}) is too small for {self.source.name}: "
-                f"{self.prefetch + 2} blocks of {counted(rows, 'sample')} take "
-                f"{in_words((self.prefetch + 2) * rows * each)}; expected that at least, or a smaller prefetch"
-            )
-        return rows, int(buffer)
+        return rows, max(1, ((_MEMORY if budget is None else budget) - beside) // (rows * each) - least + 1)
 
     @property
     def n_samples(self) -> int:
@@ -291,7 +298,10 @@ class FoldLoader:
         try:
             for number in range(first, len(epoch)):
                 positions, segment, place = epoch.batch(number)
-                cuts = np.flatnonzero(np.diff(segment, prepend=-1))
+                # Within a batch samples stand by segment, and mostly all are of one.
+                cuts = (
+                    np.zeros(1, np.int64) if segment[0] == segment[-1] else np.flatnonzero(np.diff(segment, prepend=-1))
+                )
                 needed = segment[cuts].tolist()
                 while not held.keys() >= set(needed):
                     held[next(coming)] = next(blocks)
@@ -308,7 +318,9 @@ class FoldLoader:
             blocks.close()
 
     def _read(self, positions: NDArray[np.int64]) -> Any:
-        samples = self.source.read(self.rows[positions])
+        rows = self.rows[positions]
+        first, last = int(rows[0]), int(rows[-1])
+        samples = self.source.read(slice(first, last + 1) if last - first == len(rows) - 1 else rows)
         if self.check_finite and not isinstance(samples, PackedGenotypes):
             self._refuse_infinite(samples)
         return samples

@@ -45,6 +45,10 @@ class Options:
     categories: Mapping[str, Sequence[str]] | None = None
     categorical: str = "ordinal"
     verify: bool = False
+    sequence: str | None = None
+    alphabet: str | None = None
+    ambiguous: str = "spread"
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Format:
 
 
 _TEXT = (".csv", ".tsv", ".txt")
-_CATEGORICAL = frozenset({"categories", "categorical"})
+_CATEGORICAL = frozenset({"categories", "categorical", "sequence"})
 
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
@@ -106,6 +110,16 @@ FORMATS = (
             **{f"{end}.zst": _ZSTD for end in _TEXT},
         },
         takes=_CATEGORICAL,
+    ),
+    Format(
+        "sequences",
+        "pixfold.sources.sequences:open_sequences",
+        {
+            end + compressed: kind
+            for end in (".fasta", ".fa", ".fna", ".faa", ".fastq", ".fq")
+            for compressed, kind in (("", _PLAIN), (".gz", _GZIP), (".zst", _ZSTD))
+        },
+        takes=frozenset({"alphabet"}),
     ),
     Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),

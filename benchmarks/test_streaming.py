@@ -1,0 +1,277 @@
+"""Sources larger than memory: how fast they are gone through, and how much of it they take.
+
+The generated file of the memory rows has PIXFOLD_STREAM_GB gigabytes (2 without it; 20 for the recorded figures, on a
+disk with as much room under pytest's --basetemp), and the budget is a tenth of that. In those rows the ratio is the
+peak of the process, above what the interpreter and its packages took before, to the budget; the times are of the whole
+job. All others hold an epoch of a FoldLoader, thrown away, to reading the same samples in the plainest way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import pixfold as pf
+from pixfold import _core
+
+Versus = Callable[..., None]
+STREAM_BYTES = float(os.environ.get("PIXFOLD_STREAM_GB", "2")) * 1e9
+WIDTH = 20_000
+
+
+def generated(path: Path, n_samples: int) -> Path:
+    """Write uniform numbers block by block: the same values again and again, which nothing here can tell."""
+    block = np.random.default_rng(0).random((min(n_samples, 1_000), WIDTH), dtype=np.float32)
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (n_samples, WIDTH)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, n_samples, len(block)):
+            file.write(block[: n_samples - start])
+    return path
+
+
+# The peak is of what is resident; memory that a file is mapped into would count.
+JOB = """
+import json, sys, time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import pixfold as pf
+
+path, budget = sys.argv[1], int(sys.argv[2])
+
+def status(name):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+def run(data, memory):
+    layout = pf.Layout.shuffled(data.shape[1] if hasattr(data, "shape") else pf.open_source(data).n_features)
+    normalizer = pf.Normalizer("log1p-zscore").fit(data, memory=memory)
+    n, total = 0, 0.0
+    for images, _, indices in pf.FoldLoader(data, layout, normalizer, batch_size=64, shuffle="block", memory=memory):
+        n += len(indices)
+        total += float(images[0, 0, 0, 0])
+    return n, total
+
+run(np.random.default_rng(0).random((256, 1_000), dtype=np.float32), None)  # threads and tables are made once
+own = status("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+started = time.perf_counter()
+n, total = run(path, budget)
+print(json.dumps({"n": n, "finite": total == total, "peak": status("VmHWM") - own, "s": time.perf_counter() - started}))
+"""
+
+
+def measured(path: Path, budget: int) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(JOB), str(path), str(budget)],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("share", [1.0, 0.25], ids=["whole", "quarter"])
+def test_peak_memory(benchmark: Any, tmp_path: Path, share: float) -> None:
+    """Fit and an epoch of folding in block shuffle; a quarter of the samples must take as much."""
+    n_samples = max(64, int(share * STREAM_BYTES / (4 * WIDTH)))
+    budget = int(STREAM_BYTES / 10)
+    path = generated(tmp_path / "x.npy", n_samples)
+    found: list[dict[str, Any]] = []
+    benchmark.pedantic(lambda: found.append(measured(path, budget)), rounds=1, iterations=1)
+    path.unlink()
+    assert (found[0]["n"], found[0]["finite"]) == (n_samples, True)
+    ratio = found[0]["peak"] / budget
+    benchmark.extra_info.update(
+        work=f"peak memory of fit and fold, {n_samples:,} x {WIDTH:,} float32 ({n_samples * WIDTH * 4 / 1e9:.3g} GB)",
+        limit=f"a budget of {budget / 1e6:,.0f} MB",
+        wanted=1.25,
+        ratio=ratio,
+        spread=[ratio, ratio],
+        op_ms=found[0]["s"] * 1e3,
+        limit_ms=found[0]["s"] * 1e3,
+        also={},
+        threads=_core.default_threads(),
+        isa=_core.isa(),
+    )
+
+
+def epoch_of(loader: pf.FoldLoader) -> Callable[[], object]:
+    def run() -> None:
+        for _ in loader:
+            pass
+
+    return run
+
+
+def reading(path: Path, buffer: np.ndarray) -> Callable[[], object]:
+    def run() -> None:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer.data):
+                pass
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def dense_file(tmp_path_factory: pytest.TempPathFactory, samples: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("streaming") / "x.npy"
+    np.save(path, samples)
+    return path
+
+
+@pytest.mark.parametrize("shuffle", [False, "block", "full"], ids=["in order", "block shuffle", "full shuffle"])
+@pytest.mark.parametrize("arrangement", ["natural", "shuffled"])
+def test_dense_file(
+    versus: Versus, dense_file: Path, samples: np.ndarray, normalizer: pf.Normalizer, arrangement: str, shuffle: Any
+) -> None:
+    layout = getattr(pf.Layout, arrangement)(samples.shape[1])
+    loader = pf.FoldLoader(dense_file, layout, normalizer, batch_size=64, shuffle=shuffle)
+    images, _, indices = next(iter(loader))
+    np.testing.assert_array_equal(images.numpy(), pf.fold(samples[indices.numpy()], layout, normalizer))
+    size = dense_file.stat().st_size
+    versus(
+        epoch_of(loader),
+        {
+            "readinto of the file into memory in use": reading(dense_file, np.zeros(size + 1, np.uint8)),
+            "readinto, 64 MB at a time": reading(dense_file, np.zeros(64 << 20, np.uint8)),
+            "readinto, 4 MB at a time": reading(dense_file, np.zeros(4 << 20, np.uint8)),
+        },
+        work=f"epoch of a .npy file, log1p-minmax, {arrangement}, {shuffle or 'in order'}, batches of 64",
+        wanted=1.25 if not shuffle and arrangement == "natural" else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def sparse_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    anndata = pytest.importorskip("anndata")
+    x = sparse.random(6_216, 19_319, density=0.05, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("streaming") / "x.h5ad"
+    adata = anndata.AnnData(x)
+    adata.obs["kind"] = np.arange(x.shape[0]) % 3
+    adata.write_h5ad(path)
+    return path
+
+
+def sparse_loader(path: Path, n_samples: int | None = None) -> pf.FoldLoader:
+    source = pf.open_source(path)
+    rows = None if n_samples is None else np.arange(n_samples)
+    normalizer = pf.Normalizer(library_size=1e4, log=True).fit(source)
+    return pf.FoldLoader(
+        source, pf.Layout.natural(source.n_features), normalizer, rows=rows, batch_size=128, shuffle="block"
+    )
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["as read", "made dense"])
+@pytest.mark.parametrize("size", ["batch", "block"])
+def test_sparse_file_against_backed_reads(versus: Versus, sparse_file: Path, size: str, dense: bool) -> None:
+    anndata = pytest.importorskip("anndata")
+    loader = sparse_loader(sparse_file)
+    rows = loader.batch_size if size == "batch" else loader.block_rows
+    adata = anndata.read_h5ad(sparse_file, backed="r")
+
+    def backed() -> None:
+        for start in range(0, adata.n_obs, rows):
+            block = adata[start : start + rows].X
+            if dense:
+                block.toarray()
+
+    versus(
+        epoch_of(loader),
+        {f"anndata backed, {rows} cells at a time{', made dense' if dense else ''}": backed},
+        work="epoch of CSR 5 % in .h5ad, cp10k-log1p, images, block shuffle, batches of 128",
+        wanted=1 / 3 if size == "batch" else None,
+        rounds=3,
+    )
+    adata.file.close()
+
+
+def test_sparse_file_against_annloader(versus: Versus, sparse_file: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    annloader = pytest.importorskip("anndata.experimental").AnnLoader
+    n = 1_024
+    loader = sparse_loader(sparse_file, n)
+    adata = anndata.read_h5ad(sparse_file, backed="r")
+
+    def shuffled() -> None:
+        for number, batch in enumerate(annloader(adata, batch_size=128, shuffle=True), 1):
+            _ = batch.X
+            if number * 128 >= n:
+                break
+
+    try:
+        shuffled()
+    except Exception as error:  # whatever it makes of the versions beside it
+        pytest.skip(f"AnnLoader does not read this file: {type(error).__name__}: {error}")
+    versus(
+        epoch_of(loader),
+        {"anndata's AnnLoader, shuffled": shuffled},
+        work=f"{n:,} cells of CSR 5 % in .h5ad, cp10k-log1p, images, block shuffle, batches of 128",
+        wanted=1 / 50,
+        rounds=3,
+        warm_up=False,
+    )
+    adata.file.close()
+
+
+N_GENOTYPED, N_VARIANTS = 2_000, 100_000
+
+
+@pytest.fixture(scope="module")
+def genotypes() -> np.ndarray:
+    return np.random.default_rng(0).choice(np.array([0, 1, 2, -127], np.int8), (N_GENOTYPED, N_VARIANTS))
+
+
+@pytest.fixture(scope="module")
+def bed_file(tmp_path_factory: pytest.TempPathFactory, genotypes: np.ndarray) -> Path:
+    bed_reader = pytest.importorskip("bed_reader")
+    path = tmp_path_factory.mktemp("streaming") / "x.bed"
+    bed_reader.to_bed(path, genotypes)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_packed_genotypes(versus: Versus, genotypes: np.ndarray, dtype: str) -> None:
+    packed = pf.PackedGenotypes.pack(genotypes[:256], missing=-127)
+    layout = pf.Layout.shuffled(N_VARIANTS)
+    normalizer = pf.Normalizer("genotype").fit(packed)
+    loader = pf.FoldLoader(packed, layout, normalizer, batch_size=64, dtype=dtype)
+    out = np.empty((256, layout.n_pixels), dtype=dtype)
+    versus(
+        epoch_of(loader),
+        {"memset of the images": lambda: _core.fill_bytes(out, 0, 1)},
+        work=f"epoch of packed genotypes in memory, {dtype}, shuffled, batches of 64",
+        wanted=1.5,
+    )
+
+
+@pytest.mark.parametrize("n_samples", [64, N_GENOTYPED])
+def test_genotypes_of_some_samples(versus: Versus, bed_file: Path, genotypes: np.ndarray, n_samples: int) -> None:
+    bed_reader = pytest.importorskip("bed_reader")
+    source = pf.open_source(bed_file)
+    rows = slice(0, n_samples)
+    expected = np.where(genotypes[rows] == -127, -1, genotypes[rows])
+    np.testing.assert_array_equal(source.read(rows).toarray(np.int8), expected)
+    bed = bed_reader.open_bed(bed_file)
+    versus(
+        lambda: source.read(rows),
+        {"bed-reader, int8": lambda: bed.read(np.s_[rows, :], dtype="int8")},
+        work=f"{n_samples:,} samples of a .bed of {N_GENOTYPED:,} x {N_VARIANTS:,}, packed",
+        wanted=1.0,
+        rounds=3,
+    )
