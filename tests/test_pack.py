@@ -25,7 +25,7 @@ from pixfold.errors import InputError, OutputError
 from pixfold.packing import plan
 from pixfold.packing.progress_file import State
 from pixfold.progress import SilentProgress
-from pixfold.sources import ArraySource, open_source
+from pixfold.sources import ArraySource, open_source, side_by_side
 
 zarr: Any = pytest.importorskip("zarr")
 pytest.importorskip("anndata")
@@ -487,6 +487,13 @@ def test_sources_side_by_side(tmp_path: Path) -> None:
     packed = open_source(tmp_path / "o.zarr")
     assert packed.feature_names == together.feature_names
     np.testing.assert_array_equal(packed.read(slice(None)), together.read(slice(None)))
+    assert getattr(packed, "channel_sizes", None) is None
+
+
+def test_channels_are_kept(tmp_path: Path) -> None:
+    parts = [ArraySource(RNG.normal(size=(5, n)), sample_names=list("abcde")) for n in (3, 2)]
+    pixfold.pack(side_by_side(parts, stack=True), tmp_path / "o.zarr")
+    assert open_source(tmp_path / "o.zarr").channel_sizes == [3, 2]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -517,7 +524,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "warning: labels split at the median 15" in result.stderr
     assert "packing" not in result.stderr
     assert command(path, out).exit_code == 1
-    assert "packing: done in" in command(path, out, "--force", "--verify").stderr
+    assert command(path, out, "--force", "--verify").exit_code == 0
     result = command("--verify", out)
     assert result.exit_code == 0
     assert f"{out}: whole, all checksums agree" in result.stdout

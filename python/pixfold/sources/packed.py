@@ -56,6 +56,7 @@ class PackedSource:
         self.name = str(path)
         self.messages: list[str] = list(about["messages"])
         self.categories: dict[str, list[str]] = dict(about["categories"])
+        self.channel_sizes: list[int] | None = about["channel_sizes"]
         self.n_samples, self.n_features = (int(size) for size in about["shape"])
         self._kind = str(about["kind"])
         self.is_sparse = self._kind == "csr"

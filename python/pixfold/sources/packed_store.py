@@ -113,8 +113,10 @@ class PackedStore:
     def element(self, key: str) -> Any:
         """Read a table or column, as anndata has it."""
         anndata = require("anndata", "io", "reading a packed store")
-        with self._explained(key), zarr_settings(numbers=False):
-            return anndata.io.read_elem(self._node("")[key])
+        with self._explained(key):
+            root = self._node("")
+            with zarr_settings(numbers=False):
+                return anndata.io.read_elem(root[key])
 
     def group_attributes(self, key: str) -> dict[str, Any]:
         """Return the attributes of a group."""

@@ -44,7 +44,7 @@ def open_zarr(path: Path, options: Options) -> Source:
         root = store.node()
         if hasattr(root, "shape"):
             raise InputError(f"{path}: expected a Zarr group (AnnData, or packed by pixfold), received one array")
-        attributes, members = dict(root.attrs), sorted(root)
+        attributes = dict(root.attrs)
     if _PACKED in attributes:
         if options.layer is not None:
             raise InputError(f"{path}: layers are read from AnnData alone, received layer {options.layer!r}")
@@ -54,6 +54,8 @@ def open_zarr(path: Path, options: Options) -> Source:
         raise InputError(f"{path}: only stores that pixfold pack has written hold checksums to verify")
     # Before 0.8 anndata wrote no encoding-type.
     kind = str(attributes.get("encoding-type", ""))
+    with store.reading():
+        members = sorted(root)
     if kind == "anndata" or (not kind and {"obs", "var"} <= set(members)):
         from pixfold.sources.anndata import open_stored
 
