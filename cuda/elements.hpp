@@ -1,4 +1,4 @@
-// Input elements on the device. Kernels are compiled for the width of an element and what they compute in; which type
+// Elements on the device. Kernels are compiled for the width of an element and what they compute in; which type
 // of that width it is, a switch says that is the same for all threads and stands outside the loops over values.
 #pragma once
 
@@ -40,6 +40,20 @@ void with_storage(DType dtype, F&& f) {
         case DType::i64:
         case DType::u64:
             return f(Storage<std::uint64_t, double>{});
+    }
+}
+
+// The same of a float's dtype.
+template <class F>
+void with_float_storage(DType dtype, F&& f) {
+    switch (dtype) {
+        case DType::f16:
+        case DType::bf16:
+            return f(Storage<std::uint16_t, float>{});
+        case DType::f64:
+            return f(Storage<std::uint64_t, double>{});
+        default:
+            return f(Storage<std::uint32_t, float>{});
     }
 }
 
@@ -95,6 +109,37 @@ __device__ C decode_one(DType dtype, Word word) {
     C value[1];
     decode(dtype, words, value);
     return value[0];
+}
+
+// words[...] = value[...] as elements of dtype, a float's; rounded once.
+template <class C, class Word, int n>
+__device__ void encode(DType dtype, const C (&value)[n], Word (&words)[n]) {
+    const auto each = [&](auto element) {
+#pragma unroll
+        for (int k = 0; k < n; ++k) {
+            store(&element, value[k]);
+            words[k] = std::bit_cast<Word>(element);
+        }
+    };
+    if constexpr (sizeof(Word) == 2) {
+        if (dtype == DType::f16) {
+            each(Half{});
+        } else {
+            each(BFloat{});
+        }
+    } else if constexpr (sizeof(Word) == 4) {
+        each(float{});
+    } else {
+        each(double{});
+    }
+}
+
+template <class Word, class C>
+__device__ Word encode_one(DType dtype, C value) {
+    const C values[1] = {value};
+    Word word[1];
+    encode(dtype, values, word);
+    return word[0];
 }
 
 }  // namespace pixfold::cuda

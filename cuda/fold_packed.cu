@@ -3,6 +3,9 @@
 // Pixels that show features in order read their codes as they lie. Others would gather a 32-byte sector for two bits of
 // each sample: first, the codes of sixteen samples are put side by side, a word per feature, and one gather brings the
 // codes of all of them.
+#include <type_traits>
+
+#include "elements.hpp"
 #include "launch.hpp"
 #include "packed.hpp"
 #include "pixels.hpp"
@@ -30,8 +33,8 @@ __device__ inline const std::uint8_t* row_of(const PackedView& x, const std::int
 }
 
 // Without branches: the code chooses among values in registers.
-template <class T>
-__device__ T choose(const T (&values)[codes][items], int k, unsigned code) {
+template <class T, int n>
+__device__ T choose(const T (&values)[codes][n], int k, unsigned code) {
     const T low = (code & 1u) != 0 ? values[1][k] : values[0][k];
     const T high = (code & 1u) != 0 ? values[3][k] : values[2][k];
     return (code & 2u) != 0 ? high : low;
@@ -135,15 +138,68 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
+void put_side_by_side(const PackedView& x, const std::int64_t* sample, std::uint32_t* words, void* stream) {
+    const std::int64_t units = packed_scratch(x) / 4;
+    launch(interleave, blocks_for((units + block_threads - 1) / block_threads), block_threads, 0, stream, x, sample,
+           words);
+}
+
+template <class O>
+struct Averaging {
+    std::int64_t row_words;  // a block of sixteen samples
+    Slots slots;
+    const float* values;
+    O* out;
+    const std::uint32_t* words;
+    Tiles tiles;
+};
+
+// Several features on a pixel: their mean in double, added in the order of the slots, as of dense samples.
+template <class O>
+__global__ void __launch_bounds__(block_threads) fold_code_means(const Averaging<O> a) {
+    const std::int64_t n_pixels = a.slots.n_pixels;
+    for (std::int64_t unit = blockIdx.x; unit < a.tiles.n_units; unit += gridDim.x) {
+        const std::int64_t p = unit % a.tiles.n_tiles * block_threads + threadIdx.x;
+        if (p >= n_pixels) {
+            continue;
+        }
+        const Samples samples = samples_of(a.tiles, unit);
+        const std::uint32_t* words = a.words + samples.first / word_samples * a.row_words;
+        const std::int32_t first = a.slots.first_slot[p];
+        const std::int32_t end = a.slots.first_slot[p + 1];
+        double sum[word_samples] = {};
+        for (std::int32_t k = first; k < end; ++k) {
+            const std::uint32_t word = words[a.slots.feature != nullptr ? a.slots.feature[k] : k];
+            float values[codes][1];
+#pragma unroll
+            for (int code = 0; code < codes; ++code) {
+                values[code][0] = a.values[code * a.slots.n_slots + k];
+            }
+#pragma unroll
+            for (int s = 0; s < word_samples; ++s) {
+                sum[s] += static_cast<double>(choose(values, 0, word >> (2 * s)));
+            }
+        }
+#pragma unroll
+        for (int s = 0; s < word_samples; ++s) {
+            if (samples.first + s < samples.end) {
+                O image{};
+                if (first < end) {
+                    store(&image, sum[s] / static_cast<double>(end - first));
+                }
+                a.out[(samples.first + s) * n_pixels + p] = image;
+            }
+        }
+    }
+}
+
 template <class T>
 void fold_typed(const FoldPackedArguments& a, void* stream) {
     constexpr auto element = static_cast<std::int64_t>(sizeof(T));
     const bool gathers = a.slots.feature != nullptr;
     Tiles tiles = tiles_of(a.slots.n_pixels, a.x.n_samples, tile_columns, false);
     if (gathers) {
-        const std::int64_t bytes = packed_scratch(a.x) / 4;
-        launch(interleave, blocks_for((bytes + block_threads - 1) / block_threads), block_threads, 0, stream, a.x,
-               a.sample, a.scratch);
+        put_side_by_side(a.x, a.sample, a.scratch, stream);
         tiles = tiles.in_groups_of(word_samples);
     }
     const Packing<T> packing{
@@ -170,6 +226,19 @@ void fold_packed(const FoldPackedArguments& a, void* stream) {
         default:
             return fold_typed<std::uint32_t>(a, stream);
     }
+}
+
+void fold_packed_means(const FoldPackedMeans& a, void* stream) {
+    if (a.x.n_samples == 0 || a.slots.n_pixels == 0) {
+        return;
+    }
+    put_side_by_side(a.x, a.sample, a.scratch, stream);
+    const Tiles tiles = tiles_of(a.slots.n_pixels, a.x.n_samples, block_threads, false).in_groups_of(word_samples);
+    with_output(a.out.dtype, a.out.data, [&](auto* images) {
+        using O = std::remove_pointer_t<decltype(images)>;
+        launch(fold_code_means<O>, blocks_for(tiles.n_units), block_threads, 0, stream,
+               Averaging<O>{a.x.row_bytes() * 4, a.slots, a.values, images, a.scratch, tiles});
+    });
 }
 
 }  // namespace pixfold::cuda

@@ -86,7 +86,7 @@ template <class C, int n>
 __device__ void normalise(const Formula<C>& f, const LogTable& table, const std::int32_t (&slot)[n],
                           const SlotParameters<C> (&p)[n], C row_scale, C (&value)[n], Met& met) {
     C g[n];
-    const C floor = f.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);  // -inf raises nothing
+    const C floor = f.floor();
 #pragma unroll
     for (int k = 0; k < n; ++k) {
         // x + 0 would be 0 for x = -0: nothing is added where there is no offset.

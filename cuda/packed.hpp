@@ -1,6 +1,7 @@
 // fold of packed genotypes on a CUDA device: the contract is pixfold/packed.hpp's, all pointers are the device's.
 #pragma once
 
+#include "pixfold/fold.hpp"
 #include "pixfold/packed.hpp"
 #include "slots.hpp"
 
@@ -25,5 +26,17 @@ constexpr std::int64_t packed_scratch(const PackedView& x) {
 }
 
 void fold_packed(const FoldPackedArguments&, void* stream);
+
+// Of layouts with several features to a pixel: the mean of their values, as fold_dense takes it.
+struct FoldPackedMeans {
+    PackedView x;            // as above
+    Slots slots;             // first_slot is not null
+    const float* values;     // (4, n_slots): what each code becomes at each slot
+    FoldOutput out;          // (n_samples, n_pixels)
+    std::uint32_t* scratch;  // [packed_scratch(x)]
+    const std::int64_t* sample = nullptr;
+};
+
+void fold_packed_means(const FoldPackedMeans&, void* stream);
 
 }  // namespace pixfold::cuda

@@ -126,9 +126,9 @@ struct Columns {
 
 // Whether rows of such elements can be read or written `items` at a time.
 inline bool whole_words(const void* rows, std::int64_t stride_bytes, std::int64_t element_bytes) {
-    const std::int64_t bytes = element_bytes * items < 16 ? element_bytes * items : 16;
-    return reinterpret_cast<std::uintptr_t>(rows) % static_cast<std::uintptr_t>(bytes) == 0 &&
-           stride_bytes % bytes == 0;
+    const std::int64_t bytes = element_bytes * items;
+    const auto access = static_cast<std::uintptr_t>(bytes < 16 ? bytes : 16);
+    return reinterpret_cast<std::uintptr_t>(rows) % access == 0 && stride_bytes % bytes == 0;
 }
 
 }  // namespace pixfold::cuda

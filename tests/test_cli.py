@@ -114,7 +114,7 @@ def cli_options() -> list[str]:
             "--backbone",
         ),
         *("--runs", "--epochs", "--batch-size", "--method", "--min-accuracy", "--latent-dim", "--device"),
-        *("--precision", "--seed", "--threads", "--quiet"),
+        *("--precision", "--seed", "--threads", "--memory", "--quiet"),
     ]
 
 

@@ -38,9 +38,20 @@ def test_lines_while_it_lasts(capsys, monkeypatch):
     spend(LogProgress(interval=10))
     lines = capsys.readouterr().err.splitlines()
     # Steps end at 6, 12, 18 and 24 s: 10 s have gone by at 12 s and at 24 s.
-    assert lines[0] == "training: 2/4, about 12 s left  epoch 1/4 loss 0.1235"
-    assert lines[1] == "training: 4/4, about 0 s left  epoch 3/4 loss 0.1235"
+    assert lines[0] == "training: 2/4, 0.167/s, about 12 s left  epoch 1/4 loss 0.1235"
+    assert lines[1] == "training: 4/4, 0.167/s, about 0 s left  epoch 3/4 loss 0.1235"
     assert lines[2].startswith("training: done in 30.0 s")
+
+
+def test_what_took_no_time_and_has_nothing_to_show_is_not_told(capsys, monkeypatch):
+    with LogProgress().task("checking values", total=4) as task:
+        task.advance(4)
+    assert capsys.readouterr().err == ""
+    now = iter([0.0, 1.0, 2.5])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    with LogProgress().task("checking values", total=4) as task:
+        task.advance(4)
+    assert capsys.readouterr().err == "checking values: done in 2.5 s\n"
 
 
 def test_a_failed_task_is_not_called_done(capsys):

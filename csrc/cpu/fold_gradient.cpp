@@ -11,28 +11,42 @@ namespace pixfold::PIXFOLD_ISA {
 namespace {
 
 constexpr std::int64_t chunk_slots = tile_slots * 64;  // the part of a sample that one thread takes at a time
-constexpr std::int64_t sum_lanes = 16;                 // slot k adds to sum k % sum_lanes: many additions at a time
+static_assert(sum_run % tile_slots == 0 && tile_slots % sum_lanes == 0);
 
+// The sum over a sample's slots, from its tiles in order.
 template <class C>
-struct LaneSums {
+struct SumOfSlots {
     double lane[sum_lanes] = {};
+    double runs = 0.0;
+    std::int64_t slots = 0;
 
-    // The derivatives of a tile times what they are multiplied with, which may be NaN where the derivative is 0.
-    void add(std::int64_t n, const C* derivative, const C* factor) {
+    void add(std::int64_t n, const C* derivative, const C* lifted) {
         for (std::int64_t at = 0; at < n; at += sum_lanes) {
             const std::int64_t here = n - at < sum_lanes ? n - at : sum_lanes;
             for (std::int64_t k = 0; k < here; ++k) {
-                const double product = static_cast<double>(derivative[at + k]) * static_cast<double>(factor[at + k]);
-                lane[k] += derivative[at + k] == C{0} ? 0.0 : product;
+                lane[k] += moved_through_sum(derivative[at + k], lifted[at + k]);
             }
         }
-    }
-    double total() const {
-        double sum = 0.0;
-        for (const double part : lane) {
-            sum += part;
+        slots += n;
+        if (slots % sum_run == 0) {
+            end_run();
         }
-        return sum;
+    }
+    double total() {
+        if (slots % sum_run != 0) {
+            end_run();
+        }
+        return runs;
+    }
+
+  private:
+    void end_run() {
+        double sum = 0.0;
+        for (double& part : lane) {
+            sum += part;
+            part = 0.0;
+        }
+        runs += sum;
     }
 };
 
@@ -72,7 +86,7 @@ void store_row(const Row& row, const Compute<T>* derivative, Compute<T> row_scal
     T* features = static_cast<T*>(out);
     for (std::int64_t j = 0; j < row.n_features; ++j) {
         const Compute<T> x = widen<Compute<T>>(load<T>(row.data, row.stride, j));
-        store(features + j, x != x ? Compute<T>{0} : derivative[j] * row_scale - common);
+        store(features + j, with_common(x, derivative[j], row_scale, common));
     }
 }
 
@@ -123,10 +137,9 @@ struct Tile {
 // What fold makes of the tile's values before it clips them, by fold's own arithmetic.
 template <class C>
 void unclipped(const Formula<C>& f, std::int64_t first, std::int64_t n, C row_scale, Tile<C>& tile) {
-    const C floor = f.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);
+    const C floor = f.floor();
     for (std::int64_t k = 0; k < n; ++k) {
-        const C argument = tile.lifted[k] * row_scale;
-        tile.y[k] = argument < floor ? floor : argument;
+        tile.y[k] = at_least(floor, tile.lifted[k] * row_scale);
     }
     if (f.log) {
         log1p_tile(tile.y, tile.y, n);
@@ -149,26 +162,25 @@ void differentiate(const Formula<C>& f, std::int64_t first, std::int64_t n, C ro
     if (f.scale != nullptr) {
         const C* scale = f.scale + first;
         for (std::int64_t k = 0; k < n; ++k) {
-            tile.derivative[k] = scale[k] == C{0} ? C{0} : tile.derivative[k] * scale[k];
+            tile.derivative[k] = through_scale(tile.derivative[k], scale[k]);
         }
     }
     if (f.log) {
         for (std::int64_t k = 0; k < n; ++k) {
-            tile.derivative[k] /= C{1} + tile.lifted[k] * row_scale;
+            tile.derivative[k] = through_log1p(tile.derivative[k], tile.lifted[k] * row_scale);
         }
     }
-    const C floor = f.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);
+    const C floor = f.floor();
     const C* scale = f.scale != nullptr ? f.scale + first : nullptr;
     for (std::int64_t k = 0; k < n; ++k) {
-        // Also where the slope is not finite: 0 times that would be NaN.
         const bool still =
-            tile.x[k] != tile.x[k] || tile.lifted[k] * row_scale < floor || (scale != nullptr && scale[k] == C{0});
+            is_still(tile.x[k], tile.lifted[k] * row_scale, floor) || (scale != nullptr && scale[k] == C{0});
         tile.derivative[k] = still ? C{0} : tile.derivative[k];
     }
-    if (f.lo > -static_cast<C>(HUGE_VAL) || f.hi < static_cast<C>(HUGE_VAL)) {
+    if (f.clips()) {
         unclipped(f, first, n, row_scale, tile);
         for (std::int64_t k = 0; k < n; ++k) {
-            tile.derivative[k] = tile.y[k] < f.lo || tile.y[k] > f.hi ? C{0} : tile.derivative[k];
+            tile.derivative[k] = unless_clipped(tile.derivative[k], tile.y[k], f.lo, f.hi);
         }
     }
 }
@@ -215,17 +227,17 @@ template <class C>
 void sample_gradient(const Job<C>& job, const Row& row, const void* image, double row_scale, double library_size,
                      C* derivatives, void* out) {
     Tile<C> tile;
-    LaneSums<C> sums;
+    SumOfSlots<C> sum;
     const C factor = static_cast<C>(row_scale);
     for (std::int64_t at = 0; at < job.slots.n_slots; at += tile_slots) {
         const std::int64_t n = job.slots.n_slots - at < tile_slots ? job.slots.n_slots - at : tile_slots;
         fill_tile(job, row, image, factor, at, n, tile);
-        sums.add(n, tile.derivative, tile.lifted);
+        sum.add(n, tile.derivative, tile.lifted);
         for (std::int64_t k = 0; k < n; ++k) {
             derivatives[job.slots.feature[at + k]] = tile.derivative[k];
         }
     }
-    job.ports.row(row, derivatives, factor, static_cast<C>(row_scale * (row_scale / library_size) * sums.total()), out);
+    job.ports.row(row, derivatives, factor, static_cast<C>(common_of(row_scale, library_size, sum.total())), out);
 }
 
 template <class C>

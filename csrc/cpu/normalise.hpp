@@ -13,7 +13,7 @@ template <class C>
 FoldCounts lift_tile(const Formula<C>& f, std::int64_t first, std::int64_t n, C row_scale, const C* x, C* y) {
     std::int32_t missing = 0;
     std::int32_t negative = 0;
-    const C floor = f.clip_below_zero ? C{0} : -static_cast<C>(HUGE_VAL);  // -inf raises nothing
+    const C floor = f.floor();
     if (f.offset == nullptr) {
 #pragma omp simd reduction(+ : missing, negative)
         for (std::int64_t k = 0; k < n; ++k) {

@@ -25,6 +25,7 @@ PYBIND11_MODULE(_cuda, module) {
     register_fold_csr(module);
     register_packed(module);
     register_unfold(module);
+    register_gradients(module);
     register_column_stats(module);
     register_row_sums(module);
     register_census(module);

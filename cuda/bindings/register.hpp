@@ -10,6 +10,7 @@ void register_fold(pybind11::module_& module);
 void register_fold_csr(pybind11::module_& module);
 void register_packed(pybind11::module_& module);
 void register_unfold(pybind11::module_& module);
+void register_gradients(pybind11::module_& module);
 void register_column_stats(pybind11::module_& module);
 void register_row_sums(pybind11::module_& module);
 void register_census(pybind11::module_& module);

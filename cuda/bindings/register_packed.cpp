@@ -16,6 +16,17 @@ void packed(const PackedView& x, const Slots& layout, Address planes, std::int64
     queue("fold", {device, stream}, [&](void* on) { fold_packed(arguments, on); });
 }
 
+void means(const PackedView& x, const Slots& layout, Address values, Address out, const std::string& dtype,
+           Address scratch, int device, Address stream, Address sample) {
+    const FoldPackedMeans arguments{x,
+                                    layout,
+                                    at<float>(values),
+                                    {at<void>(out), dtype_of(dtype)},
+                                    at<std::uint32_t>(scratch),
+                                    at<std::int64_t>(sample)};
+    queue("fold", {device, stream}, [&](void* on) { fold_packed_means(arguments, on); });
+}
+
 }  // namespace
 
 void register_packed(py::module_& module) {
@@ -25,6 +36,9 @@ void register_packed(py::module_& module) {
     module.def("fold_packed", &packed, py::arg("x"), py::arg("slots"), py::arg("planes"), py::arg("element"),
                py::arg("out"), py::arg("scratch"), py::arg("device"), py::arg("stream"), py::arg("sample") = Address{0},
                "Queue the fold of packed genotypes into out. sample: int64, the rows to fold.");
+    module.def("fold_packed_means", &means, py::arg("x"), py::arg("slots"), py::arg("values"), py::arg("out"),
+               py::arg("dtype"), py::arg("scratch"), py::arg("device"), py::arg("stream"),
+               py::arg("sample") = Address{0}, "The same where pixels show several features; values are of slots.");
 }
 
 }  // namespace pixfold::cuda::bindings

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pixfold.ops.rank import rank as rank
     from pixfold.ops.rank import top_k as top_k
     from pixfold.ops.unfold import unfold as unfold
+    from pixfold.packing.packer import pack as pack
     from pixfold.persistence import load as load
     from pixfold.sources import open_source as open_source
 
@@ -48,6 +49,7 @@ _HOMES = {
     "fold": "pixfold.ops",
     "load": "pixfold.persistence",
     "open_source": "pixfold.sources",
+    "pack": "pixfold.packing",
     "rank": "pixfold.ops",
     "top_k": "pixfold.ops",
     "unfold": "pixfold.ops",

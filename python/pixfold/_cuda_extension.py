@@ -37,6 +37,11 @@ def extension(op: str, argument: str, device: int) -> Any:
     return load()
 
 
+def runs_on(device: int) -> bool:
+    """Whether the extension is there and its kernels run on the CUDA device of that index."""
+    return _problem(device) is None
+
+
 @cache
 def _problem(device: int) -> str | None:
     if not is_built():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pixfold._optional import require
 from pixfold.backbones.autoencoder import Autoencoder
 from pixfold.errors import InputError
+from pixfold.ops import AttributionAccumulator, _cuda_arrays
 from pixfold.progress import Progress, SilentProgress
 from pixfold.training import Batches, TrainingOptions, torch_settings
 
@@ -178,7 +179,8 @@ def attribute(
     batches : Batches
         Held-out samples. Without labels (with ``only_correct=False``) the predicted class is attributed.
     accumulator : AttributionAccumulator
-        Gets ``update(attributions, labels, keep=...)`` with NumPy arrays.
+        Gets ``update(attributions, labels, keep=...)`` with NumPy arrays; an AttributionAccumulator gets attributions
+        where they are, if pixfold's CUDA kernels run there.
     method : str
         One of :func:`methods`.
     options : TrainingOptions, optional
@@ -316,7 +318,9 @@ def _project(module: Autoencoder, columns: Tensor, images: Tensor) -> Tensor:
 
 
 def _add(accumulator: Accumulator, found: Tensor, target: Tensor) -> None:
-    values = np.ascontiguousarray(found.detach().float().cpu().numpy())
+    values: Any = found.detach().float()
+    if not (isinstance(accumulator, AttributionAccumulator) and _cuda_arrays.has_kernels(values)):
+        values = np.ascontiguousarray(values.cpu().numpy())
     accumulator.update(values, target.cpu().numpy().astype(np.int64), keep=np.ones(len(values), dtype=bool))
 
 

@@ -1,4 +1,4 @@
-"""The command line: run a job, make a needle-in-a-haystack file, say what is installed."""
+"""The command line: run a job, pack data, make a needle-in-a-haystack file, say what is installed."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ class Arrangement(StrEnum):
     shuffled = "shuffled"
 
 
+class Split(StrEnum):
+    """How numeric labels become classes."""
+
+    median = "median"
+
+
 class Join(StrEnum):
     """Samples that not every input has."""
 
@@ -73,6 +79,7 @@ class Ambiguous(StrEnum):
     zero = "zero"
 
 
+_LABELS_HELP = "A table that holds the column --label; its samples are matched by name."
 _SEQUENCE_HELP = "Tables: the column of DNA, RNA or protein sequences that is the data."
 _ALPHABET_HELP = "Sequences: dna, rna or protein; the letters tell without it."
 _AMBIGUOUS_HELP = "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing."
@@ -134,6 +141,10 @@ def run(
         typer.Option(help="Column that holds the classes. Without it the job is self-supervised."),
     ] = None,
     layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    labels: Annotated[Path | None, typer.Option(help=_LABELS_HELP)] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Make two classes of numeric labels: up to their median, and above.")
+    ] = None,
     stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
     join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
     sequence: Annotated[str | None, typer.Option(help=_SEQUENCE_HELP)] = None,
@@ -197,6 +208,13 @@ def run(
     precision: Annotated[str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory for samples, such as 4GB: what fits into half of it is read once, the rest is streamed. "
+            "Without it, half of what is free."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
 ) -> None:
     """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
@@ -224,6 +242,7 @@ def run(
                 ("min_accuracy", min_accuracy),
                 ("latent_dim", latent_dim),
                 ("threads", threads),
+                ("memory", memory),
             )
             if value is not None
         },
@@ -236,7 +255,9 @@ def run(
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
             letters = {"sequence": sequence, "alphabet": alphabet, "ambiguous": ambiguous.value, "length": length}
-            source = _opened(data, letters, label=label, layer=layer, stack=stack, join=join)
+            source = _opened(
+                data, letters, label=label, layer=layer, labels=labels, split=split, stack=stack, join=join
+            )
             estimator = _estimator(supervised=label is not None, **given)
             command = shlex.join(["pixfold", *sys.argv[1:]])
             estimator.fit_source(source, command=command, progress=told)
@@ -257,6 +278,10 @@ def fold(
     ],
     label: Annotated[str | None, typer.Option(help="Column that holds the classes.")] = None,
     layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    labels: Annotated[Path | None, typer.Option(help=_LABELS_HELP)] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Make two classes of numeric labels: up to their median, and above.")
+    ] = None,
     stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
     join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
     sequence: Annotated[str | None, typer.Option(help=_SEQUENCE_HELP)] = None,
@@ -313,6 +338,8 @@ def fold(
                 letters,
                 label=label,
                 layer=layer,
+                labels=labels,
+                split=split,
                 stack=stack,
                 join=join,
                 categories=None if model is None else model.categories_,
@@ -338,6 +365,60 @@ def fold(
         n, *image = made.shape
         classes = f"; {len(made.class_names)} classes" if made.class_names is not None else ""
         typer.echo(f"{out}: {n:,} images of {' x '.join(map(str, image))}, {dtype}{classes}")
+
+
+@app.command()
+def pack(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT... OUT.zarr",
+            help="What to pack, as for run, or PLINK .bed; and the store to write. With --verify, OUT.zarr alone.",
+        ),
+    ],
+    label: Annotated[
+        str | None, typer.Option(help="Column that holds the classes; only needed where the input is a table.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Make two classes of numeric labels: up to their median, and above.")
+    ] = None,
+    memory: Annotated[str, typer.Option(help="What values may take in memory, such as 500MB or 2GiB.")] = "1GB",
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.zarr when it exists.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read OUT.zarr as a whole and compare its checksums.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
+) -> None:
+    """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes."""
+    *inputs, out = paths
+    if not inputs and not verify:
+        raise typer.BadParameter("expected INPUT and OUT.zarr", param_hint="OUT.zarr")
+    with _one_line_errors():
+        from pixfold.packing.command import run_pack, run_verify
+        from pixfold.progress import SilentProgress, terminal_progress
+
+        told = _Told(SilentProgress() if quiet else terminal_progress())
+        if not inputs:
+            typer.echo(run_verify(out, told))
+            return
+        options = {"label": label, "layer": layer, "split": None if split is None else split.value}
+        try:
+            with _warnings_as_lines(told):
+                done = run_pack(
+                    inputs,
+                    out,
+                    memory=memory,
+                    force=force,
+                    verify=verify,
+                    progress=told,
+                    warn=told.warn,
+                    options=options,
+                )
+        except KeyboardInterrupt:
+            _say(f"interrupted: {out} is not written; the same call goes on after the last whole shard")
+            raise typer.Exit(130) from None
+        typer.echo(done)
 
 
 @app.command()
@@ -396,14 +477,27 @@ def main() -> None:
     app()
 
 
-def _opened(paths: list[Path], letters: dict[str, Any], *, stack: bool, join: Join, **options: Any) -> Source:
+def _opened(
+    paths: list[Path],
+    letters: dict[str, Any],
+    *,
+    label: str | None,
+    labels: Path | None,
+    split: Split | None,
+    stack: bool,
+    join: Join,
+    **options: Any,
+) -> Source:
     from pixfold.sources import open_source, side_by_side
 
+    classes: dict[str, Any] = {"labels": labels, "split": None if split is None else split.value}
     if len(paths) == 1:
-        return open_source(paths[0], **letters, **options)
+        return open_source(paths[0], label=label, **classes, **letters, **options)
     if any(letters[name] is not None for name in ("sequence", "alphabet", "length")):
         raise InputError("--sequence, --alphabet and --length are for a single INPUT")
-    return side_by_side(paths, stack=stack, join=join.value, **options)
+    inside = label if labels is None else None
+    joined = side_by_side(paths, label=inside, stack=stack, join=join.value, **options)
+    return open_source(joined, label=None if labels is None else label, **classes)
 
 
 def _sizes(shape: str | None) -> tuple[int, int] | None:

@@ -30,6 +30,7 @@ from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
 from pixfold.sources.base import Source, check_features, numbered
+from pixfold.streaming import bytes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +64,10 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         reporter = progress if progress is not None else SilentProgress()
         self._check_arguments()
         options = self._options()
-        prepared = prepare(source, missing=self.missing)
+        memory = self._memory()
+        prepared = prepare(source, missing=self.missing, memory=memory, progress=reporter)
         told = list(prepared.messages)
-        kept = in_memory(source)
+        kept = in_memory(source, memory=memory, progress=reporter)
         normalizer, messages = self._normalizer(kept, prepared)
         told += messages
         for message in told:
@@ -95,7 +97,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         self._keep(source, prepared, best)
         self.consensus_ = consensus.result()
         self.feature_importances_ = self.consensus_.importance
-        self.findings_ = findings_table(self.consensus_, source.feature_names, prepared.class_names)
+        self.findings_ = findings_table(
+            self.consensus_, source.feature_names, prepared.class_names, dropped=~prepared.keep
+        )
         self.history_ = history_table([row for outcome in outcomes for row in outcome.history])
         self.metrics_ = {
             **summarise([outcome.metrics for outcome in outcomes]),
@@ -132,6 +136,9 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         accuracy = p.get("min_accuracy")
         if accuracy is not None and not (isinstance(accuracy, int | float | np.number) and 0 <= accuracy <= 1):
             raise InputError(f"min_accuracy: expected a number from 0 to 1, received {accuracy!r}")
+
+    def _memory(self) -> int | None:
+        return None if self.memory is None else bytes_of(self.memory)
 
     def _options(self) -> training.TrainingOptions:
         p = self.get_params(deep=False)
@@ -183,6 +190,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             options=options,
             random_state=_seed(p["random_state"]),
             progress=progress,
+            memory=self._memory(),
         )
 
     def _keep(self, source: Source, prepared: Prepared, best: runs.RunOutcome) -> None:
@@ -239,6 +247,10 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             batch_size=p["batch_size"],
             threads=p["threads"],
             check_finite=True,
+            memory=self._memory(),
+            # Every process predicts all of it.
+            rank=0,
+            world_size=1,
         )
 
     def check_source(self, source: Source) -> None:
@@ -317,6 +329,9 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         The same integer gives the same findings on the same machine.
     threads : int, optional
         CPU threads.
+    memory : int or str, optional
+        Budget for samples, ``"4GB"`` or bytes: those that take no more than half of it are read once and kept, others
+        are streamed in blocks that stay within it. Without one, half of the memory that is free decides.
     training : dict, optional
         Further options of :class:`pixfold.training.TrainingOptions` (``{"gate_penalty": 0.1}``).
 
@@ -362,6 +377,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         precision: str = "auto",
         random_state: Any = None,
         threads: int | None = None,
+        memory: int | str | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         self.backbone = backbone
@@ -380,6 +396,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         self.precision = precision
         self.random_state = random_state
         self.threads = threads
+        self.memory = memory
         self.training = training
 
     def fit(self, X: Any, y: ArrayLike) -> Self:
@@ -480,7 +497,7 @@ class DeepMapperAutoencoder(TransformerMixin, _DeepMapper):  # type: ignore[misc
     latent_dim : int or None
         Size of the bottleneck; None for the flattened grid of the encoder.
     n_runs, normalize, negative, missing, arrangement, epochs, batch_size, fractions, top_k, device, precision, \
-random_state, threads, training
+random_state, threads, memory, training
         As for :class:`DeepMapperClassifier`. A run is accepted when its reconstruction explains any variance of the
         test samples.
     method : str
@@ -513,6 +530,7 @@ random_state, threads, training
         precision: str = "auto",
         random_state: Any = None,
         threads: int | None = None,
+        memory: int | str | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
         self.latent_dim = latent_dim
@@ -530,6 +548,7 @@ random_state, threads, training
         self.precision = precision
         self.random_state = random_state
         self.threads = threads
+        self.memory = memory
         self.training = training
 
     @staticmethod
@@ -560,11 +579,8 @@ random_state, threads, training
         if source.labels is not None:
             source = _without_labels(source)
         job, best, _, parts = self._fit(source, runs.autoencode, command, progress)
-        loader = FoldLoader(
-            job.source, best.layout, best.normalizer,
-            rows=job.prepared.rows, batch_size=self.batch_size, threads=self.threads,
-        )  # fmt: skip
-        latent, indices = training.encode(_autoencoder(best.module), loader, self._options())
+        loader = job.loader(best.layout, best.normalizer)
+        latent, indices = training.encode(_autoencoder(best.module), loader, self._options(), job.progress)
         names = [f"latent_{d}" for d in range(latent.shape[1])]
         table = pd.DataFrame(latent[np.argsort(indices)], index=job.prepared.sample_names, columns=names)
         self.results_ = Results(task="self-supervised", latent=table, **parts)

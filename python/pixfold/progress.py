@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pixfold._optional import require
+
+T = TypeVar("T")
+
+# Seconds from which it is worth saying that something is done.
+_WORTH_A_LINE = 1.0
 
 
 class Task(Protocol):
@@ -50,7 +55,10 @@ def _shown(fields: dict[str, object]) -> str:
 
 
 class LogProgress:
-    """Plain lines on standard error, at most one per task every ``interval`` seconds, and one at its end."""
+    """Plain lines on standard error: at most one per task every ``interval`` seconds, and one at its end.
+
+    The last one is left out where a task has nothing to show but that it took no time.
+    """
 
     def __init__(self, interval: float = 10.0) -> None:
         self.interval = interval
@@ -80,11 +88,17 @@ class _LogTask:
         now = time.monotonic()
         if now - self.last >= self.parent.interval:
             self.last = now
-            left = (now - self.start) * max(self.total - self.done, 0.0) / max(self.done, 1e-9)
-            self.parent.log(f"{self.description}: {self.done:g}/{self.total:g}, about {left:.0f} s left  {self.fields}")
+            rate = self.done / max(now - self.start, 1e-9)
+            left = max(self.total - self.done, 0.0) / max(rate, 1e-9)
+            self._line(f"{self.done:.12g}/{self.total:.12g}, {rate:.3g}/s, about {left:.0f} s left")
 
     def finish(self) -> None:
-        self.parent.log(f"{self.description}: done in {time.monotonic() - self.start:.1f} s  {self.fields}")
+        took = time.monotonic() - self.start
+        if self.fields or took >= _WORTH_A_LINE:
+            self._line(f"done in {took:.1f} s")
+
+    def _line(self, text: str) -> None:
+        self.parent.log(f"{self.description}: {text}{f'  {self.fields}' if self.fields else ''}")
 
 
 class RichProgress:
@@ -124,6 +138,15 @@ class _RichTask:
             self.bar.update(self.number, advance=steps, shown=_shown(fields))
         else:
             self.bar.update(self.number, advance=steps)
+
+
+def tracked(batches: Iterable[T], progress: Progress | None, description: str, total: int) -> Iterator[T]:
+    """Go through batches, `total` of them, and count each when it is done with."""
+    with (progress or SilentProgress()).task(description, total) as task:
+        for batch in batches:
+            yield batch
+            del batch
+            task.advance(1)
 
 
 def terminal_progress() -> Progress:

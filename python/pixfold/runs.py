@@ -16,14 +16,15 @@ from pixfold import attribution, backbones, training
 from pixfold.acceptance import SIGNIFICANCE, chance_p_value
 from pixfold.consensus import RunImportance
 from pixfold.layout import Layout
-from pixfold.loader import FoldLoader, blocks
+from pixfold.loader import FoldLoader
 from pixfold.normalize import Normalizer
 from pixfold.ops import AttributionAccumulator
 from pixfold.placing import layout_for
 from pixfold.preparation import Prepared, Split, split
-from pixfold.progress import Progress
+from pixfold.progress import Progress, tracked
 from pixfold.report import classification_metrics
 from pixfold.sources.base import Source
+from pixfold.streaming import blocks
 from pixfold.training import TrainingOptions, TrainingResult
 
 Float64Array = NDArray[np.float64]
@@ -61,6 +62,8 @@ class Job:
         From which every run's seed comes.
     progress : Progress
         Where to report.
+    memory : int or None
+        Budget in bytes for reading samples.
     """
 
     prepared: Prepared
@@ -76,6 +79,7 @@ class Job:
     options: TrainingOptions
     random_state: int
     progress: Progress
+    memory: int | None = None
 
     @property
     def n_classes(self) -> int:
@@ -91,6 +95,46 @@ class Job:
         # Of the source as it was opened: a copy of it in memory has no say in where features go.
         prepared, seed = self.prepared, self.seed_of(run)
         return layout_for(prepared.source, arrangement=self.arrangement, seed=seed, keep=prepared.keep)
+
+    def fitted(self, rows: NDArray[np.int64]) -> Normalizer:
+        """Fit a fresh normaliser on some samples of the source."""
+        normalizer = self.normalizer()
+        read = blocks(
+            self.source,
+            rows,
+            memory=self.memory,
+            fixed=normalizer.fitting_bytes(self.source.n_features),
+            op="Normalizer.fit",
+            progress=self.progress,
+            task="normaliser",
+        )
+        return normalizer.fit_blocks(read, self.source.feature_names)
+
+    def loader(
+        self,
+        layout: Layout,
+        normalizer: Normalizer,
+        positions: NDArray[np.int64] | slice = slice(None),
+        *,
+        shuffle: bool | str = False,
+        seed: int = 0,
+    ) -> FoldLoader:
+        """Batches of some of ``prepared.rows``, by their positions there."""
+        return FoldLoader(
+            self.source,
+            layout,
+            normalizer,
+            rows=self.prepared.rows[positions],
+            labels=None if self.prepared.labels is None else self.prepared.labels[positions],
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            threads=self.options.threads,
+            # Every process does the whole job.
+            rank=0,
+            world_size=1,
+            memory=self.memory,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,24 +227,14 @@ def _set_up(job: Job, run: int) -> _Setting:
         seed=seed,
         class_names=prepared.class_names,
     )
-    normalizer = job.normalizer().fit_blocks(blocks(job.source, prepared.rows[parts.train]), job.source.feature_names)
+    normalizer = job.fitted(prepared.rows[parts.train])
 
-    def loader(positions: NDArray[np.int64], shuffle: bool = False) -> FoldLoader:
-        return FoldLoader(
-            job.source,
-            layout,
-            normalizer,
-            rows=prepared.rows[positions],
-            labels=None if prepared.labels is None else prepared.labels[positions],
-            batch_size=job.batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            threads=job.options.threads,
-        )
+    def loader(positions: NDArray[np.int64], shuffle: bool | str = False) -> FoldLoader:
+        return job.loader(layout, normalizer, positions, shuffle=shuffle, seed=seed)
 
     return _Setting(
         run, seed, started, parts, layout, normalizer, replace(job.options, seed=seed),
-        loader(parts.train, shuffle=True), loader(parts.validation), loader(parts.test),
+        loader(parts.train, shuffle="auto"), loader(parts.validation), loader(parts.test),
     )  # fmt: skip
 
 
@@ -227,8 +261,8 @@ def classify(job: Job, run: int) -> RunOutcome:
         module, s.train, s.validation, s.options, n_classes=k,
         class_counts=np.bincount(labels[s.split.train], minlength=k), progress=job.progress,
     )  # fmt: skip
-    probabilities, predicted = _predict(result.module, s.test, s.options)
-    _, predicted_validation = _predict(result.module, s.validation, s.options)
+    probabilities, predicted = _predict(result.module, s.test, s.options, job.progress)
+    _, predicted_validation = _predict(result.module, s.validation, s.options, job.progress)
     scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
     held_out = np.concatenate([labels[s.split.validation], labels[s.split.test]])
     guessed = np.concatenate([predicted_validation, predicted])
@@ -252,10 +286,10 @@ def classify(job: Job, run: int) -> RunOutcome:
 
 
 def _predict(
-    module: nn.Module, batches: FoldLoader, options: TrainingOptions
+    module: nn.Module, batches: FoldLoader, options: TrainingOptions, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Probabilities and predicted classes, in the order of the loader's rows."""
-    values, indices = training.predict_proba(module, batches, options)
+    values, indices = training.predict_proba(module, batches, options, progress)
     probabilities = np.empty_like(values)
     probabilities[indices] = values
     return probabilities, probabilities.argmax(axis=1)
@@ -291,7 +325,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         module = backbones.Autoencoder(s.layout.shape, job.latent_dim)
     mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
     result = training.train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress)
-    loss, explained = _reconstruction(result.module, s.test, s.layout, s.options)
+    loss, explained = _reconstruction(result.module, s.test, s.layout, s.options, job.progress)
     reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
     importance = None
     if reason is None:
@@ -312,7 +346,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
 
 
 def _reconstruction(
-    module: nn.Module, batches: FoldLoader, layout: Layout, options: TrainingOptions
+    module: nn.Module, batches: FoldLoader, layout: Layout, options: TrainingOptions, progress: Progress
 ) -> tuple[float, float]:
     """Mean squared error over the features of the samples, and the share of their variance that it leaves out."""
     spread = AttributionAccumulator(layout, 1)
@@ -320,7 +354,7 @@ def _reconstruction(
     with training.torch_settings(options) as device, torch.no_grad():
         module.to(device).eval()
         kept = torch.from_numpy((layout.feature_of_pixel >= 0).reshape(layout.shape)).to(device)
-        for images, _, indices in batches:
+        for images, _, indices in tracked(batches, progress, "reconstruction", len(batches)):
             spread.update(images.cpu(), np.zeros(len(indices), dtype=np.int64))
             error = (module(images.to(device)) - images.to(device)) * kept
             squares += float(error.double().square().sum())
@@ -333,11 +367,8 @@ def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
     """Mean normalised value per class and feature over all samples used, (n_classes, n_features)."""
     assert job.prepared.labels is not None
     accumulator = AttributionAccumulator(outcome.layout, job.n_classes)
-    loader = FoldLoader(
-        job.source, outcome.layout, outcome.normalizer,
-        rows=job.prepared.rows, labels=job.prepared.labels, batch_size=job.batch_size, threads=job.options.threads,
-    )  # fmt: skip
-    for images, labels, _ in loader:
+    loader = job.loader(outcome.layout, outcome.normalizer)
+    for images, labels, _ in tracked(loader, job.progress, "class means", len(loader)):
         assert labels is not None
         accumulator.update(images, labels.numpy())
     return accumulator.result().mean

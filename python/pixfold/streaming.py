@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,7 +168,7 @@ def rows_within(source: Source, memory: int | None, *, fixed: int = 0, op: str =
     return int(min(rows, source.n_samples))
 
 
-def read_ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+def read_ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Generator[R, None, None]:
     """Give ``function(item)`` for each item in order, worked out in a thread while the last ones are used.
 
     At most `depth` results wait. What the function raises is raised here, in its place. The thread ends with the

@@ -12,8 +12,7 @@ unfold_gradient(Tensor gradient, str plan, int threads)          its adjoint, (n
 aggregate_(Tensor(a!) count, Tensor(b!) moments, ...)            adds a batch of attributions to running moments
 ================================================================ ====================================================
 
-`threads` is 0 for the default. fold and unfold also run on CUDA devices; their gradients and aggregate_ on the CPU
-alone.
+`threads` is 0 for the default; CUDA devices, which all of them run on, have no use for it.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pixfold.errors import BackendError, InputError
+from pixfold.errors import InputError
 from pixfold.ops import gradients
-from pixfold.ops._arrays import array, threads_argument, usable_device
-from pixfold.ops.aggregate import advanced
+from pixfold.ops._arrays import threads_argument, usable_device
+from pixfold.ops.aggregate import advanced, attributions_of
 from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.ops.unfold import unfold_memory
 from pixfold.plans import plan_named, plan_of
@@ -51,7 +50,7 @@ def _(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
     return x.new_empty((x.shape[0], *layout.shape), dtype=dtype)
 
 
-@torch.library.custom_op("pixfold::fold_gradient", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("pixfold::fold_gradient", mutates_args=(), device_types=("cpu", "cuda"))
 def fold_gradient_op(gradient: Tensor, x: Tensor, plan: str, threads: int = 0) -> Tensor:
     """Bring a gradient of images back to the samples."""
     p = plan_named("fold_gradient", plan)
@@ -83,7 +82,7 @@ def _(images: Tensor, plan: str, threads: int = 0) -> Tensor:
     return images.new_empty((images.shape[0], layout.n_features))
 
 
-@torch.library.custom_op("pixfold::unfold_gradient", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("pixfold::unfold_gradient", mutates_args=(), device_types=("cpu", "cuda"))
 def unfold_gradient_op(gradient: Tensor, plan: str, threads: int = 0) -> Tensor:
     """Bring a gradient of features back to the pixels."""
     layout = plan_named("unfold_gradient", plan).layout
@@ -98,7 +97,7 @@ def _(gradient: Tensor, plan: str, threads: int = 0) -> Tensor:
     return gradient.new_empty((gradient.shape[0], *layout.shape))
 
 
-@torch.library.custom_op("pixfold::aggregate_", mutates_args=("count", "moments"), device_types="cpu")
+@torch.library.custom_op("pixfold::aggregate_", mutates_args=("count", "moments"), device_types=("cpu", "cuda"))
 def aggregate_op(
     count: Tensor,
     moments: Tensor,
@@ -112,12 +111,14 @@ def aggregate_op(
     Parameters
     ----------
     count : int64 tensor (n_classes,)
-        Samples of each class so far; changed.
+        Samples of each class so far; changed. Beside moments on a CUDA device it may be on the CPU, where looking at it
+        waits for nothing.
     moments : float64 tensor (n_classes, 3, n_pixels)
         Mean, sum of squared differences from it and mean absolute value of each pixel; changed. Not read for a class
         without samples.
     attributions : tensor (n_samples, channels, height, width)
-        float16, bfloat16, float32 or float64. Channels are summed where moments have the pixels of one.
+        float16, bfloat16, float32 or float64, where `moments` are. Channels are summed where moments have the pixels
+        of one.
     labels : integer tensor (n_samples,)
         Class of each sample.
     keep : bool tensor (n_samples,), optional
@@ -134,21 +135,11 @@ def aggregate_op(
     for name, tensor in (("count", count), ("moments", moments)):
         if not tensor.is_contiguous():
             raise InputError(f"aggregate_: {name} must be contiguous, got strides {tensor.stride()}")
-    counts, state = count.numpy(), moments.numpy()
-    classes, added, after = advanced(
-        array("aggregate_", "attributions", attributions.detach()),
-        n_summed,
-        moments.shape[2],
-        labels,
-        keep,
-        counts,
-        state,
-        [],
-        threads,
-    )
+    images, seen = attributions_of(attributions.detach()), count.cpu().numpy()
+    classes, added, after = advanced(images, n_summed, moments.shape[2], labels, keep, seen, moments, [], threads)
     for k, found in zip(classes, after, strict=True):
-        state[k] = found
-    counts += added
+        moments[int(k)].copy_(torch.as_tensor(found))
+    count += torch.from_numpy(added).to(count.device)
 
 
 @aggregate_op.register_fake
@@ -175,6 +166,11 @@ def _check_moments(count: Tensor, moments: Tensor, attributions: Tensor) -> int:
         raise InputError(
             "aggregate_: attributions must have shape (n_samples, channels, height, width), "
             f"got {_described(attributions)}"
+        )
+    if attributions.device != moments.device or count.device not in (moments.device, torch.device("cpu")):
+        raise InputError(
+            f"aggregate_: attributions and count must be where moments are, got {attributions.device} and "
+            f"{count.device} beside {moments.device}"
         )
     channels, height, width = attributions.shape[1:]
     if moments.shape[2] == channels * height * width:
@@ -239,11 +235,6 @@ unfold_gradient_op.register_autograd(_backward_of_unfold_gradient, setup_context
 def _usable(op: str, argument: str, x: Tensor) -> None:
     if not x.is_cuda:
         usable_device(op, argument, x)
-    elif x.requires_grad and torch.is_grad_enabled():
-        raise BackendError(
-            f"{op}: {argument} requires a gradient on {x.device}, for which pixfold has no kernel: pass "
-            f"{argument}.detach(), or {argument}.cpu()"
-        )
 
 
 def fold_tensor(

@@ -20,7 +20,7 @@ from pixfold._optional import require
 from pixfold.backbones.autoencoder import Autoencoder
 from pixfold.backbones.gate import Gate, gates
 from pixfold.errors import InputError
-from pixfold.progress import Progress, SilentProgress
+from pixfold.progress import Progress, SilentProgress, tracked
 
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _SCHEDULES = ("one-cycle", "constant")
@@ -275,7 +275,7 @@ def train_autoencoder(
 
 
 def predict_proba(
-    module: nn.Module, batches: Batches, options: TrainingOptions | None = None
+    module: nn.Module, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Class probabilities (softmax of the outputs), in evaluation mode, float32.
 
@@ -285,23 +285,27 @@ def predict_proba(
     indices : int64 (n,)
         The ``indices`` of the batches: row ``i`` of ``probabilities`` is sample ``indices[i]``.
     """
-    return _collect(module, lambda x: torch.softmax(module(x).float(), dim=1), batches, options)
+    return _collect(module, lambda x: torch.softmax(module(x).float(), dim=1), batches, options, progress)
 
 
 def encode(
-    module: Autoencoder, batches: Batches, options: TrainingOptions | None = None
+    module: Autoencoder, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Latent values of an auto-encoder, ``float32 (n, L)``, and the samples' indices."""
-    return _collect(module, module.encode, batches, options)
+    return _collect(module, module.encode, batches, options, progress)
 
 
 def _collect(
-    module: nn.Module, function: Callable[[Tensor], Tensor], batches: Batches, options: TrainingOptions | None
+    module: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    batches: Batches,
+    options: TrainingOptions | None,
+    progress: Progress | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     with torch_settings(options or TrainingOptions()) as device, torch.no_grad():
         module.to(device).eval()
         rows, indices = [], []
-        for images, _, index in batches:
+        for images, _, index in tracked(batches, progress, "predicting", len(batches)):
             rows.append(function(images.to(device)).float().cpu().numpy())
             indices.append(index.cpu().numpy())
     if not rows:

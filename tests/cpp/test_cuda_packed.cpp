@@ -91,10 +91,76 @@ void gathered() {
     }
 }
 
+// Of values of slots, added in double in their order and rounded once.
+void check_means(std::int64_t n_stored, std::int64_t n_features, Kind kind, DType dtype, std::uint64_t seed,
+                 const std::vector<std::int64_t>* sample = nullptr) {
+    const std::int64_t n_samples = sample != nullptr ? static_cast<std::int64_t>(sample->size()) : n_stored;
+    context = std::string(name_of(dtype)) + ", means of " + text(n_samples) + " samples of " + text(n_features) +
+              " features, layout " + text(static_cast<int>(kind));
+    const Bits x(n_stored, n_features, static_cast<std::int64_t>(seed % 3), seed % 5 == 0, seed);
+    const Layout layout(kind, n_features);
+    const SlotView slots = layout.view();
+    std::mt19937_64 random(seed);
+    std::vector<float> values(static_cast<std::size_t>(4 * slots.n_slots));
+    for (float& value : values) {
+        value = std::ldexp(static_cast<float>(random() % (1u << 24)), -20) - 8.0f;
+    }
+    const DeviceSlots device_slots(slots, true);
+    std::vector<double> sums(static_cast<std::size_t>(n_samples * slots.n_pixels), 0.0);
+    std::vector<double> sharing(static_cast<std::size_t>(slots.n_pixels), 0.0);
+    for (std::int64_t k = 0; k < slots.n_slots; ++k) {
+        sharing[static_cast<std::size_t>(slots.pixel[k])] += 1.0;
+        for (std::int64_t i = 0; i < n_samples; ++i) {
+            const std::int64_t row = sample != nullptr ? (*sample)[static_cast<std::size_t>(i)] : i;
+            const std::int64_t code = x.code(row, slots.feature[k]);
+            sums[static_cast<std::size_t>(i * slots.n_pixels + slots.pixel[k])] +=
+                static_cast<double>(values[static_cast<std::size_t>(code * slots.n_slots + k)]);
+        }
+    }
+    DeviceArray<std::uint8_t> bits(x.memory());
+    PackedView view = x.view();
+    view.bits = bits.data() + (view.bits - x.memory().data());
+    view.n_samples = n_samples;
+    DeviceArray<std::int64_t> device_sample(sample != nullptr ? *sample : std::vector<std::int64_t>{});
+    DeviceArray<float> device_values(values);
+    Images images(dtype, n_samples * slots.n_pixels);
+    DeviceMemory memory(images.output().data, images.size() * size_of(dtype));
+    DeviceMemory scratch(4 * cuda::packed_scratch(view));
+    cuda::fold_packed_means({view,
+                             device_slots.view(),
+                             device_values.data(),
+                             {memory.data(), dtype},
+                             static_cast<std::uint32_t*>(scratch.data()),
+                             sample != nullptr ? device_sample.data() : nullptr},
+                            nullptr);
+    memory.read(images.output().data);
+    for (std::int64_t at = 0; at < images.size(); ++at) {
+        const double n = sharing[static_cast<std::size_t>(at % slots.n_pixels)];
+        CHECK_EQUAL(images.at(at), rounded(dtype, n > 0.0 ? sums[static_cast<std::size_t>(at)] / n : 0.0));
+    }
+}
+
+void means() {
+    std::uint64_t step = 0;
+    constexpr DType dtypes[] = {DType::f32, DType::f16, DType::bf16};
+    for (const Kind kind : {Kind::many, Kind::all_on_one, Kind::dropped}) {
+        for (const std::int64_t n : {1, 2, 5, 16, 33, 255, 257, 1025}) {
+            for (const std::int64_t n_samples : {0, 1, 15, 16, 17, 33}) {
+                check_means(n_samples, n, kind, dtypes[step % 3], step);
+                ++step;
+            }
+        }
+        for (const std::vector<std::int64_t>& samples : pickings(40)) {
+            check_means(40, 300, kind, dtypes[step % 3], step, &samples);
+            ++step;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace pixfold::tests
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"fold", fold}, {"gathered", gathered}});
+    return run({{"fold", fold}, {"gathered", gathered}, {"means", means}});
 }

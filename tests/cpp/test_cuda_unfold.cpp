@@ -15,7 +15,7 @@ void all() {
     std::mt19937_64 random(1);
     for (const std::int64_t size : {1, 2, 4, 8}) {
         for (int kind = 0; kind < n_kinds; ++kind) {
-            for (const std::int64_t n_features : {1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1024, 2500}) {
+            for (const std::int64_t n_features : {1, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 1000, 1024, 2500}) {
                 const Layout layout(static_cast<Kind>(kind), n_features);
                 const SlotView slots = layout.view();
                 std::vector<std::int32_t> pixels(static_cast<std::size_t>(n_features), -1);

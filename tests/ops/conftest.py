@@ -12,8 +12,7 @@ import scipy.sparse
 
 from pixfold import _core, _cuda_extension
 from pixfold.layout import Layout
-from pixfold.ops import _cuda_plans
-from pixfold.ops import cuda as cuda_ops
+from pixfold.ops import _cuda_arrays, _cuda_plans
 
 
 @pytest.fixture(params=_core.isas())
@@ -134,10 +133,11 @@ def device(monkeypatch: pytest.MonkeyPatch, simulated: bool) -> Iterator[str]:
     if simulated:
         cuda = _cuda_extension.load()
         host = torch.device("cpu")
-        monkeypatch.setattr(cuda_ops, "_queue", lambda op, argument, x: cuda_ops._Queue(cuda, host, 0, 0))
+        monkeypatch.setattr(_cuda_arrays, "queue_of", lambda op, argument, x: _cuda_arrays.Queue(cuda, host, 0, 0))
+        monkeypatch.setattr(_cuda_arrays, "has_kernels", lambda x: isinstance(x, torch.Tensor))
         monkeypatch.setattr(_cuda_plans, "wait", lambda: None)
         # Modules, whose names in the package are those of their functions.
-        for op in ("_arrays", "fold", "unfold", "aggregate", "rank"):
+        for op in ("_arrays", "fold", "unfold", "gradients", "aggregate", "rank"):
             module = importlib.import_module(f"pixfold.ops.{op}")
             monkeypatch.setattr(module, "is_on_cuda", lambda x: isinstance(x, torch.Tensor))
         yield "cpu"

@@ -207,7 +207,7 @@ def test_indices_are_looked_at_on_request(device: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("kind", ["natural", "shuffled", "channels", "gaps", "keep"])
+@pytest.mark.parametrize("kind", ["natural", "shuffled", "channels", "gaps", "keep", "many"])
 def test_packed_genotypes(device: str, make_layout: Callable[..., Any], kind: str, dtype: str):
     rng = np.random.default_rng(0)
     genotypes = rng.integers(0, 3, (19, 130)).astype(np.float32)
@@ -270,8 +270,8 @@ def test_bad_input(device: str):
     with pytest.raises(InputError, match="bits must be uint8 rows of 1 contiguous bytes, got float32"):
         cuda_ops.fold_packed_rows(x, 4, layout, values=np.zeros(4))
     many = pixfold.Layout.from_coordinates(np.zeros(4, int), np.zeros(4, int), (1, 1))
-    with pytest.raises(InputError, match="layout must have one feature per pixel"):
-        cuda_ops.fold_packed_rows(torch.zeros(2, 1, dtype=torch.uint8, device=device), 4, many, values=np.zeros(4))
+    with pytest.raises(InputError, match="layout must have 3 features, got 4"):
+        cuda_ops.fold_packed_rows(torch.zeros(2, 1, dtype=torch.uint8, device=device), 3, many, values=np.zeros(4))
 
 
 def test_nothing_waits_and_graphs_capture(device: str, simulated: bool, make_samples: Callable[..., Any]):

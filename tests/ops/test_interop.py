@@ -347,6 +347,16 @@ def test_bad_arrays_of_the_standin(standin: Callable[[Any], Any]):
         pixfold.fold(x, pixfold.Layout.natural(F, shape=(1, F)), out=over)
 
 
+def test_subclasses_are_what_they_are():
+    """Of a user's own module; on a GPU, too, where DLPack would lose that a gradient is wanted."""
+    torch = pytest.importorskip("torch")
+    mine = [type("Mine", (base,), {"__module__": "mine"}) for base in (np.ndarray, torch.Tensor)]
+    for array in (np.zeros(3).view(mine[0]), torch.zeros(3).as_subclass(mine[1])):
+        read, kind = _interop.adopted("fold", "X", array)
+        assert read is array
+        assert kind is None
+
+
 @pytest.mark.parametrize("interface", ["__dlpack_device__", "__cuda_array_interface__"])
 def test_a_gpu_array_without_torch(interface: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -400,3 +410,13 @@ def test_cuda_array_interface(device: str, simulated: bool):
         images = pixfold.fold(array, pixfold.Layout.natural(F))
         assert images.device == tensor.device
         assert np.array_equal(images.cpu(), pixfold.fold(counted(), pixfold.Layout.natural(F)))
+
+
+@pytest.mark.gpu
+def test_arrays_that_dlpack_does_not_know(standin: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: Any, **options: Any) -> Any:
+        raise BufferError("no such type in DLPack")
+
+    monkeypatch.setattr(Ndarray, "__dlpack__", refuse)
+    with pytest.raises(InputError, match="fold: X cannot be read as an array on a GPU: no such type in DLPack"):
+        pixfold.fold(standin(counted()), pixfold.Layout.natural(F))

@@ -27,6 +27,7 @@ def test_findings_in_rank_order_with_unranked_last():
             "importance_median",
             "selection_frequency",
             "mean_rank",
+            "dropped",
         ),
         *("mean_x", "mean_abs_x", "mean_y", "mean_abs_y"),
     ]
@@ -35,6 +36,15 @@ def test_findings_in_rank_order_with_unranked_last():
     assert table["importance"].tolist() == [0.75, 0.125, 0.125, 0.0, 0.0]
     assert table.loc[2, ["mean_x", "mean_abs_x", "mean_y"]].tolist() == [-1.0, 1.0, 1.0]
     assert table.sort_index()["feature"].tolist() == list("abcde")
+
+
+def test_findings_say_which_features_were_dropped():
+    result = consensus_of([1.0, 0.0, 2.0], np.empty((0, 3)))
+    table = findings_table(result, list("abc"), dropped=np.array([False, True, False]))
+    assert table.loc[table["dropped"], "feature"].tolist() == ["b"]
+    assert not findings_table(result, list("abc"))["dropped"].any()
+    with pytest.raises(InputError, match=r"findings_table: 3 features, but dropped has shape \(2,\)"):
+        findings_table(result, list("abc"), dropped=[True, False])
 
 
 def test_findings_without_classes():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from scipy import sparse
 
 from pixfold.errors import InputError, MissingDependencyError
-from pixfold.sources import open_source
-from pixfold.sources.anndata import quiet
+from pixfold.sources import Source, open_source
+from pixfold.sources.containers import quiet
+from pixfold.streaming import sample_bytes
 
 pd: Any = pytest.importorskip("pandas")
 h5py: Any = pytest.importorskip("h5py")
@@ -45,6 +47,30 @@ def adata(X: Any = X) -> Any:
     return data
 
 
+KEPT = ["memory", "h5ad", "zarr2", "zarr3", "sharded"]
+
+
+def kept(tmp_path: Path, data: Any, where: str) -> Any:
+    """AnnData in memory, or the path of a file or store of it."""
+    if where == "memory":
+        return data
+    if where == "h5ad":
+        return on_disk(tmp_path / "x.h5ad", data)
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "x.zarr"
+    with quiet(), anndata.settings.override(zarr_write_format=2 if where == "zarr2" else 3):
+        data.write_zarr(path)
+        if where == "sharded":
+            group = zarr.open_group(path)
+            for key in ("X", "X/data", "X/indices", "X/indptr", "layers/counts"):
+                if isinstance(array := group.get(key), zarr.Array):
+                    parts = [(2,) if array.ndim == 1 else (3, 12), (6,) if array.ndim == 1 else (9, 12)]
+                    attributes, values = dict(array.attrs), array[:]
+                    new = group.create_array(key, data=values, chunks=parts[0], shards=parts[1], overwrite=True)
+                    new.attrs.update(attributes)
+    return path
+
+
 def on_disk(path: Path, data: Any, **options: Any) -> Path:
     with quiet():
         data.write_h5ad(path, **options)
@@ -58,30 +84,33 @@ def dense(block: Any) -> Any:
     return block.toarray() if sparse.issparse(block) else block
 
 
-@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
+ROWS = [
+    slice(None),
+    slice(3, 9),
+    slice(5, 5),
+    np.array([0]),
+    np.array([0, 1, 2, 7, 8, 30, 39]),
+    np.array([9, 3, 3, 20]),
+    np.array([], dtype=np.int64),
+]
+
+
+@pytest.mark.parametrize("where", KEPT)
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize(
-    "rows",
-    [
-        slice(None),
-        slice(3, 9),
-        slice(5, 5),
-        np.array([0]),
-        np.array([0, 1, 2, 7, 8, 30, 39]),
-        np.array([9, 3, 3, 20]),
-        np.array([], dtype=np.int64),
-    ],
-    ids=str,
-)
-def test_reading_rows(tmp_path: Path, form: str, backed: bool, rows: Any) -> None:
-    data = adata(FORMATS[form](X))
-    source = open_source(on_disk(tmp_path / "x.h5ad", data) if backed else data)
-    block = source.read(rows)
-    assert source.is_sparse == sparse.issparse(block) == (form != "dense")
-    assert block.dtype == source.dtype == np.float32
-    np.testing.assert_array_equal(dense(block), X[rows])
+def test_reading_rows(tmp_path: Path, form: str, where: str) -> None:
+    source = open_source(kept(tmp_path, adata(FORMATS[form](X)), where))
+    assert isinstance(source, Source)
     assert source.feature_names[:2] == ["gene0", "gene1"]
     assert source.sample_names[-1] == "cell39"
+    if where != "memory":
+        whole = source.read(slice(None))
+        parts = [whole] if form == "dense" else [whole.data, whole.indices]
+        assert sample_bytes(source) == -(-(sum(part.nbytes for part in parts) + (form != "dense") * 8 * 41) // 40)
+    for rows in ROWS:
+        block = source.read(rows)
+        assert source.is_sparse == sparse.issparse(block) == (form != "dense")
+        assert block.dtype == source.dtype == np.float32
+        np.testing.assert_array_equal(dense(block), X[rows])
 
 
 @pytest.mark.parametrize("form", ["dense", "csr"])
@@ -97,11 +126,9 @@ def test_scattered_rows_of_chunked_and_contiguous_files(
         np.testing.assert_array_equal(dense(source.read(rows)), X[rows])
 
 
-@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
-def test_labels_and_layers(tmp_path: Path, backed: bool) -> None:
-    data: Any = adata()
-    if backed:
-        data = on_disk(tmp_path / "x.h5ad", data)
+@pytest.mark.parametrize("where", KEPT)
+def test_labels_and_layers(tmp_path: Path, where: str) -> None:
+    data = kept(tmp_path, adata(), where)
     kind = open_source(data, label="kind").labels
     assert kind is not None
     assert kind[[0, 1, 3]].tolist() == ["t", "b", "t"]
@@ -121,7 +148,7 @@ def test_labels_and_layers(tmp_path: Path, backed: bool) -> None:
     np.testing.assert_array_equal(open_source(data, layer="raw").read(slice(0, 5)), X[:5])
 
 
-@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
+@pytest.mark.parametrize("where", KEPT)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -134,10 +161,10 @@ def test_labels_and_layers(tmp_path: Path, backed: bool) -> None:
         ({"y": [1, 2], "label": "kind"}, "received both"),
     ],
 )
-def test_bad_options(tmp_path: Path, backed: bool, options: dict[str, Any], message: str) -> None:
-    data: Any = adata()
+def test_bad_options(tmp_path: Path, where: str, options: dict[str, Any], message: str) -> None:
+    data = kept(tmp_path, adata(), where)
     with pytest.raises(InputError, match=message):
-        open_source(on_disk(tmp_path / "x.h5ad", data) if backed else data, **options)
+        open_source(data, **options)
 
 
 def test_backed_objects_stay_on_disk(tmp_path: Path) -> None:
@@ -167,10 +194,14 @@ def test_opening_reads_no_values(tmp_path: Path) -> None:
         open_source(path)
 
 
-def test_source_survives_pickling_and_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_disk(tmp_path / "x.h5ad", adata(sparse.csc_matrix(X)))
+@pytest.mark.parametrize("where", KEPT[1:])
+@pytest.mark.parametrize("form", FORMATS)
+def test_source_survives_pickling_and_a_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, where: str
+) -> None:
+    path = kept(tmp_path, adata(FORMATS[form](X)), where)
     monkeypatch.chdir(tmp_path)
-    source = open_source("x.h5ad")
+    source = open_source(path.name)
     source.read(slice(0, 1))
     monkeypatch.chdir("/")
     copy = pickle.loads(pickle.dumps(source))
@@ -235,6 +266,46 @@ def test_cut_off_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2_000])
     with pytest.raises(InputError, match="the HDF5 file is damaged or cut off"):
         open_source(path)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_file_that_changes_while_it_is_read(tmp_path: Path, form: str) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata(FORMATS[form](X)))
+    source = open_source(path)
+    source.read(slice(0, 3))
+    source.close()  # type: ignore[attr-defined]
+    on_disk(path, adata(FORMATS[form](2 * X)), compression="gzip")
+    with pytest.raises(InputError, match=r"x\.h5ad: x\.h5ad changed while it was read; open it again"):
+        source.read(slice(0, 3))
+
+
+def test_chunks_that_cannot_be_decompressed(tmp_path: Path) -> None:
+    path = on_disk(tmp_path / "x.h5ad", adata(), compression="gzip")
+    with h5py.File(path) as file:
+        info = file["X"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[info.byte_offset : info.byte_offset + info.size] = bytes(info.size)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot read the matrix: the HDF5 file is damaged or cut off"):
+        open_source(path).read(slice(None))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_several_threads_read(tmp_path: Path, form: str) -> None:
+    source = open_source(on_disk(tmp_path / "x.h5ad", adata(FORMATS[form](X))))
+    wanted = [np.sort(RNG.choice(40, 9, replace=False)) for _ in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        blocks = list(pool.map(source.read, wanted))
+    for rows, block in zip(wanted, blocks, strict=True):
+        np.testing.assert_array_equal(dense(block), X[rows])
+
+
+@pytest.mark.parametrize("where", KEPT)
+def test_matrix_of_none(tmp_path: Path, where: str) -> None:
+    data = adata()
+    data.X = None
+    with pytest.raises(InputError, match=r"(X is empty|the file has no X); layers there are: 'counts', 'sparse'"):
+        open_source(kept(tmp_path, data, where))
 
 
 def test_objects_without_a_usable_matrix() -> None:

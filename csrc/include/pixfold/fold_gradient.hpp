@@ -14,7 +14,8 @@
 // x: f32, f64, f16 or bf16. Gradient: row-major (n_samples, n_pixels), f32, f16 or bf16, computed with in the type that
 // x is computed in. Output: row-major (n_samples, n_features) of x's dtype, wholly written, rounded once.
 // `fill` is not read. What is clipped is decided by the bits that fold computes with the same instruction set.
-// Deterministic: the bits do not depend on the number of threads.
+// Deterministic: the bits do not depend on the number of threads. The sum over a sample's slots is taken in double, run
+// after run of sum_run slots: slot k of a run adds to sum k % sum_lanes, these are added up in order, and so are runs.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,9 @@
 #include "pixfold/views.hpp"
 
 namespace pixfold {
+
+constexpr std::int64_t sum_run = 1024;
+constexpr std::int64_t sum_lanes = 16;  // many additions at a time
 
 struct ImageGradient {
     const void* data;  // (n_samples, n_pixels)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.ops import cuda as cuda_ops
+from pixfold.ops import _cuda_arrays as arrays
 from pixfold.ops._cuda_plans import address, to_device
 
 FLOATS = ("float16", "float32", "float64", "bfloat16")
@@ -43,7 +43,7 @@ def device_attributions(attributions: Any) -> DeviceAttributions:
     """Read a CUDA tensor as attributions, where it is."""
     if str(attributions.layout) != "torch.strided":
         raise InputError(f"aggregate: attributions must be a dense tensor, got layout {attributions.layout}")
-    return DeviceAttributions(cuda_ops._usable("aggregate", "attributions", attributions))
+    return DeviceAttributions(arrays.usable("aggregate", "attributions", attributions))
 
 
 def moments_after(
@@ -64,8 +64,8 @@ def moments_after(
     x, strides = _strided(attributions.tensor, channels_summed)
     n_channels = x.shape[1] if channels_summed else 1
     n_pixels = x.shape[1] * x.shape[2] * x.shape[3] // n_channels
-    queue = cuda_ops._queue("aggregate", "attributions", x)
-    old = [None if moments is None else on_device(moments, x.device) for moments in before]
+    queue = arrays.queue_of("aggregate", "attributions", x)
+    old = [None if moments is None else _aligned(on_device(moments, x.device)) for moments in before]
     new = [torch.empty((3, n_pixels), dtype=torch.float64, device=x.device) for _ in before]
     lists = queue.cuda.ClassLists(added.tolist(), seen.tolist(), n_pixels)
     table = torch.empty(lists.table_size, dtype=torch.int64, device=x.device)
@@ -83,6 +83,11 @@ def moments_after(
 def on_device(moments: Any, device: Any) -> Any:
     """Moments as a tensor on a CUDA device."""
     return to_device(moments, device) if isinstance(moments, np.ndarray) else moments.to(device)
+
+
+def _aligned(moments: Any) -> Any:
+    """Moments at an address that the kernel reads from: those of one class among others may lie at any double's."""
+    return moments.clone() if address(moments) % 16 else moments
 
 
 def on_host(moments: Any) -> NDArray[np.float64]:

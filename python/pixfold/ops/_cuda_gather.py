@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pixfold.ops import cuda as on_device
+from pixfold.ops import _cuda_arrays as on_device
+from pixfold.ops import cuda as cuda_ops
 from pixfold.ops._cuda_plans import DeviceLayout, address, device_counts, device_layout, device_parameters
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def fold_csr_at(store: SparseStore, positions: Any, wanted: Wanted) -> None:
         positions.numel(),
         store.n_features,
     )
-    background = on_device._background(queue, placed, made.parameters, wanted.normalizer, store.dtype, wanted.dtype)
+    background = cuda_ops.background_image(queue, placed, made.parameters, wanted.normalizer, store.dtype, wanted.dtype)
     queue.cuda.fold_csr(
         rows,
         placed.slots,
@@ -113,17 +114,17 @@ def fold_csr_at(store: SparseStore, positions: Any, wanted: Wanted) -> None:
 class _Made:
     """A layout and a normaliser on the device, for a store's type and the order of the images' channels."""
 
-    queue: on_device._Queue
+    queue: on_device.Queue
     placed: DeviceLayout
     parameters: Any = None
     counts: int = 0
 
     def __init__(self, store: DenseStore | SparseStore, positions: Any, wanted: Wanted) -> None:
         device, normalizer = store.values.device, wanted.normalizer
-        self.queue = on_device._queue("fold", "X", store.values)
-        _, channels_last = on_device._images(store.values, positions, wanted.layout, wanted.dtype, wanted.images)
+        self.queue = on_device.queue_of("fold", "X", store.values)
+        _, channels_last = cuda_ops.images_memory(store.values, positions, wanted.layout, wanted.dtype, wanted.images)
         self.placed = device_layout(self.queue.cuda, wanted.layout, device, channels_last)
         if normalizer is not None:
-            in_double = store.dtype in on_device._IN_DOUBLE
+            in_double = on_device.computes_in_double(store.dtype)
             self.parameters = device_parameters(self.queue.cuda, normalizer, self.placed, device, in_double).parameters
             self.counts = address(device_counts(normalizer, device))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pixfold.errors import InputError
-from pixfold.ops import cuda as cuda_ops
+from pixfold.ops import _cuda_arrays as on_device
 from pixfold.ops._cuda_plans import address
 
 
 class _Surveyed(NamedTuple):
     """Importances as float64 without NaN, and the numbers of their survey."""
 
-    queue: cuda_ops._Queue
+    queue: on_device.Queue
     values: Any
     survey: list[int]
 
@@ -53,10 +53,10 @@ def top_k_tensor(importance: Any, k: int) -> Any:
 def _surveyed(op: str, importance: Any) -> _Surveyed:
     import torch
 
-    x = cuda_ops._usable(op, "importance", importance)
+    x = on_device.usable(op, "importance", importance)
     if x.dim() != 1:
         raise InputError(f"{op}: importance must be one-dimensional, got shape {tuple(x.shape)}")
-    queue = cuda_ops._queue(op, "importance", x)
+    queue = on_device.queue_of(op, "importance", x)
     n = x.numel()
     if n > queue.cuda.most_ranked:
         raise InputError(f"{op}: importance must have at most {queue.cuda.most_ranked} values on a GPU, got {n}")

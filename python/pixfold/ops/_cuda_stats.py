@@ -1,19 +1,22 @@
 """column_stats, census and row sums of tensors on CUDA devices: computed there, given to the host.
 
-They wait for the device once, at the end, when the result is copied.
+They wait for the device once, at the end, when the result is copied; row scales stay and nothing waits for them.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.ops import cuda as on_device
+from pixfold.ops import _cuda_arrays as on_device
 from pixfold.ops._arrays import OnCuda
 from pixfold.ops._cuda_plans import address, to_device
+
+if TYPE_CHECKING:
+    from pixfold.normalize import Normalizer
 
 Float64Array = NDArray[np.float64]
 
@@ -29,7 +32,7 @@ class _Viewed(NamedTuple):
 
 def usable(op: str, x: Any) -> OnCuda:
     """Read a CUDA tensor as samples, or raise the error that says what it is instead."""
-    tensor = on_device._usable(op, "X", x)
+    tensor = on_device.usable(op, "X", x)
     if tensor.dim() != 2:
         raise InputError(f"{op}: X must be two-dimensional (n_samples, n_features), got shape {tuple(tensor.shape)}")
     return OnCuda(op, tensor)
@@ -39,8 +42,8 @@ def stats_on_device(
     x: OnCuda, log: bool, clip_below_zero: bool, offset: Float64Array | None, row_scale: Float64Array | None
 ) -> tuple[Any, ...]:
     """Give the attributes of :class:`pixfold.ops.column_stats.ColumnStats`."""
-    queue = on_device._queue(x.op, "X", x.tensor)
-    viewed = _viewed(queue.cuda, x)
+    queue = on_device.queue_of(x.op, "X", x.tensor)
+    viewed = _viewed(queue.cuda, x.tensor)
     vectors = [None if values is None else to_device(values, queue.device) for values in (offset, row_scale)]
     arguments = queue.cuda.StatsArguments(log, clip_below_zero, *map(address, vectors))
     kind = "csr" if viewed.sparse else "dense"
@@ -62,7 +65,7 @@ def packed_stats_on_device(
     bits: Any, n_features: int, copies: int, log: bool = False, offset: Float64Array | None = None
 ) -> tuple[Any, ...]:
     """Give the same of packed genotypes, uint8 rows on a CUDA device; `copies` are those of code 0 (2 or 0)."""
-    queue = on_device._queue("column_stats", "bits", bits)
+    queue = on_device.queue_of("column_stats", "bits", bits)
     lifts = None if offset is None else to_device(offset, queue.device)
     rows = queue.cuda.PackedRows(bits.data_ptr(), bits.shape[0], n_features, bits.stride(0))
     arguments = queue.cuda.StatsArguments(log, False, address(lifts), 0)
@@ -74,9 +77,25 @@ def packed_stats_on_device(
 
 def row_sums_on_device(x: OnCuda) -> Float64Array:
     """Sum of each sample over its features, NaN left out."""
+    sums: Float64Array = _row_sums(x.tensor, on_device.queue_of(x.op, "X", x.tensor)).cpu().numpy()
+    return sums
+
+
+def row_scale_on_device(x: Any, normalizer: Normalizer, queue: on_device.Queue) -> Any:
+    """library_size over each sample's sum (0 for a sum that is not positive), None without one; nothing waits."""
     import torch
 
-    queue = on_device._queue(x.op, "X", x.tensor)
+    size = normalizer.parts.library_size
+    if size is None:
+        return None
+    sums = _row_sums(x, queue)
+    # A number over a tensor would be its reciprocal times the number, rounded twice.
+    return torch.where(sums > 0, torch.tensor(size, dtype=torch.float64) / sums, 0.0)
+
+
+def _row_sums(x: Any, queue: on_device.Queue) -> Any:
+    import torch
+
     viewed = _viewed(queue.cuda, x)
     out = torch.empty(x.shape[0], dtype=torch.float64, device=queue.device)
     if viewed.sparse:
@@ -84,14 +103,13 @@ def row_sums_on_device(x: OnCuda) -> Float64Array:
     else:
         scratch = _bytes(queue.cuda.row_sums_dense_workspace(viewed.view), queue.device)
         queue.cuda.row_sums_dense(viewed.view, address(out), address(scratch), queue.ordinal, queue.stream)
-    sums: Float64Array = out.cpu().numpy()
-    return sums
+    return out
 
 
 def census_on_device(x: OnCuda) -> tuple[int, int, int]:
     """Count missing, infinite and negative values."""
-    queue = on_device._queue(x.op, "X", x.tensor)
-    viewed = _viewed(queue.cuda, x)
+    queue = on_device.queue_of(x.op, "X", x.tensor)
+    viewed = _viewed(queue.cuda, x.tensor)
     counts = _counts(3, queue.device)
     if viewed.sparse:
         queue.cuda.census_csr(viewed.view, viewed.n_stored, address(counts), queue.ordinal, queue.stream)
@@ -101,15 +119,11 @@ def census_on_device(x: OnCuda) -> tuple[int, int, int]:
     return missing, infinite, negative
 
 
-def _viewed(cuda: Any, x: OnCuda) -> _Viewed:
-    tensor = x.tensor
-    if x.is_sparse:
-        rows = on_device._rows(cuda, tensor, on_device._name(tensor.dtype))
-        return _Viewed(rows.view, rows.parts, True, tensor.values().numel())
-    size = tensor.element_size()
-    strides = (tensor.stride(0) * size, tensor.stride(1) * size)
-    name = on_device._name(tensor.dtype)
-    return _Viewed(cuda.Samples(tensor.data_ptr(), name, *tensor.shape, *strides), tensor, False, tensor.numel())
+def _viewed(cuda: Any, x: Any) -> _Viewed:
+    if on_device.is_csr(x):
+        rows = on_device.csr_rows(cuda, x, on_device.type_name(x.dtype))
+        return _Viewed(rows.view, rows.parts, True, x.values().numel())
+    return _Viewed(on_device.dense_view(cuda, x), x, False, x.numel())
 
 
 def _numbers(shape: tuple[int, ...], device: Any) -> Any:

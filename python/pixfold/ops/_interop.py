@@ -7,6 +7,8 @@ stream on which an array is made is waited for by torch's current one, and that 
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,19 +84,25 @@ def adopted(op: str, argument: str, x: Any) -> tuple[Any, Kind | None]:
         For an array on neither the CPU nor a CUDA device.
     """
     library = type(x).__module__.partition(".")[0]
-    if library in _OWN:
+    if library in _OWN or _is_subclass(x):
         return x, None
     if library in ("jax", "jaxlib"):
         return _from_jax(op, argument, x), Kind("JAX", _to_jax, writeable=False)
     if library == "cupyx" and hasattr(x, "tocsr"):
         csr = x.tocsr()
-        what = f"{op} of CuPy arrays"
-        return _csr_tensor(what, CsrParts(csr.data, csr.indices, csr.indptr, csr.shape)), Kind("CuPy", _to_cupy)
+        parts = CsrParts(csr.data, csr.indices, csr.indptr, csr.shape)
+        return _csr_tensor(op, argument, parts), Kind("CuPy", _to_cupy)
     if library == "cupy" and hasattr(x, "__dlpack__"):
-        return _tensor(f"{op} of CuPy arrays", x), Kind("CuPy", _to_cupy)
+        return _tensor(op, argument, x), Kind("CuPy", _to_cupy)
     if _is_on_cuda(x):
-        return _tensor(f"{op} of arrays on a GPU", x), Kind(type(x).__name__, lambda op, result: result)
+        return _tensor(op, argument, x), Kind(type(x).__name__, lambda op, result: result)
     return x, None
+
+
+def _is_subclass(x: Any) -> bool:
+    """Whether `x` is an array of NumPy or torch under another library's name."""
+    torch = sys.modules.get("torch")
+    return isinstance(x, np.ndarray) or (torch is not None and isinstance(x, torch.Tensor))
 
 
 def _is_on_cuda(x: Any) -> bool:
@@ -103,11 +111,16 @@ def _is_on_cuda(x: Any) -> bool:
     return hasattr(x, "__cuda_array_interface__")
 
 
-def _tensor(what: str, x: Any) -> Any:
+def _tensor(op: str, argument: str, x: Any) -> Any:
     """A torch tensor over the memory of an array on a CUDA device."""
-    torch = require("torch", "train", what)
-    if hasattr(x, "__dlpack__"):
-        return torch.from_dlpack(x)
+    torch = require("torch", "train", f"{op} of arrays on a GPU")
+    try:
+        return torch.from_dlpack(x) if hasattr(x, "__dlpack__") else _from_interface(torch, x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{op}: {argument} cannot be read as an array on a GPU: {error}") from error
+
+
+def _from_interface(torch: Any, x: Any) -> Any:
     # torch reads this interface without a look at the stream that it names.
     tensor = torch.as_tensor(x)
     stream = x.__cuda_array_interface__.get("stream")
@@ -118,9 +131,9 @@ def _tensor(what: str, x: Any) -> Any:
     return tensor
 
 
-def _csr_tensor(what: str, parts: CsrParts) -> Any:
-    torch = require("torch", "train", what)
-    data, indices, indptr = (_tensor(what, part) for part in parts[:3])
+def _csr_tensor(op: str, argument: str, parts: CsrParts) -> Any:
+    data, indices, indptr = (_tensor(op, argument, part) for part in parts[:3])
+    torch = importlib.import_module("torch")
     with warnings.catch_warnings():  # that the layout is new, which torch says of the first such tensor
         warnings.simplefilter("ignore")
         return torch.sparse_csr_tensor(indptr, indices, data, parts.shape, check_invariants=False)
@@ -146,7 +159,7 @@ def _from_jax(op: str, argument: str, x: Any) -> Any:
         if platform == "cpu":
             return np.asarray(x)
         if platform in ("gpu", "cuda"):
-            return _tensor(f"{op} of JAX arrays on a GPU", x)
+            return _tensor(op, argument, x)
     except (RuntimeError, TypeError) as error:  # deleted, donated to a compiled function, or no numbers
         raise InputError(f"{op}: {argument} cannot be read: {error}") from error
     raise BackendError(f"{op}: {argument} is on {platform}, for which pixfold has no kernels: use jax.device_put")
@@ -160,18 +173,18 @@ def _from_bcsr(op: str, argument: str, x: Any) -> Any:
         )
     data, indices, indptr = (_from_jax(op, argument, part) for part in (x.data, x.indices, x.indptr))
     parts = CsrParts(data, indices, indptr, tuple(x.shape))
-    return parts if isinstance(data, np.ndarray) else _csr_tensor(f"{op} of JAX arrays on a GPU", parts)
+    return parts if isinstance(data, np.ndarray) else _csr_tensor(op, argument, parts)
 
 
 def _to_jax(op: str, result: Any) -> Any:
-    jax = require("jax", "all", f"{op} of JAX arrays")
+    jax = importlib.import_module("jax")
     if isinstance(result, np.ndarray) and result.dtype.name == "bfloat16":  # which NumPy does not hand over
         return jax.dlpack.from_dlpack(result.view(np.uint16)).view(result.dtype)
     return jax.dlpack.from_dlpack(result)
 
 
 def _to_cupy(op: str, result: Any) -> Any:
-    cupy = require("cupy", "all", f"{op} of CuPy arrays")
+    cupy = importlib.import_module("cupy")
     if str(result.dtype) == "torch.bfloat16":
         raise BackendError(f"{op}: CuPy has no bfloat16: use float16, or pass torch.from_dlpack(X)")
     return cupy.from_dlpack(result)

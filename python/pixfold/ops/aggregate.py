@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,14 @@ from pixfold import _core
 from pixfold._words import told
 from pixfold.errors import InputError
 from pixfold.ops._arrays import Dense, array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
-from pixfold.ops._cuda_aggregate import copied, device_attributions, moments_after, on_host, placed_like
+from pixfold.ops._cuda_aggregate import (
+    DeviceAttributions,
+    copied,
+    device_attributions,
+    moments_after,
+    on_host,
+    placed_like,
+)
 from pixfold.ops._interop import adopted
 
 if TYPE_CHECKING:
@@ -126,8 +132,7 @@ class AttributionAccumulator:
         ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
         """
         attributions, _ = adopted("aggregate", "attributions", attributions)
-        on_cuda = is_on_cuda(attributions)
-        images: Any = device_attributions(attributions) if on_cuda else array("aggregate", "attributions", attributions)
+        images = attributions_of(attributions)
         shape = images.shape
         layout = self.layout
         matches = len(shape) == 4 and shape[2:] == layout.shape[1:] and (layout.channels in (1, shape[1]))
@@ -137,33 +142,16 @@ class AttributionAccumulator:
             )
         n_summed = shape[1] if layout.channels == 1 else 1
         n_threads = threads_argument("aggregate", threads)
-        if on_cuda:
-            classes, added, after = self._advanced_on_device(images, labels, keep)
-        else:
-            classes, added, after = advanced(
-                images, n_summed, layout.n_pixels, labels, keep, self._count, self._moments, self._spare, n_threads
-            )
+        classes, added, after = advanced(
+            images, n_summed, layout.n_pixels, labels, keep, self._count, self._moments, self._spare, n_threads
+        )
         before = [self._moments[k] for k in classes]
         for k, moments in zip(classes, after, strict=True):
             self._moments[k] = moments
-        if not on_cuda:
+        if isinstance(images, Dense):
             # What was on a device has no use here.
             self._spare[: len(classes)] = [moments for moments in before if isinstance(moments, np.ndarray)]
         self._count += added
-
-    def _advanced_on_device(
-        self, images: Any, labels: Any, keep: Any
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], list[Any]]:
-        """:func:`advanced` where the attributions are on a CUDA device, and so are the moments after."""
-        if not images.is_float:
-            raise _not_float(images.dtype)
-        by_class, added, classes = _by_class(labels, keep, images.shape[0], self.n_classes)
-        before = [self._moments[k] for k in classes]
-        summed = self.layout.channels == 1
-        after = moments_after(images, summed, by_class, added[classes], self._count[classes], before)
-        if after is None:
-            raise _not_finite()
-        return classes, added, after
 
     def merge(self, other: AttributionAccumulator) -> None:
         """Add what another accumulator of the same layout and classes has seen (Chan, Golub and LeVeque, 1983).
@@ -210,31 +198,39 @@ class AttributionAccumulator:
         return AttributionResult(self._count.copy(), mean, m2, mean_abs)
 
 
+def attributions_of(attributions: Any) -> Dense | DeviceAttributions:
+    """Read attributions where they are."""
+    if is_on_cuda(attributions):
+        return device_attributions(attributions)
+    return array("aggregate", "attributions", attributions)
+
+
 def advanced(
-    images: Dense,
+    images: Dense | DeviceAttributions,
     n_summed: int,
     n_pixels: int,
     labels: Any,
     keep: Any,
     count: NDArray[np.int64],
-    moments: Sequence[Float64Array | None] | Float64Array,
+    moments: Any,
     spare: list[Float64Array],
     threads: int,
-) -> tuple[NDArray[np.intp], NDArray[np.intp], list[Float64Array]]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp], list[Any]]:
     """Work out the moments after a batch, and leave those before as they are.
 
     Parameters
     ----------
-    images : Dense
+    images : Dense or DeviceAttributions
         The attributions, (n_samples, channels, height, width).
     n_summed, n_pixels : int
         How many channels become one, and the pixels that are left.
     labels, keep
         As for :meth:`AttributionAccumulator.update`.
     count, moments
-        Per class: samples so far, and their mean, m2 and mean_abs of every pixel, (3, n_pixels).
+        Per class: samples so far, and their mean, m2 and mean_abs of every pixel, (3, n_pixels), an array or a tensor;
+        not read for a class without samples.
     spare : list of float64 arrays (3, n_pixels)
-        Memory for the result, of which more is made where it is not enough.
+        Memory for a result on the CPU, of which more is made where it is not enough.
     threads : int
         0 for the default.
 
@@ -242,18 +238,29 @@ def advanced(
     -------
     classes, added, after
         The classes of the batch, how many samples every class gets, and the moments after, class by class of the batch:
-        the first arrays of `spare`.
+        the first arrays of `spare`, or tensors on the device of the attributions.
     """
-    if images.dtype.kind != "f" and not images.bfloat16:
+    if isinstance(images, DeviceAttributions):
+        is_float = images.is_float
+    else:
+        is_float = images.bfloat16 or images.dtype.kind == "f"
+    if not is_float:
         raise _not_float(images.dtype)
     n, n_classes = images.shape[0], count.size
     by_class, added, classes = _by_class(labels, keep, n, n_classes)
+    old = [moments[int(k)] if count[k] > 0 else None for k in classes]
+    if isinstance(images, DeviceAttributions):
+        summed = n_summed == images.shape[1]
+        found = moments_after(images, summed, by_class, added[classes], count[classes], old)
+        if found is None:
+            raise _not_finite()
+        return classes, added, found
     # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
     flat = plain(images.array).reshape(n, n_summed, n_pixels)
     while len(spare) < len(classes):
         spare.append(np.empty((3, n_pixels)))
     after = spare[: len(classes)]
-    before = [None if old is None else on_host(old) for old in (moments[int(k)] for k in classes)]
+    before = [None if values is None else on_host(values) for values in old]
     finite = _core.aggregate(flat, images.bfloat16, by_class, added[classes], count[classes], before, after, threads)
     if not finite:
         raise _not_finite()

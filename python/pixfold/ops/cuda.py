@@ -7,16 +7,15 @@ CUDA graph.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixfold._cuda_extension import extension
 from pixfold._words import counted
 from pixfold.errors import InputError
 from pixfold.memory import ImagePool
+from pixfold.ops import _cuda_arrays as on_device
 from pixfold.ops._arrays import is_torch
 from pixfold.ops._cuda_plans import (
     DeviceLayout,
@@ -28,29 +27,11 @@ from pixfold.ops._cuda_plans import (
     keep,
     to_device,
 )
+from pixfold.ops._cuda_stats import row_scale_on_device
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
     from pixfold.normalize import Normalizer
-
-_IN_DOUBLE = ("float64", "int32", "uint32", "int64", "uint64")
-
-
-class _Queue(NamedTuple):
-    """Where kernels are queued: the extension, the tensor's device and the stream that is current on it."""
-
-    cuda: Any
-    device: Any
-    ordinal: int
-    stream: int
-
-
-def _queue(op: str, argument: str, x: Any) -> _Queue:
-    import torch
-
-    index = x.device.index or 0
-    cuda = extension(op, argument, index)
-    return _Queue(cuda, x.device, index, torch.cuda.current_stream(x.device).cuda_stream)
 
 
 def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: str, out: Any) -> Any:
@@ -60,30 +41,32 @@ def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: st
     ``missing="error"`` missing values come out as NaN; of negative values that a logarithm is not to see, those below
     -1 do. :func:`check_folds` raises for both.
     """
-    x = _usable("fold", "X", X)
+    x = on_device.usable("fold", "X", X)
     if x.dim() != 2:
         raise InputError(f"fold: X must be two-dimensional (n_samples, n_features), got shape {tuple(x.shape)}")
     if x.shape[1] != layout.n_features:
         raise InputError(
             f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {tuple(x.shape)})"
         )
-    queue = _queue("fold", "X", x)
-    images, channels_last = _images(X, x, layout, dtype, out)
+    queue = on_device.queue_of("fold", "X", x)
+    images, channels_last = images_memory(X, x, layout, dtype, out)
     placed = device_layout(queue.cuda, layout, x.device, channels_last)
-    sparse = _is_csr(x)
-    name = _name((x.values() if sparse else x).dtype)
+    sparse = on_device.is_csr(x)
+    name = on_device.type_name((x.values() if sparse else x).dtype)
     parameters = row_scale = counts = None
     if normalizer is not None:
-        parameters = device_parameters(queue.cuda, normalizer, placed, x.device, name in _IN_DOUBLE).parameters
+        parameters = device_parameters(
+            queue.cuda, normalizer, placed, x.device, on_device.computes_in_double(name)
+        ).parameters
         counts = device_counts(normalizer, x.device)
-        row_scale = _row_scale(x, normalizer)
+        row_scale = row_scale_on_device(x, normalizer, queue)
     if sparse:
         if normalizer is not None and row_scale is not None and normalizer.parameters().offset.any():
             raise InputError(
                 "fold: a library size and an offset cannot be combined for sparse X: a zero would differ per sample"
             )
-        rows = _rows(queue.cuda, x, name)
-        background = _background(queue, placed, parameters, normalizer, name, dtype)
+        rows = on_device.csr_rows(queue.cuda, x, name)
+        background = background_image(queue, placed, parameters, normalizer, name, dtype)
         queue.cuda.fold_csr(
             rows.view,
             placed.slots,
@@ -99,10 +82,8 @@ def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: st
             queue.stream,
         )
     else:
-        size = x.element_size()
-        samples = queue.cuda.Samples(x.data_ptr(), name, *x.shape, x.stride(0) * size, x.stride(1) * size)
         queue.cuda.fold_dense(
-            samples,
+            on_device.dense_view(queue.cuda, x),
             placed.slots,
             parameters,
             address(row_scale),
@@ -135,7 +116,7 @@ def fold_packed_rows(
     n_features : int
         Number of genotypes of a row.
     layout : Layout
-        With one feature per pixel.
+        As for :func:`pixfold.fold`.
     normalizer : Normalizer, optional
         Without a library size.
     values : float32 array of four
@@ -154,41 +135,35 @@ def fold_packed_rows(
     """
     import torch
 
-    queue = _queue("fold", "bits", bits)
+    queue = on_device.queue_of("fold", "bits", bits)
     width = -(-n_features // 4)
     if bits.dtype != torch.uint8 or bits.dim() != 2 or bits.shape[1] != width or (bits.stride(1) != 1 and width > 1):
         raise InputError(
-            f"fold: bits must be uint8 rows of {width} contiguous bytes, got {_name(bits.dtype)} of shape "
-            f"{tuple(bits.shape)}"
+            f"fold: bits must be uint8 rows of {width} contiguous bytes, got {on_device.type_name(bits.dtype)} of "
+            f"shape {tuple(bits.shape)}"
         )
-    if layout.n_features != n_features or not layout.is_one_to_one:
-        raise InputError(
-            f"fold: layout must have one feature per pixel and {n_features} features, got {layout.n_features} features"
-        )
+    if layout.n_features != n_features:
+        raise InputError(f"fold: layout must have {n_features} features, got {layout.n_features}")
     wanted = bits if samples is None else samples
-    images, channels_last = _images(bits, wanted, layout, dtype, out)
+    images, channels_last = images_memory(bits, wanted, layout, dtype, out)
     placed = device_layout(queue.cuda, layout, bits.device, channels_last)
     parameters = None
     if normalizer is not None:
         if normalizer.parts.library_size is not None:
             raise InputError("fold: packed genotypes cannot be scaled to a library size")
         parameters = device_parameters(queue.cuda, normalizer, placed, bits.device, False).parameters
-    planes = _planes(queue, placed, parameters, normalizer, np.asarray(values, dtype=np.float32), dtype)
+    codes = np.asarray(values, dtype=np.float32)
     rows = queue.cuda.PackedRows(bits.data_ptr(), wanted.shape[0], n_features, bits.stride(0))
     scratch = None
-    if placed.feature is not None:
+    if placed.feature is not None or not placed.one_to_one:
         scratch = torch.empty(rows.scratch, dtype=torch.int32, device=bits.device)
-    queue.cuda.fold_packed(
-        rows,
-        placed.slots,
-        address(planes),
-        images.element_size(),
-        address(images),
-        address(scratch),
-        queue.ordinal,
-        queue.stream,
-        address(samples),
-    )
+    where = (address(scratch), queue.ordinal, queue.stream, address(samples))
+    if placed.one_to_one:
+        planes = _planes(queue, placed, parameters, normalizer, codes, dtype)
+        queue.cuda.fold_packed(rows, placed.slots, address(planes), images.element_size(), address(images), *where)
+    else:
+        planes = _planes(queue, placed, parameters, normalizer, codes, "float32")
+        queue.cuda.fold_packed_means(rows, placed.slots, address(planes), address(images), dtype, *where)
     return images
 
 
@@ -196,12 +171,12 @@ def unfold_tensor(images: Any, layout: Layout) -> Any:
     """:func:`pixfold.unfold` of a tensor on a CUDA device."""
     import torch
 
-    x = _usable("unfold", "images", images)
+    x = on_device.usable("unfold", "images", images)
     if x.dim() != 4 or tuple(x.shape[1:]) != layout.shape:
         raise InputError(
             f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {tuple(x.shape)}"
         )
-    queue = _queue("unfold", "images", x)
+    queue = on_device.queue_of("unfold", "images", x)
     channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     if not channels_last:
         x = x.contiguous()
@@ -248,36 +223,7 @@ def check_folds(normalizer: Normalizer) -> None:
         )
 
 
-def _usable(op: str, argument: str, x: Any) -> Any:
-    import torch
-
-    if x.requires_grad and torch.is_grad_enabled():
-        raise InputError(
-            f"{op}: {argument} requires a gradient, which this op does not propagate: pass {argument}.detach()"
-        )
-    if x.layout != torch.strided and not _is_csr(x):
-        raise InputError(f"{op}: {argument} must be a dense or sparse CSR tensor, got layout {x.layout}")
-    if x.dtype.is_complex or x.is_quantized:
-        raise TypeError(f"{op}: {argument} must be of a real dtype, got {x.dtype}")
-    x = x.detach()
-    if x.layout != torch.strided:
-        return x
-    if x.data_ptr() % x.element_size() != 0:
-        raise InputError(f"{op}: {argument} must be aligned to its elements, got address {x.data_ptr():#x}")
-    return x.resolve_neg()
-
-
-def _is_csr(x: Any) -> bool:
-    import torch
-
-    return bool(x.layout == torch.sparse_csr)
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _images(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[Any, bool]:
+def images_memory(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[Any, bool]:
     """Memory for the images, and whether it is channels-last."""
     import torch
 
@@ -291,8 +237,8 @@ def _images(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[A
     channels_last = dense and not out.is_contiguous() and out.is_contiguous(memory_format=torch.channels_last)
     if tuple(out.shape) != shape or out.dtype != kind or out.device != x.device or not dense:
         raise InputError(
-            f"fold: out must be a {dtype} tensor of shape {shape} on {x.device}, got {_name(out.dtype)} of shape "
-            f"{tuple(out.shape)} on {out.device}"
+            f"fold: out must be a {dtype} tensor of shape {shape} on {x.device}, got "
+            f"{on_device.type_name(out.dtype)} of shape {tuple(out.shape)} on {out.device}"
         )
     if not out.is_contiguous() and not channels_last:
         raise InputError(f"fold: out must be contiguous, or so in channels_last format, got strides {out.stride()}")
@@ -302,7 +248,7 @@ def _images(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[A
 
 
 def _memory_of(x: Any) -> list[Any]:
-    return [x.values(), x.col_indices(), x.crow_indices()] if _is_csr(x) else [x]
+    return [x.values(), x.col_indices(), x.crow_indices()] if on_device.is_csr(x) else [x]
 
 
 def _overlap(a: Any, b: Any) -> bool:
@@ -319,54 +265,8 @@ def _span(x: Any) -> tuple[int, int]:
     return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
 
 
-def _row_scale(x: Any, normalizer: Normalizer) -> Any:
-    """library_size over each sample's sum (0 for a sum that is not positive), None without a library size."""
-    import torch
-
-    size = normalizer.parts.library_size
-    if size is None:
-        return None
-    if _is_csr(x):
-        values = x.values().double()
-        sums = torch.segment_reduce(
-            torch.where(values.isnan(), 0.0, values), "sum", offsets=x.crow_indices().long(), initial=0.0
-        )
-    else:
-        # Of torch's unsigned integers, only the smallest can be added up.
-        x = x.double() if _name(x.dtype) in ("uint16", "uint32", "uint64") else x
-        sums = torch.nansum(x, dim=1, dtype=torch.float64)
-    return torch.where(sums > 0, size / sums, 0.0)
-
-
-class _Rows(NamedTuple):
-    """Sparse rows for the kernels, and the memory that they are in."""
-
-    view: Any
-    parts: tuple[Any, ...]
-
-
-def _rows(cuda: Any, x: Any, name: str) -> _Rows:
-    values, indices, starts = x.values().contiguous(), x.col_indices().contiguous(), x.crow_indices().long()
-    if os.environ.get("PIXFOLD_CHECK") == "1":
-        _check_rows(indices, starts, x.shape[1])
-    wide = indices.element_size() == 8
-    view = cuda.CsrRows(address(values), name, address(indices), wide, address(starts), *x.shape)
-    return _Rows(view, (values, indices, starts))
-
-
-def _check_rows(indices: Any, starts: Any, n_features: int) -> None:
-    """Look at every index, as the CPU's kernels always do; this waits for the device."""
-    import torch
-
-    row = torch.repeat_interleave(torch.arange(starts.numel() - 1, device=starts.device), starts.diff())
-    in_range = (indices >= 0) & (indices < n_features)
-    rising = (indices[1:] > indices[:-1]) | (row[1:] != row[:-1])
-    if not bool(in_range.all()) or not bool(rising.all()):
-        raise InputError(f"fold: indices of each row of sparse X must rise within [0, {n_features}), got others")
-
-
-def _background(
-    queue: _Queue, placed: DeviceLayout, parameters: Any, normalizer: Normalizer | None, name: str, dtype: str
+def background_image(
+    queue: on_device.Queue, placed: DeviceLayout, parameters: Any, normalizer: Normalizer | None, name: str, dtype: str
 ) -> Any:
     """The image of an all-zero sample: one zero, seen everywhere."""
     import torch
@@ -384,18 +284,28 @@ def _background(
 
 
 def _planes(
-    queue: _Queue, placed: DeviceLayout, parameters: Any, normalizer: Normalizer | None, values: Any, dtype: str
+    queue: on_device.Queue,
+    placed: DeviceLayout,
+    parameters: Any,
+    normalizer: Normalizer | None,
+    values: Any,
+    dtype: str,
 ) -> Any:
-    """What each code becomes at each pixel: images of four samples, each of one code at every feature."""
+    """What each code becomes at each pixel: images of four samples, each of one code at every feature.
+
+    At each slot where several are on a pixel, as if it were a pixel of its own.
+    """
     import torch
 
     def make() -> Any:
         codes = to_device(values, queue.device)
-        images = torch.empty((4, placed.n_pixels), dtype=getattr(torch, dtype), device=queue.device)
+        slots, n_pixels = placed.slots, placed.n_pixels
+        if not placed.one_to_one:
+            n_pixels = placed.n_slots
+            slots = queue.cuda.Slots(address(placed.feature), 0, n_pixels, n_pixels, True)
+        images = torch.empty((4, n_pixels), dtype=getattr(torch, dtype), device=queue.device)
         samples = queue.cuda.Samples(codes.data_ptr(), "float32", 4, placed.n_features, 4, 0)
-        queue.cuda.fold_dense(
-            samples, placed.slots, parameters, 0, address(images), dtype, 0, queue.ordinal, queue.stream
-        )
+        queue.cuda.fold_dense(samples, slots, parameters, 0, address(images), dtype, 0, queue.ordinal, queue.stream)
         return images
 
     return _kept_with(placed, normalizer, ("planes", values.tobytes(), dtype), make)

@@ -51,10 +51,11 @@ def fold(
     X : array (n_samples, n_features)
         NumPy array of any float, integer or bool dtype and any strides, SciPy sparse matrix (never made dense),
         :class:`pixfold.PackedGenotypes`, or torch tensor on the CPU or a CUDA device, dense or sparse CSR. A dense
-        CPU tensor that requires a gradient gets one, through everything that the normaliser does. JAX arrays (on the
+        tensor that requires a gradient gets one, through everything that the normaliser does. JAX arrays (on the
         CPU or a CUDA device) and BCSR matrices, CuPy arrays and sparse matrices, and what else offers DLPack or the
         CUDA array interface on such a device are read where they are, without a copy; on a GPU that needs torch. Of a
-        Dask array (blocks of NumPy or SciPy CSR) the result is a Dask array: nothing is computed yet.
+        Dask array (blocks of NumPy or SciPy CSR) the result is a Dask array: nothing is computed yet, blocks of
+        samples stay.
     layout : Layout
         Feature -> pixel map with ``layout.n_features == X.shape[1]``.
     normalizer : Normalizer, optional
@@ -85,7 +86,7 @@ def fold(
     TypeError
         A dtype that is not a number; a layout or a normaliser that is none.
     BackendError
-        `X` is on a device for which this build has no kernels, or which they do not run on; a gradient is wanted there.
+        `X` is on a device for which this build has no kernels, or which they do not run on.
 
     Notes
     -----

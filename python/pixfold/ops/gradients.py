@@ -1,4 +1,4 @@
-"""The adjoints of fold and unfold on CPU memory; :mod:`pixfold.torch_ops` makes torch's autograd call them."""
+"""The adjoints of fold and unfold; :mod:`pixfold.torch_ops` makes torch's autograd call them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import numpy as np
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Array, Dense, array, layout_argument, plain, threads_argument, to_torch
+from pixfold.ops._arrays import (
+    Array,
+    Dense,
+    array,
+    is_on_cuda,
+    layout_argument,
+    plain,
+    threads_argument,
+    to_torch,
+)
 from pixfold.ops.fold import normalizer_argument
 
 if TYPE_CHECKING:
@@ -24,9 +33,9 @@ def fold_gradient(
     Parameters
     ----------
     gradient : array (n_samples, channels, height, width)
-        NumPy array or torch CPU tensor, float32, float16 or bfloat16.
+        NumPy array or torch tensor, float32, float16 or bfloat16; where `X` is.
     X : array (n_samples, n_features)
-        What was folded: a dense array of floats, any strides.
+        What was folded: a dense array of floats, any strides, on the CPU or a CUDA device.
     layout : Layout
         As for the fold.
     normalizer : Normalizer, optional
@@ -46,11 +55,17 @@ def fold_gradient(
         A wrong shape or dtype, a normaliser that does not fit. It is a ValueError.
     TypeError
         A layout or a normaliser that is none, arrays that are no numbers.
+    BackendError
+        `X` is on a device for which this build has no kernels, or which they do not run on.
     """
     op = "fold_gradient"
     layout_argument(op, layout)
     normalizer_argument(op, normalizer)
     n_threads = threads_argument(op, threads)
+    if is_on_cuda(X):
+        from pixfold.ops._cuda_gradients import fold_gradient_tensor
+
+        return fold_gradient_tensor(gradient, X, layout, normalizer)
     x = array(op, "X", X)
     if len(x.shape) != 2 or x.shape[1] != layout.n_features:
         raise InputError(f"{op}: X must have shape (n_samples, {layout.n_features}), got {x.shape}")
@@ -82,7 +97,7 @@ def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None
     Parameters
     ----------
     gradient : array (n_samples, n_features)
-        NumPy array or torch CPU tensor of floats.
+        NumPy array or torch tensor of floats, on the CPU or a CUDA device.
     layout : Layout
         As for the unfold.
     threads : int, optional
@@ -99,10 +114,16 @@ def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None
         A wrong shape or dtype. It is a ValueError.
     TypeError
         A layout that is none, an array that is no numbers.
+    BackendError
+        `gradient` is on a device for which this build has no kernels, or which they do not run on.
     """
     op = "unfold_gradient"
     layout_argument(op, layout)
     n_threads = threads_argument(op, threads)
+    if is_on_cuda(gradient):
+        from pixfold.ops._cuda_gradients import unfold_gradient_tensor
+
+        return unfold_gradient_tensor(gradient, layout)
     values = array(op, "gradient", gradient)
     if len(values.shape) != 2 or values.shape[1] != layout.n_features:
         raise InputError(f"{op}: gradient must have shape (n_samples, {layout.n_features}), got {values.shape}")

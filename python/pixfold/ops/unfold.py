@@ -29,7 +29,7 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     Parameters
     ----------
     images : array (n_samples, channels, height, width)
-        NumPy, torch, JAX or CuPy array, on the CPU or a CUDA device, of any float or integer dtype. A torch CPU tensor
+        NumPy, torch, JAX or CuPy array, on the CPU or a CUDA device, of any float or integer dtype. A torch tensor
         that requires a gradient gets one: the sum over the features of each pixel.
     layout : Layout
         The layout that the images were folded with.

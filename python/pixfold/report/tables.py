@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def findings_table(
-    consensus: ConsensusResult, feature_names: Sequence[str], class_names: Sequence[str] | None = None
+    consensus: ConsensusResult,
+    feature_names: Sequence[str],
+    class_names: Sequence[str] | None = None,
+    *,
+    dropped: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Make one row per feature, best rank first.
 
@@ -30,12 +34,14 @@ def findings_table(
         In feature order.
     class_names : sequence of str, optional
         In code order; none (self-supervised) leaves the class columns out.
+    dropped : bool array (n_features,), optional
+        Features that were left out because all their values are zero or missing. Default: none.
 
     Returns
     -------
     pandas.DataFrame
         ``feature``, ``rank``, ``importance``, ``importance_std``, ``importance_median``,
-        ``selection_frequency``, ``mean_rank``, then per class ``mean_<class>`` (signed) and
+        ``selection_frequency``, ``mean_rank``, ``dropped``, then per class ``mean_<class>`` (signed) and
         ``mean_abs_<class>``. Sorted by rank, features without a rank last, equal ranks in feature order. The
         index is the position of the feature in the data, so ``sort_index()`` gives feature order back.
 
@@ -57,7 +63,10 @@ def findings_table(
         "importance_median": consensus.importance_median,
         "selection_frequency": consensus.selection_frequency,
         "mean_rank": consensus.mean_rank,
+        "dropped": np.zeros(n_features, dtype=bool) if dropped is None else np.asarray(dropped, dtype=bool),
     }
+    if columns["dropped"].shape != (n_features,):
+        raise InputError(f"findings_table: {n_features} features, but dropped has shape {columns['dropped'].shape}")
     if classes:
         means, means_abs = consensus.class_mean, consensus.class_mean_abs
         if consensus.n_runs == 0:

@@ -157,9 +157,9 @@ def _locate(container: Container, root: Any, layer: str | None) -> tuple[str, st
     """Return the keys of the matrix and of the table that names its features."""
     name = container.name
     if "obs" not in root or "var" not in root:
-        there = listed(list(root), 10) or "nothing"
+        there = listed(sorted(root), 10) or "nothing"
         raise InputError(f"{name}: expected an AnnData file with obs and var, received {container.kind} with {there}")
-    layers = list(root["layers"]) if "layers" in root else []
+    layers = sorted(root["layers"]) if "layers" in root else []
     raw = "raw" in root and not hasattr(root["raw"], "shape") and "X" in root["raw"]
     if layer is None:
         # anndata stores None as an array or group of the type "null".

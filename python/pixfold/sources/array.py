@@ -28,6 +28,7 @@ from pixfold.sources.base import (
     relabelled,
     unique_names,
 )
+from pixfold.sources.csr import csr_rows
 from pixfold.sources.formats import Options
 from pixfold.sources.npy import NpySource
 
@@ -98,7 +99,11 @@ class ArraySource:
 
     def read(self, rows: slice | NDArray[np.int64]) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        return self._matrix[normalize_rows(rows, self.n_samples)]
+        wanted = normalize_rows(rows, self.n_samples)
+        if self.is_sparse and self._matrix.indices.dtype != self._matrix.indptr.dtype:
+            index = np.arange(wanted.start, wanted.stop) if isinstance(wanted, slice) else wanted
+            return csr_rows([(self._matrix, index)])
+        return self._matrix[wanted]
 
 
 def open_npy(path: Path, options: Options) -> Source:

@@ -118,6 +118,7 @@ FORMATS = (
         },
         takes=frozenset({"alphabet"}),
     ),
+    Format("packed store", "pixfold.sources.packed:open_packed", members=("zarr.json",), takes=frozenset({"verify"})),
     Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
     Format("Arrow", "pixfold.sources.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL),

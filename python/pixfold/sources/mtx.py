@@ -17,12 +17,13 @@ from pixfold._optional import require
 from pixfold._words import told
 from pixfold.errors import InputError, PixfoldError
 from pixfold.sources.base import Unchanged
-from pixfold.sources.rows import Rows
+from pixfold.sources.rows import Rows, csr_bytes
 from pixfold.sources.scratch import Block, RowsOnce, ScratchArray, SparseRows, by_rows, room_for, scratch_note
 
 _DTYPES = {"integer": np.int32, "real": np.float64, "pattern": np.uint8}
 _LARGEST = 2**31 - 1
-_BLOCK_BYTES = 8 << 20
+# pyarrow reads several blocks ahead.
+_BLOCK_BYTES = 1 << 20
 # Lines that pyarrow can split: exactly one blank between fields.
 _PLAIN_LINE = re.compile(rb"\d+([ \t])\d+(\1\S+)?\r?\n?")
 
@@ -46,6 +47,8 @@ class MtxFile:
         Samples, features.
     dtype : numpy.dtype
         int32 for "integer", float64 for "real", uint8 for "pattern" (entries are 1).
+    nbytes : int
+        What all samples take in memory, as they are read.
     messages : list of str
         What the user should be told.
 
@@ -66,6 +69,7 @@ class MtxFile:
         self._once = RowsOnce(self._by_samples)
         with self.reading():
             self._read_header()
+        self.nbytes = csr_bytes(self._n_entries, self.shape, self.dtype)
         self.messages = scratch_note(self.name, self._n_entries, self.dtype)
 
     def read(self, wanted: Rows) -> Any:
@@ -147,7 +151,9 @@ class MtxFile:
                     f"{self.name}: line {self._header} promises {self._n_entries:,} entries, the file has more"
                 )
             spill.write(done, samples, features, values)
-            counts += np.bincount(samples, minlength=n_samples)
+            first = int(samples.min())  # by samples, a block has few of them
+            found = np.bincount(samples - first)
+            counts[first : first + len(found)] += found
             places = samples * n_features + features
             rising = rising and places[0] > last and bool(np.all(np.diff(places) > 0))
             last, done = int(places[-1]), done + len(samples)

@@ -33,6 +33,7 @@ class Matrix(Protocol):
     dtype: np.dtype[Any]
     is_sparse: bool
     chunk: int
+    nbytes: int
 
     def read(self, wanted: Rows) -> Any:
         """Read rows, as an array or CSR; index arrays must rise."""
@@ -45,6 +46,8 @@ class Matrix(Protocol):
 
 class StoredSource:
     """A source whose values stay on disk. It can be pickled, and read after a fork and from several threads.
+
+    Beside what every source has it says its ``nbytes``: what all samples take in memory, as they are read.
 
     Parameters
     ----------
@@ -80,12 +83,14 @@ class StoredSource:
         self.categories: dict[str, list[str]] = {}
         self.n_samples, self.n_features = matrix.shape
         self.dtype, self.is_sparse = matrix.dtype, matrix.is_sparse
+        self.nbytes = matrix.nbytes
         self.sample_names = sample_names
         self.feature_names = unique_names(feature_names, messages)
         self.labels: NDArray[Any] | None = None
         if labels is not None:
             self.labels = check_labels(self.name, labels, self.n_samples)
-        self.block_size = block_rows(self.n_features, min(matrix.chunk, self.n_samples))
+        self.chunk_rows = min(matrix.chunk, self.n_samples)
+        self.block_size = block_rows(self.n_features, self.chunk_rows)
         self._place, self._matrix = place, matrix
 
     def read(self, rows: slice | NDArray[np.int64]) -> Any:

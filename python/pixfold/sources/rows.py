@@ -68,6 +68,16 @@ def read_csr(
     return values, columns, pointers
 
 
+def index_type(size: int) -> np.dtype[Any]:
+    """Return the type of indices below ``size``."""
+    return np.dtype(np.int32 if size <= 2**31 else np.int64)
+
+
+def csr_bytes(n_entries: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> int:
+    """Bytes that a CSR matrix takes in memory."""
+    return n_entries * (dtype.itemsize + index_type(shape[1]).itemsize) + 8 * (shape[0] + 1)
+
+
 def _gap(array: Any, item_bytes: int) -> int:
     """Items between two wanted ones that are not worth a second read: a chunk is decompressed as a whole."""
     chunks = getattr(array, "chunks", None)

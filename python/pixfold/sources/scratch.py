@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -13,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import OutputError
-from pixfold.sources.rows import Rows, read_csr
+from pixfold.sources.rows import Rows, index_type, read_csr
 
 # What ordering entries may hold in memory; what is larger goes through temporary files.
 MEMORY_BYTES = 256 * 2**20
 
-# Memory per entry at work: rows, columns and values, as 64-bit numbers, some three times over while they are sorted.
-_ENTRY_BYTES = 96
+# Memory per entry at work: rows, columns, values and their order, as 64-bit numbers, several times over.
+_ENTRY_BYTES = 160
 
 Block = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -46,9 +47,10 @@ class ScratchArray:
         self.dtype = np.dtype(dtype)
         self.shape = (length,)
         try:
-            self._file = tempfile.TemporaryFile(dir=folder(), buffering=0)  # noqa: SIM115  (closed by close)
+            self._file = tempfile.TemporaryFile(dir=folder(), buffering=0)  # noqa: SIM115  (finalize closes it)
         except OSError as error:
             raise _no_room(error.strerror or str(error)) from error
+        self._close = weakref.finalize(self, self._file.close)
 
     def __getitem__(self, part: slice) -> NDArray[Any]:
         start, stop, _ = part.indices(self.shape[0])
@@ -73,7 +75,7 @@ class ScratchArray:
 
     def close(self) -> None:
         """Give the space back."""
-        self._file.close()
+        self._close()
 
 
 class SparseRows:
@@ -191,7 +193,7 @@ def by_rows(entries: Entries, n_rows: int, n_columns: int, n_entries: int, dtype
         counts += np.bincount(rows, minlength=n_rows)
     starts = np.concatenate([[0], np.cumsum(counts)])
     edges = _edges(starts, length)
-    arrays = room_for(n_entries, [np.int32, np.int32 if n_columns <= 2**31 else np.int64, dtype])
+    arrays = room_for(n_entries, [np.int32, index_type(n_columns), dtype])
     _deal(entries, edges, starts, arrays, length)
     return _sort(edges, starts, arrays, n_columns)
 

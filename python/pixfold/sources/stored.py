@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.base import check_dtype
 from pixfold.sources.containers import Container
-from pixfold.sources.rows import Rows, read_csr, read_dense
+from pixfold.sources.rows import Rows, csr_bytes, index_type, read_csr, read_dense
 from pixfold.sources.scratch import Block, RowsOnce, SparseRows, by_rows, scratch_note
 
 _PARTS = ("data", "indices", "indptr")
@@ -35,6 +35,8 @@ class DenseMatrix:
         Of what is read.
     chunk : int
         Rows that are stored together.
+    nbytes : int
+        What all rows take in memory, as they are read.
     messages : list of str
         What the user should be told.
     """
@@ -48,6 +50,7 @@ class DenseMatrix:
         self.shape = (int(node.shape[0]), int(node.shape[1]))
         self.dtype = check_dtype(container.name, node.dtype)
         self.chunk = int(node.chunks[0]) if node.chunks else 1
+        self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
         self._container, self._key = container, key
         self.messages = [_absent_note(container.name, key, node)] if getattr(node, "absent", None) else []
         container.watch(key)
@@ -81,6 +84,7 @@ class CsrMatrix:
         dtype = check_dtype(container.name, self._part("data").dtype)
         # SciPy has no sparse float16.
         self.dtype = np.dtype(np.float32) if dtype == np.float16 else dtype
+        self.nbytes = csr_bytes(self._part("data").shape[0], shape, self.dtype)
         container.watch(key, *(f"{key}/{part}" for part in _PARTS))
 
     def read(self, wanted: Rows) -> Any:
@@ -124,7 +128,7 @@ class CsrMatrix:
         if indices.size and (indices.min() < 0 or indices.max() >= size):
             wrong = indices.min() if indices.min() < 0 else indices.max()
             raise self._broken(f"index {wrong} of {size}")
-        return indices.astype(np.int32 if size <= 2**31 else np.int64, copy=False)
+        return indices.astype(index_type(size), copy=False)
 
     def _check_absent(self, indptr: NDArray[np.int64]) -> None:
         """Raise InputError for chunks that are not stored, where they cannot be zeros that need not be."""

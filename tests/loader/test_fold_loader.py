@@ -5,13 +5,12 @@ import pytest
 import torch
 from scipy import sparse
 
-from pixfold import loader as loader_module
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.loader import FoldLoader, blocks, in_memory
+from pixfold.loader import FoldLoader
 from pixfold.normalize import Normalizer
 from pixfold.ops import fold
-from pixfold.sources import ArraySource, open_source
+from pixfold.sources import ArraySource
 
 N, F = 23, 10
 
@@ -137,47 +136,3 @@ def test_infinite_values_are_named_when_looked_for(make):
     batches = FoldLoader(ArraySource(make(X)), Layout.natural(4), check_finite=True)
     with pytest.raises(InputError, match=r"3 values infinite in 2 features \('feature_0', 'feature_2'\)"):
         next(iter(batches))
-
-
-@pytest.mark.parametrize("block_size", [1, 4, 100])
-def test_blocks_give_the_rows_in_order_again_and_again(source, block_size):
-    source.block_size = block_size
-    rows = np.array([0, 2, 3, 8, 21])
-    read = blocks(source, rows)
-    for _ in range(2):
-        parts = [part.toarray() if source.is_sparse else part for part in read()]
-        assert max(len(part) for part in parts) <= block_size
-        np.testing.assert_array_equal(np.concatenate(parts), dense(source)[rows])
-
-
-def h5ad(path, X):
-    anndata = pytest.importorskip("anndata")
-    adata = anndata.AnnData(X)
-    adata.obs["kind"] = [f"k{i % 2}" for i in range(X.shape[0])]
-    adata.write_h5ad(path)
-    return open_source(path, label="kind")
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_in_memory_keeps_sparse_sparse(tmp_path, dtype):
-    X = sparse.random(30, 12, density=0.2, format="csr", dtype=dtype, rng=np.random.default_rng(0))
-    source = h5ad(tmp_path / "x.h5ad", X)
-    kept = in_memory(source)
-    assert isinstance(kept, ArraySource)
-    assert kept.is_sparse
-    assert kept.dtype == dtype
-    np.testing.assert_array_equal(kept.read(slice(0, 30)).toarray(), X.toarray())
-    assert kept.labels.tolist() == source.labels.tolist()
-    assert (kept.feature_names, kept.sample_names) == (source.feature_names, source.sample_names)
-    assert kept.name == source.name
-
-
-def test_in_memory_leaves_what_is_too_large_on_disk(tmp_path, monkeypatch):
-    source = h5ad(tmp_path / "x.h5ad", np.ones((30, 12), dtype=np.float32))
-    assert isinstance(in_memory(source), ArraySource)
-    monkeypatch.setattr(loader_module, "_free_memory", lambda: 30 * 12 * 4)
-    assert in_memory(source) is source
-
-
-def test_in_memory_returns_arrays_as_they_are(source):
-    assert in_memory(source) is source

@@ -1,0 +1,184 @@
+"""The order of an epoch: whose sample is whose, which come together, and what has to be read for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What decides an epoch; the same values give the same batches.
+
+    Attributes
+    ----------
+    n_samples : int
+        Of all ranks together.
+    batch_size : int
+        Samples per batch at most.
+    shuffle : {"full", "block"} or False
+        How samples are drawn.
+    seed : int
+        Of the shuffle.
+    block_rows : int
+        Samples that are read together; 0 where every batch is read by itself.
+    buffer_blocks : int
+        Blocks that "block" draws from at one time.
+    rank, world_size : int
+        Which share of the samples.
+    """
+
+    n_samples: int
+    batch_size: int
+    shuffle: str | bool
+    seed: int
+    block_rows: int
+    buffer_blocks: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse ranks that would have nothing to do."""
+        if not 0 <= self.rank < self.world_size:
+            raise InputError(
+                f"FoldLoader: rank must be in [0, world_size), got rank {self.rank} of world_size {self.world_size}"
+            )
+        if 0 < self.n_samples < self.world_size:
+            raise InputError(
+                f"FoldLoader: {self.n_samples} samples cannot be shared by {self.world_size} ranks: expected one for "
+                "each at least"
+            )
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Where this rank's part of the epoch's stream begins and ends; parts differ by one sample at most."""
+        return (
+            self.n_samples * self.rank // self.world_size,
+            self.n_samples * (self.rank + 1) // self.world_size,
+        )
+
+    @property
+    def cuts(self) -> Int64Array:
+        """Where batches begin and end in this rank's part.
+
+        One rank alone fills its batches, and the last one is what is left. Several have the same number of batches,
+        whose sizes are as even as can be: no rank waits for another that has run out, none has a sample twice.
+        """
+        first, last = self.bounds
+        own = last - first
+        if self.world_size == 1:
+            steps = -(-own // self.batch_size)
+            return np.minimum(np.arange(steps + 1, dtype=np.int64) * self.batch_size, own)
+        most = -(-self.n_samples // self.world_size)
+        steps = min(-(-most // self.batch_size), own)
+        return np.arange(steps + 1, dtype=np.int64) * own // max(steps, 1)
+
+    def epoch(self, number: int) -> Epoch:
+        """Draw the order of an epoch."""
+        first, last = self.bounds
+        if self.shuffle == "block":
+            return self._mixed(number)
+        stream = np.arange(self.n_samples, dtype=np.int64)
+        if self.shuffle:
+            stream = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(stream)
+        stream, cuts = stream[first:last], self.cuts
+        if self.block_rows and not self.shuffle:
+            return Epoch.of(stream, cuts, (stream - first) // self.block_rows)
+        return Epoch.of(stream, cuts, np.repeat(np.arange(len(cuts) - 1), np.diff(cuts)))
+
+    def _mixed(self, number: int) -> Epoch:
+        first, last = self.bounds
+        n_blocks = -(-self.n_samples // self.block_rows)
+        blocks = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(n_blocks)
+        sizes = np.minimum(self.n_samples - blocks * self.block_rows, self.block_rows)
+        ends = np.cumsum(sizes)
+        # Of all blocks behind each other in their new order, this rank's part.
+        starts = np.maximum(ends - sizes, first)
+        counts = np.maximum(np.minimum(ends, last) - starts, 0)
+        within = starts - (ends - sizes)  # where the part of a block begins in it
+        kept = counts > 0
+        begins, counts, starts = (blocks * self.block_rows + within)[kept], counts[kept], (starts - first)[kept]
+        own = int(counts.sum())
+        piece = np.repeat(np.arange(len(counts)), counts)
+        positions = np.arange(own) - np.repeat(starts, counts) + np.repeat(begins, counts)
+        chance = np.random.Generator(np.random.PCG64([self.seed, number, 1 + self.rank]))
+        if len(counts) <= self.buffer_blocks:
+            order = chance.permutation(own)
+            segment = piece
+        else:
+            # A sample is drawn somewhere in the span of samples that the buffer holds from its block on; the stream is
+            # a circle, so that the buffer is as full at the beginning and at the end as in between.
+            time = np.repeat(starts, counts) + chance.random(own) * (self.buffer_blocks * self.block_rows)
+            wrapped = time >= own
+            order = np.argsort(np.where(wrapped, time - own, time), kind="stable")
+            # What comes round is read at the beginning, the rest of its block when its turn is.
+            segment = 2 * piece + ~wrapped
+        return Epoch.of(positions[order], self.cuts, segment[order])
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Batches, and the segments that are read for them.
+
+    Attributes
+    ----------
+    positions : int64 array
+        Of the samples, batch after batch; within a batch by segment, rising.
+    cuts : int64 array
+        Where batches begin and end.
+    segment, place : int64 array
+        Of each of them: the segment that it is read with, and where it stands in it. Segments are counted in the order
+        in which they are first needed.
+    members : int64 array
+        Positions of the samples segment after segment, rising.
+    starts : int64 array
+        Where segments begin and end in `members`.
+    last : int64 array
+        The last batch that needs each segment.
+    """
+
+    positions: Int64Array
+    cuts: Int64Array
+    segment: Int64Array
+    place: Int64Array
+    members: Int64Array
+    starts: Int64Array
+    last: Int64Array
+
+    @classmethod
+    def of(cls, positions: Int64Array, cuts: Int64Array, segment: NDArray[np.int64]) -> Epoch:
+        """Work out what is read when, from positions in their order and any numbers for their segments."""
+        batch = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+        _, first, code = np.unique(segment, return_index=True, return_inverse=True)
+        number = np.empty(len(first), dtype=np.int64)
+        number[np.argsort(first, kind="stable")] = np.arange(len(first))
+        # By first use, counted in batches: within a batch, samples stand by segment.
+        segment = number[code]
+        inner = np.lexsort((positions, segment, batch))
+        positions, segment = positions[inner], segment[inner]
+        members = np.lexsort((positions, segment))
+        counts = np.bincount(segment, minlength=len(first))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        place = np.empty_like(members)
+        place[members] = np.arange(len(members)) - starts[segment[members]]
+        last = np.zeros(len(first), dtype=np.int64)
+        last[segment] = batch  # the last of repeated places is the one that stays
+        return cls(positions, cuts, segment, place, positions[members], starts, last)
+
+    def __len__(self) -> int:
+        return len(self.cuts) - 1
+
+    def batch(self, number: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Positions, segments and places of a batch."""
+        part = slice(int(self.cuts[number]), int(self.cuts[number + 1]))
+        return self.positions[part], self.segment[part], self.place[part]
+
+    def read_with(self, segment: int) -> Int64Array:
+        """Positions that are read together, rising."""
+        return self.members[self.starts[segment] : self.starts[segment + 1]]
