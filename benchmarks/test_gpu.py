@@ -17,6 +17,7 @@ import pytest
 
 import pixfold as pf
 from pixfold.ops import reference
+from pixfold.ops.gradients import fold_gradient, unfold_gradient
 
 torch: Any = pytest.importorskip("torch")
 
@@ -255,6 +256,34 @@ def test_unfold(held: Versus, samples: Any, arrangement: str) -> None:
     images = pf.fold(samples, layout)
     assert torch.equal(pf.unfold(images, layout), samples)
     held(lambda: pf.unfold(images, layout), copy_of(samples), work=f"unfold float32, {arrangement}, new memory")
+
+
+@arrangements
+@pytest.mark.parametrize("preset", [None, "log1p-minmax", "cp10k-log1p"])
+def test_fold_gradient(held: Versus, samples: Any, preset: str | None, arrangement: str) -> None:
+    """A library size has all of it read a second time, for the sums of samples."""
+    layout = getattr(pf.Layout, arrangement)(N_FEATURES)
+    normalizer = None if preset is None else fitted(preset, samples)
+    gradient = torch.randn(N_SAMPLES, *layout.shape, generator=torch.Generator(DEVICE).manual_seed(1), device=DEVICE)
+    found = fold_gradient(gradient, samples, layout, normalizer)[:3].cpu().numpy()
+    head = gradient[:3].cpu().numpy(), samples[:3].cpu().numpy(), layout, normalizer
+    assert np.all(np.abs(found - reference.fold_gradient(*head)) <= reference.fold_gradient_bound(*head))
+    held(
+        lambda: fold_gradient(gradient, samples, layout, normalizer),
+        copy_of(samples),
+        work=f"fold_gradient float32, {preset or 'no normaliser'}, {arrangement}, new memory",
+    )
+
+
+@arrangements
+def test_unfold_gradient(held: Versus, samples: Any, arrangement: str) -> None:
+    layout = getattr(pf.Layout, arrangement)(N_FEATURES)
+    assert torch.equal(unfold_gradient(samples, layout), pf.fold(samples, layout))
+    held(
+        lambda: unfold_gradient(samples, layout),
+        copy_of(samples),
+        work=f"unfold_gradient float32, {arrangement}, new memory",
+    )
 
 
 @pytest.mark.parametrize("log", [False, True], ids=["identity", "log1p"])

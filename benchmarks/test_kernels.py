@@ -82,6 +82,44 @@ def test_fold_dense_kernel(
     )
 
 
+@threads_of_rows
+@arrangements
+@pytest.mark.parametrize("preset", ["log1p-minmax", "cp10k-log1p"])
+def test_fold_gradient_kernel(versus: Versus, samples: np.ndarray, preset: str, arrangement: str, threads: int) -> None:
+    """Reads samples and the gradient of images, and writes that of samples: a copy and the half of another."""
+    layout = getattr(pf.Layout, arrangement)(samples.shape[1])
+    normalizer = pf.Normalizer(preset).fit(samples)
+    rng = np.random.default_rng(1)
+    gradient = rng.standard_normal((len(samples), *layout.shape), dtype=np.float32)
+    flat, out = gradient.reshape(len(samples), -1), np.empty_like(samples)
+    parameters = normalizer.slot_parameters(layout, in_double=False)
+    row_scale = normalizer.row_scale(read_samples("fold_gradient", samples))
+    library_size = normalizer.parts.library_size or 0.0
+
+    def op() -> object:
+        return _core.fold_gradient(
+            samples, False, layout.slots, parameters, row_scale, library_size, flat, False, out, threads
+        )
+
+    op()
+    expected = reference.fold_gradient(gradient[:3], samples[:3], layout, normalizer)
+    bound = reference.fold_gradient_bound(gradient[:3], samples[:3], layout, normalizer)
+    assert np.all(np.abs(out[:3] - expected) <= bound)
+    copied, read = copy_of(samples, threads), flat[: len(flat) // 2]
+    half = copy_of(read, threads)
+
+    def limit() -> None:
+        copied()
+        half()
+
+    versus(
+        op,
+        {"memcpy of 1.5 times the samples": limit},
+        work=words("fold_gradient float32", preset, arrangement, "kernel", threads=threads),
+        threads=threads,
+    )
+
+
 @pytest.mark.parametrize("memory", ["reused array", "ImagePool", "new memory"])
 @arrangements
 def test_fold_dense_call(

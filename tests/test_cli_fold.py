@@ -57,6 +57,35 @@ def test_several_inputs_and_options(table, tmp_path):
     assert layout == Layout.stacked([Layout.shuffled(4, 5, (3, 2)), Layout.shuffled(1, 5, (3, 2))])
 
 
+def test_labels_of_another_table(table, tmp_path):
+    (tmp_path / "labels.csv").write_text("sample,age\n" + "".join(f"s{i},{i * i}.5\n" for i in range(7)))
+    other = tmp_path / "other.csv"
+    other.write_text("sample,fifth\n" + "".join(f"s{i},{i}\n" for i in range(8)))
+    options = ("--labels", tmp_path / "labels.csv", "--label", "age", "--split", "median", "--quiet", "--force")
+    for inputs in ((table,), (table, other)):
+        result = invoke(*inputs, tmp_path / "x.npy", *options)
+        assert result.exit_code == 0, result.output
+        assert "7 images" in result.stdout
+        assert json.loads((tmp_path / "x.json").read_text())["classes"] == ["<= 9.5", "> 9.5"]
+
+
+def test_sequences(tmp_path):
+    pytest.importorskip("dnaio")
+    path = tmp_path / "x.fasta"
+    path.write_text("".join(f">s{i} kind={'ab'[i % 2]}\n{'ACGTN'[i % 5]}CGTACGTA\n" for i in range(8)))
+    out = tmp_path / "x.npy"
+    options = ("--label", "kind", "--alphabet", "rna", "--ambiguous", "zero", "--length", 4, "--normalize", "none")
+    result = invoke(path, out, *options, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "8 images of 4 x 2 x 2, float32; 2 classes" in result.stdout
+    np.testing.assert_array_equal(
+        np.load(out)[0].reshape(4, 4), [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
+    result = invoke(path, path, tmp_path / "y.npy", "--length", 4)
+    assert result.exit_code == 2
+    assert "are for a single INPUT" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -111,6 +140,8 @@ def test_images_as_those_of_a_saved_model(tmp_path):
         ("chowdary.h5ad", ["--label", "label"], "104 images of 1 x 150 x 150"),
         ("nakayama.h5ad", ["--label", "label", "--dtype", "float16"], "105 images of 1 x 150 x 150"),
         ("golub.csv.gz", ["--label", "label"], "72 images of 1 x 85 x 85"),
+        ("10x_visium", [], "images of 1 x "),
+        ("plink/toydata.bed", ["--label", "phenotype", "--split", "median"], "500 images of 1 x 100 x 100"),
         ("subramanian.csv.gz", ["--label", "label", "--normalize", "zscore"], "50 images of 1 x 101 x 101"),
     ],
 )

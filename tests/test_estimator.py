@@ -450,6 +450,19 @@ def test_input_kinds(kind, tmp_path):
     assert hasattr(clf, "feature_names_in_") == (kind not in ("numpy", "float64", "csr"))
 
 
+def test_one_hot_columns(tmp_path):
+    X, y = tiny()
+    clf = classifier().fit(pf.open_source(csv_of(X, tmp_path), categorical="onehot"), y)
+    assert clf.categories_ == {"sex=": ["f", "m"]}
+    assert clf.n_features_in_ == 14
+    clf.save(tmp_path / "model")
+    expected = clf.predict_proba(csv_of(X, tmp_path))
+    np.testing.assert_array_equal(pf.load(tmp_path / "model").predict_proba(csv_of(X, tmp_path)), expected)
+    assert clf.predict_proba(frame_of(X)).shape == expected.shape
+    with pytest.raises(InputError, match="'x' is none of the known categories"):
+        clf.predict(frame_of(X).assign(sex="x"))
+
+
 def test_predictions_are_in_sample_order(small):
     clf, X, _ = small
     order = np.random.default_rng(2).permutation(len(X))

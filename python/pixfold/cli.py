@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pixfold import cli_options as options
 from pixfold.errors import InputError, PixfoldError
 
 if TYPE_CHECKING:
@@ -34,46 +35,6 @@ app = typer.Typer(
 )
 
 _SHOWN = 10
-
-
-class Negative(StrEnum):
-    """What to do with negative values when the normaliser takes a logarithm."""
-
-    auto = "auto"
-    error = "error"
-    shift = "shift"
-
-
-class Missing(StrEnum):
-    """What to do with missing values."""
-
-    error = "error"
-    zero = "zero"
-    mean = "mean"
-
-
-class Arrangement(StrEnum):
-    """Where features are put in the image."""
-
-    natural = "natural"
-    shuffled = "shuffled"
-
-
-class Split(StrEnum):
-    """How numeric labels become classes."""
-
-    median = "median"
-
-
-class Join(StrEnum):
-    """Samples that not every input has."""
-
-    all = "all"
-    inner = "inner"
-
-
-_STACK_HELP = "Several INPUTs: each in image channels of its own, instead of one image of all features."
-_JOIN_HELP = "Several INPUTs: all must have the same samples, or inner uses those that all have."
 
 
 class _Told:
@@ -115,22 +76,21 @@ def _options(
 
 @app.command()
 def run(
-    data: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Samples x features: .h5ad, .csv, .tsv (also .gz), .npy or .npz. Several: the same samples, their "
-            "features side by side.",
-        ),
-    ],
+    data: options.Inputs,
     out: Annotated[Path, typer.Option(help="Output folder; made when it does not exist.")],
     label: Annotated[
-        str | None,
-        typer.Option(help="Column that holds the classes. Without it the job is self-supervised."),
+        str | None, typer.Option(help="Column that holds the classes. Without it the job is self-supervised.")
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
-    stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
-    join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
+    labels: options.Labels = None,
+    split: options.SplitLabels = None,
+    layer: options.Layer = None,
+    categorical: options.Encoding = options.Categorical.ordinal,
+    stack: options.Stack = False,
+    join: options.JoinSamples = options.Join.all,
+    sequence: options.Sequence = None,
+    alphabet: options.Alphabet = None,
+    ambiguous: options.AmbiguousLetters = options.Ambiguous.spread,
+    length: options.Length = None,
     normalize: Annotated[
         str,
         typer.Option(
@@ -138,17 +98,12 @@ def run(
             "log1p-zscore, genotype."
         ),
     ] = "auto",
-    negative: Annotated[
-        Negative,
-        typer.Option(help="Negative values before a logarithm: auto shifts each feature and says so."),
-    ] = Negative.auto,
-    missing: Annotated[
-        Missing, typer.Option(help="Missing values: an error, 0, or the mean of the feature.")
-    ] = Missing.error,
+    negative: options.NegativeValues = options.Negative.auto,
+    missing: options.MissingValues = options.Missing.error,
     arrangement: Annotated[
-        Arrangement,
+        options.Arrangement,
         typer.Option(help="Features in the order of the data, or in a new seeded order in every run."),
-    ] = Arrangement.natural,
+    ] = options.Arrangement.natural,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -187,7 +142,7 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of training: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    threads: options.Threads = None,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -195,13 +150,26 @@ def run(
             "Without it, half of what is free."
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
     if label is None and min_accuracy is not None:
         raise typer.BadParameter("needs --label: without classes there is no accuracy", param_hint="--min-accuracy")
     if label is not None and latent_dim is not None:
         raise typer.BadParameter("is for self-supervised jobs, which have no --label", param_hint="--latent-dim")
+    reading = {
+        "label": label,
+        "labels": labels,
+        "split": split,
+        "layer": layer,
+        "categorical": categorical,
+        "stack": stack,
+        "join": join,
+        "sequence": sequence,
+        "alphabet": alphabet,
+        "ambiguous": ambiguous,
+        "length": length,
+    }
     given: dict[str, Any] = {
         "n_runs": runs,
         "normalize": normalize,
@@ -234,7 +202,7 @@ def run(
         check_writable(out)
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
-            source = _opened(data, label=label, layer=layer, stack=stack, join=join)
+            source = _opened(data, **reading)
             estimator = _estimator(supervised=label is not None, **given)
             command = shlex.join(["pixfold", *sys.argv[1:]])
             estimator.fit_source(source, command=command, progress=told)
@@ -247,16 +215,21 @@ def run(
 
 @app.command()
 def fold(
-    data: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Samples x features, one or several files; as for run.")
-    ],
+    data: options.Inputs,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="OUT.zarr, or OUT.npy with its layout, normaliser and names beside.")
     ],
-    label: Annotated[str | None, typer.Option(help="Column that holds the classes.")] = None,
-    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
-    stack: Annotated[bool, typer.Option("--stack", help=_STACK_HELP)] = False,
-    join: Annotated[Join, typer.Option(help=_JOIN_HELP)] = Join.all,
+    label: options.Label = None,
+    labels: options.Labels = None,
+    split: options.SplitLabels = None,
+    layer: options.Layer = None,
+    categorical: options.Encoding = options.Categorical.ordinal,
+    stack: options.Stack = False,
+    join: options.JoinSamples = options.Join.all,
+    sequence: options.Sequence = None,
+    alphabet: options.Alphabet = None,
+    ambiguous: options.AmbiguousLetters = options.Ambiguous.spread,
+    length: options.Length = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -264,16 +237,11 @@ def fold(
         ),
     ] = None,
     normalize: Annotated[str, typer.Option(help="As for run; fitted on all samples.")] = "auto",
-    negative: Annotated[
-        Negative,
-        typer.Option(help="Negative values before a logarithm: auto shifts each feature and says so."),
-    ] = Negative.auto,
-    missing: Annotated[
-        Missing, typer.Option(help="Missing values: an error, 0, or the mean of the feature.")
-    ] = Missing.error,
+    negative: options.NegativeValues = options.Negative.auto,
+    missing: options.MissingValues = options.Missing.error,
     arrangement: Annotated[
-        Arrangement, typer.Option(help="Features in the order of the data, or in a seeded order.")
-    ] = Arrangement.natural,
+        options.Arrangement, typer.Option(help="Features in the order of the data, or in a seeded order.")
+    ] = options.Arrangement.natural,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffled arrangement.")] = 0,
     shape: Annotated[
         str | None,
@@ -282,14 +250,35 @@ def fold(
     channels: Annotated[int, typer.Option(min=1, help="Channels that the features are spread over.")] = 1,
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     memory: Annotated[str, typer.Option(help="What blocks may take, such as 512MB or 2GiB.")] = "512MB",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    threads: options.Threads = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT when it exists.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the image of every sample of INPUT to OUT, in constant memory."""
+    reading = {
+        "label": label,
+        "labels": labels,
+        "split": split,
+        "layer": layer,
+        "categorical": categorical,
+        "stack": stack,
+        "join": join,
+        "sequence": sequence,
+        "alphabet": alphabet,
+        "ambiguous": ambiguous,
+        "length": length,
+    }
     size = _sizes(shape)
     chosen = (normalize, negative, missing, arrangement, seed, size, channels)
-    if like is not None and chosen != ("auto", Negative.auto, Missing.error, Arrangement.natural, 0, None, 1):
+    if like is not None and chosen != (
+        "auto",
+        options.Negative.auto,
+        options.Missing.error,
+        options.Arrangement.natural,
+        0,
+        None,
+        1,
+    ):
         raise typer.BadParameter(
             "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
         )
@@ -301,14 +290,7 @@ def fold(
         told = _Told(SilentProgress() if quiet else terminal_progress())
         with _warnings_as_lines(told):
             model = None if like is None else _model(like)
-            source = _opened(
-                data,
-                label=label,
-                layer=layer,
-                stack=stack,
-                join=join,
-                categories=None if model is None else model.categories_,
-            )
+            source = _opened(data, **reading, categories=None if model is None else model.categories_)
             given: dict[str, Any] = {
                 "normalize": normalize,
                 "negative": negative.value,
@@ -341,21 +323,38 @@ def pack(
             help="What to pack, as for run, or PLINK .bed; and the store to write. With --verify, OUT.zarr alone.",
         ),
     ],
-    label: Annotated[
-        str | None, typer.Option(help="Column that holds the classes; only needed where the input is a table.")
-    ] = None,
-    layer: Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")] = None,
-    split: Annotated[
-        Split | None, typer.Option(help="Make two classes of numeric labels: up to their median, and above.")
-    ] = None,
+    label: options.Label = None,
+    labels: options.Labels = None,
+    split: options.SplitLabels = None,
+    layer: options.Layer = None,
+    categorical: options.Encoding = options.Categorical.ordinal,
+    stack: options.Stack = False,
+    join: options.JoinSamples = options.Join.all,
+    sequence: options.Sequence = None,
+    alphabet: options.Alphabet = None,
+    ambiguous: options.AmbiguousLetters = options.Ambiguous.spread,
+    length: options.Length = None,
     memory: Annotated[str, typer.Option(help="What values may take in memory, such as 500MB or 2GiB.")] = "1GB",
     force: Annotated[bool, typer.Option("--force", help="Replace OUT.zarr when it exists.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read OUT.zarr as a whole and compare its checksums.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes."""
+    reading = {
+        "label": label,
+        "labels": labels,
+        "split": split,
+        "layer": layer,
+        "categorical": categorical,
+        "stack": stack,
+        "join": join,
+        "sequence": sequence,
+        "alphabet": alphabet,
+        "ambiguous": ambiguous,
+        "length": length,
+    }
     *inputs, out = paths
     if not inputs and not verify:
         raise typer.BadParameter("expected INPUT and OUT.zarr", param_hint="OUT.zarr")
@@ -367,7 +366,6 @@ def pack(
         if not inputs:
             typer.echo(run_verify(out, told))
             return
-        options = {"label": label, "layer": layer, "split": None if split is None else split.value}
         try:
             with _warnings_as_lines(told):
                 done = run_pack(
@@ -378,7 +376,7 @@ def pack(
                     verify=verify,
                     progress=told,
                     warn=told.warn,
-                    options=options,
+                    options=_read_as(reading),
                 )
         except KeyboardInterrupt:
             _say(f"interrupted: {out} is not written; the same call goes on after the last whole shard")
@@ -442,12 +440,15 @@ def main() -> None:
     app()
 
 
-def _opened(paths: list[Path], *, stack: bool, join: Join, **options: Any) -> Source:
-    from pixfold.sources import open_source, side_by_side
+def _opened(paths: list[Path], **reading: Any) -> Source:
+    from pixfold.sources import open_source
 
-    if len(paths) == 1:
-        return open_source(paths[0], **options)
-    return side_by_side(paths, stack=stack, join=join.value, **options)
+    return open_source(paths if len(paths) > 1 else paths[0], **_read_as(reading))
+
+
+def _read_as(reading: dict[str, Any]) -> dict[str, Any]:
+    """Options of :func:`pixfold.open_source`: plain text for what is chosen from a list."""
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in reading.items()}
 
 
 def _sizes(shape: str | None) -> tuple[int, int] | None:

@@ -30,6 +30,7 @@ from pixfold.provenance import versions
 from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
 from pixfold.sources.base import Source, check_features, numbered
+from pixfold.sources.categories import has_one_hot
 from pixfold.streaming import bytes_of
 
 if TYPE_CHECKING:
@@ -231,6 +232,8 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             # A table's text columns are encoded by the codes that were learned.
             source = open_source(X, categories=self.categories_)
         except InputError as error:
+            if has_one_hot(self.categories_):
+                raise  # opened without them the table has other features
             # A column that should not be there is better called extra than text.
             try:
                 source = open_source(X)

@@ -86,7 +86,7 @@ def test_sparse(device: str, make_layout: Callable[..., Any], make_samples: Call
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "many"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_packed(device: str, make_layout: Callable[..., Any], kind: str, dtype: str):
     x = packed()
     layout = make_layout(kind, F)

@@ -61,6 +61,17 @@ def test_jax_memory_is_read_where_it_is(jax: Any):
     assert kind.name == "JAX"
 
 
+def test_jax_takes_images_over_without_a_copy(jax: Any):
+    layout = pixfold.Layout.shuffled(1 << 16)
+    x = jax.numpy.ones((8, 1 << 16))
+    pool = pixfold.ImagePool()
+    images = pixfold.fold(x, layout, out=pool)
+    assert pool.used_bytes == pool.held_bytes > 0
+    assert (images == 1).all()
+    # Without a pool, too, at an address that JAX takes memory over from.
+    assert pixfold.fold(x, layout).unsafe_buffer_pointer() % 64 == 0
+
+
 def test_bfloat16_samples_of_jax(jax: Any, make_layout: Callable[..., Any]):
     x = counted()
     layout = make_layout("shuffled", F)

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import os
-import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pixfold._words import counted, listed
-from pixfold.errors import InputError
-from pixfold.sources.base import BLOCK_BYTES, Unchanged, block_rows, normalize_rows, unique_names
+from pixfold.sources.base import BLOCK_BYTES, block_rows, normalize_rows, unique_names
 
 
 @pytest.mark.parametrize(
@@ -77,21 +73,3 @@ def test_words() -> None:
     assert listed(["a"]) == "'a'"
     assert listed(list("abcde")) == "'a', 'b', 'c' and 2 more"
     assert [counted(n, "sample") for n in (1, 2_000)] == ["1 sample", "2,000 samples"]
-
-
-def test_files_that_change_after_they_were_noted(tmp_path: Path) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.write_text("1")
-    with pytest.raises(InputError, match="here: b cannot be read any more: No such file"):
-        Unchanged("here", first, second)
-    second.write_text("2")
-    noted = Unchanged("here", first)
-    noted.add(second)
-    noted.check()
-    pickle.loads(pickle.dumps(noted)).check()
-    os.utime(second, ns=(0, 0))  # of the same size
-    with pytest.raises(InputError, match="here: b changed while it was read; open it again"):
-        noted.check()
-    first.unlink()
-    with pytest.raises(InputError, match="here: a cannot be read any more"):
-        noted.check()

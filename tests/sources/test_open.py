@@ -26,6 +26,13 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
         ("x.tsv", b"PK\x03\x04" + bytes(50), "expected text, found a ZIP archive"),
         ("x.txt", bytes(50), "expected text, found binary data"),
         ("x.csv.gz", b"a,b\n1,2\n", "expected gzip, found text"),
+        ("x.csv.zst", b"a,b\n1,2\n", "expected Zstandard, found text"),
+        ("x.csv.gz", b"\x28\xb5\x2f\xfd" + bytes(50), "expected gzip, found Zstandard"),
+        ("x.tsv.zst", b"\x28\xb5\x2f\xfd" + bytes(50), "the zstd file is damaged or cut off"),
+        ("x.parquet", b"a,b\n1,2\n", "expected Parquet, found text"),
+        ("x.feather", b"PAR1" + bytes(50), "expected Arrow, found Parquet"),
+        ("x.parquet", b"PAR1" + bytes(50), "the Parquet file is damaged or cut off"),
+        ("x.arrow", b"ARROW1" + bytes(50), "the Arrow file is damaged or cut off"),
         ("x.npy", b"1 2 3\n", "expected a NumPy array, found text"),
         ("x.npz", b"\x93NUMPY" + bytes(50), "expected a ZIP archive, found a NumPy array"),
         ("x.CSV", b"\x80\x04\x95" + bytes(50), "expected text, found a Python pickle"),
@@ -36,15 +43,20 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
             gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(999)))[:900],
             "the gzip file is damaged or cut off",
         ),
-        ("x.csv", b"a,b\n1,\xff\n", "expected text in UTF-8, received other bytes"),
+        ("x.csv", b"a,b\n1,\xff\n", "line 2: expected text in UTF-8, received other bytes"),
         ("x.xlsx", b"PK\x03\x04", r"expected a file ending in \.h5ad, .*\.csv"),
         ("x", b"1", "expected a file ending in"),
-        *[(f"x{end}", b"", "the file is empty") for end in (".h5ad", ".npy", ".npz", ".csv", ".tsv.gz")],
+        *[
+            (f"x{end}", b"", "the file is empty")
+            for end in (".h5ad", ".npy", ".npz", ".csv", ".tsv.gz", ".txt.zst", ".parquet")
+        ],
     ],
 )
 def test_files_that_are_not_what_their_name_says(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     if name.startswith("x.h5ad"):
         pytest.importorskip("h5py")
+    if not name.endswith(("h5ad", "npy", "npz")):
+        pytest.importorskip("pyarrow")
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
@@ -65,6 +77,23 @@ def test_layer_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="layers are read from AnnData alone"):
         open_source(tmp_path / "x.csv", layer="raw")
+
+
+def test_an_encoding_that_is_not_known() -> None:
+    with pytest.raises(InputError, match="categorical: expected 'ordinal' or 'onehot', received 'one-hot'"):
+        open_source(np.ones((2, 2)), categorical="one-hot")
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])
+def test_a_cut_off_table(tmp_path: Path, suffix: str) -> None:
+    pyarrow: Any = pytest.importorskip("pyarrow")
+    rows = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(99_999))
+    packed = gzip.compress(rows) if suffix == ".csv.gz" else pyarrow.compress(rows, codec="zstd", asbytes=True)
+    path = tmp_path / f"x{suffix}"
+    for size in (len(packed) - 3, len(packed) // 2, 30):
+        path.write_bytes(packed[:size])
+        with pytest.raises(InputError, match=r"the (gzip|zstd) file is damaged or cut off \(Truncated"):
+            open_source(path)
 
 
 def test_a_tensor_is_read_as_an_array() -> None:

@@ -47,7 +47,7 @@ def as_csr(rows: scratch.SparseRows, shape: tuple[int, int]) -> Any:
 
 
 @pytest.mark.parametrize("order", ["columns", "rows", "none"])
-@pytest.mark.parametrize("memory", [1, 160 * 5, 10**7], ids=["one", "five", "all"])
+@pytest.mark.parametrize("memory", [1, 200 * 5, 10**7], ids=["one", "five", "all"])
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1), (33, 17)], ids=str)
 def test_entries_come_out_by_rows(
     monkeypatch: pytest.MonkeyPatch, order: str, memory: int, shape: tuple[int, int]
@@ -55,14 +55,14 @@ def test_entries_come_out_by_rows(
     monkeypatch.setattr(scratch, "MEMORY_BYTES", memory)
     entries, expected = some_entries(shape, order)
     rows = by_rows(entries, *shape, expected.nnz, np.dtype(np.float32))
-    assert isinstance(rows.data, ScratchArray) == (expected.nnz * 12 > memory)
+    assert isinstance(rows.data, ScratchArray) == (expected.nnz * 12 > memory // 2)
     result = as_csr(rows, shape)
     assert result.has_canonical_format
     np.testing.assert_array_equal(result.toarray(), expected.toarray())
     rows.close()
 
 
-@pytest.mark.parametrize("memory", [1, 160, 10**6])
+@pytest.mark.parametrize("memory", [1, 200, 10**6])
 def test_entries_of_one_place_are_added(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
     monkeypatch.setattr(scratch, "MEMORY_BYTES", memory)
     entries = Listed([0, 2, 0, 2, 3, 0], [1, 0, 1, 0, 2, 0], np.array([1, 2, 3, 4, 5, 6], np.int32))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pixfold.errors import InputError
 from pixfold.sources import Source, open_source
 
 pd: Any = pytest.importorskip("pandas")
+pytest.importorskip("pyarrow")
 
 
 def table(tmp_path: Path, text: str, name: str = "x.csv", **options: Any) -> Source:
@@ -95,6 +97,49 @@ def test_categories_of_training_are_used_again(tmp_path: Path) -> None:
         table(tmp_path, "sex,x\nm,1\nd,2\n", categories=known)
     with pytest.raises(InputError, match="column 'x' is text, expected numbers as in training"):
         table(tmp_path, "sex,x\nm,a\nf,b\n", categories=known)
+
+
+ONE_HOT = "sex,x,dose,old\n" + "".join(f"{'mf'[i % 2]},{i},{['lo', 'hi', ''][i % 3]},{i > 2}\n" for i in range(12))
+
+
+@pytest.mark.parametrize("kind", ["csv", "frame"])
+def test_one_hot(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "x.csv").write_text(ONE_HOT)
+    data = tmp_path / "x.csv" if kind == "csv" else pd.read_csv(tmp_path / "x.csv")
+    source = open_source(data, categorical="onehot")
+    assert source.feature_names == ["sex=f", "sex=m", "x", "dose=hi", "dose=lo", "old=False", "old=True"]
+    assert source.categories == {"sex=": ["f", "m"], "dose=": ["hi", "lo"], "old=": ["False", "True"]}
+    assert source.messages == ["3 categorical columns encoded one-hot, as 6 features ('sex', 'dose', 'old')"]
+    nan = np.nan
+    expected = [[0, 1, 0, 0, 1, 1, 0], [1, 0, 1, 1, 0, 1, 0], [0, 1, 2, nan, nan, 1, 0], [1, 0, 3, 0, 1, 0, 1]]
+    np.testing.assert_array_equal(source.read(slice(0, 4)), expected)
+
+
+@pytest.mark.parametrize("kind", ["csv", "frame"])
+def test_one_hot_features_of_training_are_made_again(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "x.csv").write_text(ONE_HOT)
+    trained = open_source(tmp_path / "x.csv", categorical="onehot")
+    known = json.loads(json.dumps(trained.categories))
+
+    def again(text: str) -> Source:
+        (tmp_path / "new.csv").write_text(text)
+        data = tmp_path / "new.csv" if kind == "csv" else pd.read_csv(tmp_path / "new.csv")
+        return open_source(data, categories=known)
+
+    source = again("sex,x,dose,old\nm,5,hi,True\n")
+    assert source.feature_names == trained.feature_names
+    assert source.categories == trained.categories
+    assert source.messages == []
+    assert values(source) == [[0, 1, 5, 1, 0, 0, 1]]
+    with pytest.raises(InputError, match=r"column 'dose': 'mid' is none of the known categories \('hi', 'lo'\)"):
+        again("sex,x,dose,old\nm,5,mid,True\n")
+
+
+def test_columns_of_one_name_are_encoded_apart(tmp_path: Path) -> None:
+    source = table(tmp_path, "x,a,a\n" + "1,u,v\n2,v,w\n" * 6, categorical="onehot")
+    assert source.feature_names == ["x", "a=u", "a=v", "a.1=v", "a.1=w"]
+    assert source.messages[0].startswith("1 feature name used more than once ('a')")
+    assert len(source.messages) == 2
 
 
 def test_names_used_twice(tmp_path: Path) -> None:
@@ -266,3 +311,17 @@ def test_real_tables(shared_data: Path, file: str, shape: tuple[int, int]) -> No
     assert len(set(source.labels)) == 2
     assert np.isfinite(source.read(slice(None))).all()
     assert source.messages == []
+
+
+def test_one_hot_columns_of_tables_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("id,x,sex\ns1,1,m\ns2,2,f\n")
+    (tmp_path / "two.csv").write_text("id,z,sex\ns2,4,u\ns1,3,v\n")
+    paths = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    source = open_source(paths, categorical="onehot")
+    assert source.feature_names == [f"one:{n}" for n in ("x", "sex=f", "sex=m")] + [
+        f"two:{n}" for n in ("z", "sex=u", "sex=v")
+    ]
+    assert values(source) == [[1, 0, 1, 3, 0, 1], [2, 1, 0, 4, 1, 0]]
+    again = open_source(paths, categories=source.categories)
+    assert again.feature_names == source.feature_names
+    assert values(again) == values(source)

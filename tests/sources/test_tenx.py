@@ -57,7 +57,7 @@ def test_the_example_is_as_its_header_says() -> None:
 
 
 @pytest.mark.parametrize("order", ["samples", "features", "none"])
-@pytest.mark.parametrize("memory", [10**8, 160 * 5], ids=["memory", "files"])
+@pytest.mark.parametrize("memory", [10**8, 200 * 5], ids=["memory", "files"])
 def test_entries_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, memory: int) -> None:
     monkeypatch.setattr(scratch, "MEMORY_BYTES", memory)
     source = open_source(folder(tmp_path / "x", lines(order=order)))
@@ -68,7 +68,7 @@ def test_entries_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
     assert source.labels is None
     assert sample_bytes(source) == -(-(72 * 8 + 31 * 8) // 30)
     assert [m.partition(": ")[2][:42] for m in source.messages] == (
-        [] if memory > 1000 else ["not stored by rows: the first read brings "]
+        [] if memory > 10**6 else ["not stored by rows: the first read brings "]
     )
     for rows in (slice(None), slice(3, 4), np.array([0, 7, 29]), np.array([5, 2, 2])):
         block = source.read(rows)
@@ -76,7 +76,7 @@ def test_entries_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
         assert block.has_canonical_format
         np.testing.assert_array_equal(block.toarray(), X[rows].toarray())
     once = source._matrix._once  # type: ignore[attr-defined]
-    assert isinstance(once._rows.data, ScratchArray) == (memory < 1000)
+    assert isinstance(once._rows.data, ScratchArray) == (memory < 10**6)
     copy = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(copy.read(slice(0, 9)).toarray(), X[:9].toarray())
     source.close()  # type: ignore[attr-defined]

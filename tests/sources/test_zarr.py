@@ -124,7 +124,7 @@ def test_zarrs_decodes_and_the_users_setting_stays(store: Store, tmp_path: Path)
 @pytest.mark.parametrize("zarrs", [False, pytest.param(True, marks=needs_zarrs)])
 def test_a_forked_child_reads(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarrs: bool) -> None:
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     source = open_source(store(tmp_path / "x.zarr"))
     source.read(slice(0, 5))
     child = os.fork()
@@ -142,7 +142,7 @@ def test_several_threads_read(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, zarrs: bool
 ) -> None:
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     source = open_source(store(tmp_path / "x.zarr", form))
     source = pickle.loads(pickle.dumps(source))  # nothing is open yet
     wanted = [np.sort(RNG.choice(60, 9, replace=False)) for _ in range(40)]
@@ -206,7 +206,7 @@ def test_damaged_stores(
     zarrs: bool,
 ) -> None:
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     path = store(tmp_path / "x.zarr", form)
     damage(path / file)
     with pytest.raises(InputError, match=message) as caught:
@@ -222,7 +222,7 @@ def test_damaged_shards(
 ) -> None:
     """A shard's index, at its end, has a checksum."""
     if not zarrs:
-        monkeypatch.setattr(stores, "_zarrs_works", lambda: False)
+        monkeypatch.setattr(stores, "zarrs_works", lambda: False)
     path = store(tmp_path / "x.zarr")
     rewrite(path, {"X/data": (16,)}, shards=(64,))
     damage(path / "X/data/c/2")
@@ -285,7 +285,7 @@ def test_a_store_that_changes_while_it_is_read(store: Store, tmp_path: Path, for
     with pytest.raises(InputError, match=r"zarr\.json changed while it was read; open it again"):
         source.read(slice(0, 5))
     shutil.rmtree(tmp_path / "y.zarr")
-    with pytest.raises(InputError, match=r"zarr\.json cannot be read any more: No such file"):
+    with pytest.raises(InputError, match=r"zarr\.json is not there any more"):
         source.read(slice(0, 5))
 
 
@@ -310,6 +310,13 @@ def test_stores_of_pixfold_go_to_their_own_source(tmp_path: Path, monkeypatch: p
     zarr.open_group(tmp_path / "x.zarr", mode="w").attrs["pixfold"] = {}
     opened: Any = open_source(tmp_path / "x.zarr")
     assert opened == (tmp_path / "x.zarr", None)
+    with pytest.raises(InputError, match="layers are read from AnnData alone, received layer 'raw'"):
+        open_source(tmp_path / "x.zarr", layer="raw")
+
+
+def test_nothing_to_verify(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only stores that pixfold pack has written hold checksums to verify"):
+        open_source(store(tmp_path / "x.zarr"), verify=True)
 
 
 def test_missing_package_names_the_extra(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

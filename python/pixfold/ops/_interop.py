@@ -47,6 +47,8 @@ class Kind:
 
     def into(self, op: str, out: Any, run: Callable[[Any], Any]) -> Any:
         """Call `run` with `out` as what the ops write into; give the result in this kind, `out` itself if it is one."""
+        if out is None and not self.writeable:
+            out = ImagePool()  # for its alignment, without which JAX copies memory of the CPU
         if out is None or isinstance(out, ImagePool):
             return self.of(op, run(out))
         if not self.writeable:

@@ -24,8 +24,8 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
-from pixfold.ops._interop import adopted
 from pixfold.ops._dask import fold_dask, is_dask
+from pixfold.ops._interop import adopted
 from pixfold.ops._packed import fold_packed
 
 if TYPE_CHECKING:

@@ -208,6 +208,7 @@ def _about(source: Source, plan: Plan) -> dict[str, Any]:
         "dtype": plan.dtype,
         "count_first": plan.count_first,
         "categories": source.categories,
+        "channel_sizes": getattr(source, "channel_sizes", None),
         "messages": list(source.messages),
     }
 

@@ -15,7 +15,7 @@ from pixfold.sources.base import Source, normalize_rows, relabelled
 from pixfold.sources.categories import ENCODINGS
 from pixfold.sources.formats import SUFFIXES, Options, format_of
 from pixfold.sources.labels import check_one_of, split_labels
-from pixfold.sources.side_by_side import side_by_side
+from pixfold.sources.side_by_side import Join, side_by_side
 
 __all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
 
@@ -31,6 +31,12 @@ def open_source(
     labels: str | os.PathLike[str] | None = None,
     split: str | None = None,
     verify: bool = False,
+    sequence: str | None = None,
+    alphabet: str | None = None,
+    ambiguous: str = "spread",
+    length: int | None = None,
+    join: Join = "all",
+    stack: bool = False,
 ) -> Source:
     """Open data of any supported kind.
 
@@ -61,6 +67,17 @@ def open_source(
         Make two classes of labels that are numbers: those up to their median, and those above it.
     verify : bool
         Packed stores alone: read everything once and check it against its checksums.
+    sequence : str, optional
+        Tables alone: the column of DNA, RNA or protein sequences that is the data.
+    alphabet : {"dna", "rna", "protein"}, optional
+        Sequences alone (FASTA, FASTQ, ``sequence``): what they are; without it their letters tell. Every letter has a
+        channel of its own, see :class:`pixfold.sources.sequences.SequenceSource`.
+    ambiguous : {"spread", "zero"}
+        Sequences alone: a letter that stands for several (N, R, ...) is each of them to equal parts, or nothing.
+    length : int, optional
+        Sequences alone: letters per sample; shorter ones are padded with zeros, longer ones cut. Default: the longest.
+    join, stack
+        A list of inputs alone: as for :func:`side_by_side`.
 
     Returns
     -------
@@ -88,6 +105,12 @@ def open_source(
             categories=categories,
             categorical=categorical,
             verify=verify,
+            sequence=sequence,
+            alphabet=alphabet,
+            ambiguous=ambiguous,
+            length=length,
+            join=join,
+            stack=stack,
         ),
     )
     if labels is not None and label is not None:
@@ -107,7 +130,19 @@ def _open(data: Any, options: Options) -> Source:
     if _are_several(data):
         if options.verify:
             raise _nothing_to_verify("sources side by side")
-        return side_by_side(data, label=label, layer=layer, y=y, categories=options.categories)
+        for name in ("sequence", "alphabet", "length"):
+            if getattr(options, name) is not None:
+                raise InputError(f"{name}: is an option of a single input, received {len(data)} of them")
+        return side_by_side(
+            data,
+            label=label,
+            layer=layer,
+            y=y,
+            categories=options.categories,
+            categorical=options.categorical,
+            join=options.join,
+            stack=options.stack,
+        )
     path = Path(data) if isinstance(data, (str, os.PathLike)) else None
     name = str(path) if path is not None else _called(data)
     check_one_of(label, y, name)
@@ -118,6 +153,14 @@ def _open(data: Any, options: Options) -> Source:
             raise _no_layers(name, layer)
         if options.verify and "verify" not in known.takes:
             raise _nothing_to_verify(name)
+        if options.sequence is not None:
+            from pixfold.sources.sequences import open_table
+
+            if "sequence" not in known.takes:
+                raise InputError(f"{name}: a column of sequences is read from tables alone")
+            return open_table(path, options)
+        if options.alphabet is not None and "alphabet" not in known.takes:
+            raise InputError(f"{name}: expected sequences for alphabet={options.alphabet!r}, which {known.name} is not")
         return known.open(path, options)
     if options.verify:
         raise _nothing_to_verify(name)
@@ -132,6 +175,10 @@ def _open(data: Any, options: Options) -> Source:
         from pixfold.sources.dask import DaskSource
 
         return DaskSource(data, labels=y)
+    if kind == "DataFrame" and options.sequence is not None:
+        from pixfold.sources.sequences import open_frame as open_sequences
+
+        return open_sequences(data, options)
     if kind == "DataFrame":
         from pixfold.sources.table import open_frame
 

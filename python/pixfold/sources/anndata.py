@@ -111,9 +111,23 @@ def open_stored(container: Container, options: Options) -> StoredSource:
         with container.reading(f"obs/{label}"), quiet():
             labels = _label(container.name, root["obs"], label)
             messages += _absent_labels(container, label)
-    return StoredSource(
+    source = AnnDataSource(
         container, matrix, feature_names=features, sample_names=samples, labels=labels, messages=messages
     )
+    source.container, source.var_key = container, var_key
+    return source
+
+
+class AnnDataSource(StoredSource):
+    """AnnData on disk, whose tables can be read too."""
+
+    container: Container
+    var_key: str
+
+    def tables(self) -> tuple[Any, Any]:
+        """Read the tables of samples and features, as pandas.DataFrame."""
+        with self.container.reading("obs and var"), quiet():
+            return _read_elem(self.container.node("obs")), _read_elem(self.container.node(self.var_key))
 
 
 def _names(container: Container, axis: str, count: int) -> list[str]:

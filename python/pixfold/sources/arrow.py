@@ -32,9 +32,10 @@ def open_arrow(path: Path, options: Options) -> Source:
 
     The index of the pandas.DataFrame that the file was written of names the samples. Without an index the first
     column does when it is text that differs in every row and is not the label. Columns of numbers are features as
-    they are, nulls are missing values; text, boolean and dictionary columns are encoded as in a DataFrame. The file is read once, in batches of rows; a table larger than
-    :data:`pixfold.sources.rowstore.MEMORY_BYTES` is kept in a temporary file, row by row, so that any rows
-    can be read.
+    they are, nulls are missing values; text, boolean and dictionary columns are encoded as in a DataFrame.
+
+    The file is read once, in batches of rows; a table larger than
+    :data:`pixfold.sources.rowstore.MEMORY_BYTES` is kept in a temporary file, so that any rows can be read.
 
     Parameters
     ----------
@@ -88,16 +89,16 @@ def arrow_table(path: Path) -> Iterator[tuple[Any, Callable[[], Iterator[Any]]]]
     """
     pyarrow = require("pyarrow", "io", _PURPOSE)
     is_parquet = path.suffix.lower() == ".parquet"
-    try:
-        with unchanged(path):
+    with unchanged(path):
+        try:
             yield _parquet(path) if is_parquet else _ipc(path)
-    except (InputError, OutputError):
-        raise
-    except (OSError, pyarrow.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
-        what = "Parquet" if is_parquet else "Arrow"
-        raise InputError(f"{path}: the {what} file is damaged or cut off ({told(str(error))})") from error
+        except (InputError, OutputError):
+            raise
+        except (OSError, pyarrow.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
+            what = "Parquet" if is_parquet else "Arrow"
+            raise InputError(f"{path}: the {what} file is damaged or cut off ({told(str(error))})") from error
 
 
 def _parquet(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
@@ -109,7 +110,7 @@ def _parquet(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
     buffer = 0 if small else max(_LEAST_BUFFER, _BUFFER_BYTES // max(1, len(schema)))
 
     def batches() -> Iterator[Any]:
-        with parquet.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file:
+        with parquet.ParquetFile(path, buffer_size=buffer, pre_buffer=False, page_checksum_verification=True) as file:
             yield from file.iter_batches(block_rows(max(1, len(schema))), use_threads=small)
 
     return schema, batches

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -45,7 +43,8 @@ class Source(Protocol):
     block_size : int
         Rows that are read well at once: about 64 MB as dense float32, and whole chunks of the file.
     categories : dict of str to list of str
-        Features that were categorical and are now codes: the categories of codes 0, 1, 2, ...
+        Features that were categorical and are now codes: the categories of codes 0, 1, 2, ... Of a column that was
+        encoded one-hot the key is "column=", and key and category together are the name of a feature.
     messages : list of str
         What the user should be told about how this source was read.
 
@@ -81,46 +80,6 @@ class Source(Protocol):
             Values of type ``dtype``. The caller does not write to it: it may be a view.
         """
         ...
-
-
-class Unchanged:
-    """Files as they were when a source was opened: what is read of them later must be of the same data.
-
-    Parameters
-    ----------
-    name : str
-        The source, for messages.
-    *paths : Path
-        Its files; of a store of many files those that describe the others.
-
-    Raises
-    ------
-    InputError
-        When one of them cannot be found.
-    """
-
-    def __init__(self, name: str, *paths: Path) -> None:
-        self._name = name
-        self._seen: dict[Path, tuple[int, int]] = {}
-        self.add(*paths)
-
-    def add(self, *paths: Path) -> None:
-        """Note more files."""
-        for path in map(Path.resolve, paths):
-            self._seen.setdefault(path, self._now(path))
-
-    def check(self) -> None:
-        """Raise InputError when a file is gone, or has another size or time of change than it had."""
-        for path, seen in self._seen.items():
-            if self._now(path) != seen:
-                raise InputError(f"{self._name}: {path.name} changed while it was read; open it again")
-
-    def _now(self, path: Path) -> tuple[int, int]:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"{self._name}: {path.name} cannot be read any more: {error.strerror}") from error
-        return status.st_size, status.st_mtime_ns
 
 
 def as_values(block: Any) -> Any:

@@ -57,6 +57,11 @@ def known_categories(name: str, categories: Mapping[str, Sequence[str]] | None) 
     return known.get(name, known.get(name + _ONE_HOT))
 
 
+def has_one_hot(categories: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether any of the columns was encoded one-hot."""
+    return any(key.endswith(_ONE_HOT) for key in categories)
+
+
 def check_known(source: str, feature: str, categories: Mapping[str, Sequence[str]] | None) -> None:
     """Raise InputError for a text column that was none when the model was trained."""
     if categories is not None and known_categories(feature, categories) is None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pixfold.errors import InputError
 
+_Stamp = tuple[int, int, int]
+
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
@@ -26,7 +28,45 @@ def unchanged(path: Path) -> Iterator[None]:
         raise _changed(path)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+class Unchanged:
+    """Files as they were when a source was opened: what is read of them later must be of the same data.
+
+    Parameters
+    ----------
+    name : str
+        The source, for messages.
+    *paths : Path
+        Its files; of a store of many files those that describe the others.
+
+    Raises
+    ------
+    InputError
+        When one of them cannot be found.
+    """
+
+    def __init__(self, name: str, *paths: Path) -> None:
+        self._name = name
+        self._seen: dict[Path, _Stamp] = {}
+        self.add(*paths)
+
+    def add(self, *paths: Path) -> None:
+        """Note more files."""
+        for path in map(Path.resolve, paths):
+            self._seen.setdefault(path, self._now(path))
+
+    def check(self) -> None:
+        """Raise InputError when a file is gone, or is another, or of another size or time than it was."""
+        for path, seen in self._seen.items():
+            if self._now(path) != seen:
+                raise InputError(f"{self._name}: {path.name} changed while it was read; open it again")
+
+    def _now(self, path: Path) -> _Stamp:
+        if (stamp := _stamp(path)) is None:
+            raise InputError(f"{self._name}: {path.name} is not there any more")
+        return stamp
+
+
+def _stamp(path: Path) -> _Stamp | None:
     try:
         status = path.stat()
     except OSError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pixfold._optional import require
 from pixfold.errors import InputError, PixfoldError
-from pixfold.sources.base import Unchanged
+from pixfold.sources.changes import Unchanged
 
 _QUIET = threading.RLock()
 

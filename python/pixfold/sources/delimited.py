@@ -40,6 +40,8 @@ _BLOCK_BYTES = 4 * 2**20
 _LONGEST_LINE = 2**30
 _CELLS = 100_000
 
+# Stands in no cell of the one column that the fast reader makes of a table.
+_CELL_DELIMITER = "\x01"
 _QUOTE, _NEWLINE = ord('"'), ord("\n")
 
 
@@ -120,11 +122,11 @@ class Header:
         self.decimal = "," if comma else "."
 
 
-class StrayQuoteError(Exception):
-    """A quote where none opens or closes a field: the fast reader cannot tell where fields end."""
+class UncommonTextError(Exception):
+    """A quote where none opens or closes a field, or a control byte: the fast reader cannot tell fields apart."""
 
 
-def read_cells(path: Path, header: Header, *, strays: bool = False) -> Iterator[Cells]:
+def read_cells(path: Path, header: Header, *, uncommon: bool = False) -> Iterator[Cells]:
     """Yield the cells below the header in blocks of whole lines; blank lines are skipped.
 
     Parameters
@@ -133,17 +135,17 @@ def read_cells(path: Path, header: Header, *, strays: bool = False) -> Iterator[
         The file.
     header : Header
         Its header.
-    strays : bool
+    uncommon : bool
         Whether there may be stray quotes: they are read as they are, at the speed of Python's csv module.
 
     Raises
     ------
-    StrayQuoteError
-        When there are stray quotes, which were not expected.
+    UncommonTextError
+        When there are such, and they were not expected.
     InputError
         When a line has too few or too many fields, or the text is not UTF-8.
     """
-    if strays:
+    if uncommon:
         yield from _rows_of_csv(path, header)
         return
     line = header.n_lines + 1
@@ -160,7 +162,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, received other bytes ({error.reason})") from error
+        reason = f"received other bytes ({error.reason})"
+        raise InputError(f"{path}: line {_line_of_other_bytes(path)}: expected text in UTF-8, {reason}") from error
     except csv.Error as error:
         raise InputError(f"{path}: cannot read the table: {error}") from error
     except OutputError:
@@ -243,6 +246,20 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield b"\n"
 
 
+def _line_of_other_bytes(path: Path) -> int:
+    """Find the first line that is not UTF-8."""
+    line, rest = 1, b""
+    for chunk in _chunks(path):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for text in whole:
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return line
+            line += 1
+    return line
+
+
 def _whole_lines(path: Path, n_skipped: int) -> Iterator[bytes]:
     """Yield pieces of the text that end where a line ends (not within quotes), after the first lines."""
     parts: list[bytes] = []
@@ -261,9 +278,9 @@ def _whole_lines(path: Path, n_skipped: int) -> Iterator[bytes]:
         parts.append(chunk[cut:])
         size += len(chunk) - cut
         if size > _LONGEST_LINE:
-            raise StrayQuoteError
+            raise UncommonTextError
     if quoted:
-        raise StrayQuoteError
+        raise UncommonTextError
     if rest := b"".join(parts):
         yield rest + b"\n"
 
@@ -284,6 +301,8 @@ def _parse(path: Path, header: Header, text: bytes, line: int) -> Cells:
     A table may have a million columns, for each of which pyarrow.csv would build an array of a few values. So
     every delimiter becomes an end of line, and the cells are one column.
     """
+    if _CELL_DELIMITER.encode() in text:
+        raise UncommonTextError
     flat = np.frombuffer(text, dtype=np.uint8).copy()
     newlines, delimiters = flat == _NEWLINE, flat == ord(header.delimiter)
     has_quotes = b'"' in text
@@ -314,7 +333,7 @@ def _parse(path: Path, header: Header, text: bytes, line: int) -> Cells:
 
 
 def _check_quotes(text: NDArray[np.uint8], ends: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which bytes are within quotes; raise StrayQuoteError where a quote is inside of a plain field."""
+    """Tell which bytes are within quotes; raise UncommonTextError where a quote is inside of a plain field."""
     quotes = text == _QUOTE
     inside: NDArray[np.bool_] = np.bitwise_xor.accumulate(quotes)
     edges = ends | quotes
@@ -323,7 +342,7 @@ def _check_quotes(text: NDArray[np.uint8], ends: NDArray[np.bool_]) -> NDArray[n
     before = np.where(at > 0, edges[at - 1], True)
     after = edges[np.minimum(at + 1, len(text) - 1)]
     if not np.where(opening, before, after).all():
-        raise StrayQuoteError
+        raise UncommonTextError
     return inside
 
 
@@ -338,17 +357,15 @@ def _split(path: Path, flat: NDArray[np.uint8], n_cells: int, has_quotes: bool, 
             pyarrow.BufferReader(pyarrow.py_buffer(flat)),
             read_options=arrow_csv.ReadOptions(column_names=["cell"], block_size=len(flat) + 1, use_threads=False),
             parse_options=arrow_csv.ParseOptions(
-                delimiter="\x01", ignore_empty_lines=False, newlines_in_values=has_quotes
+                delimiter=_CELL_DELIMITER, ignore_empty_lines=False, newlines_in_values=has_quotes
             ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types={"cell": pyarrow.string()}, null_values=list(_MISSING), strings_can_be_null=True
             ),
         )
-    except pyarrow.ArrowInvalid as error:
-        if "UTF8" in str(error):
-            raise InputError(f"{path}: expected text in UTF-8, received other bytes ({error})") from error
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: cannot read the table: {reason}") from error
+    except pyarrow.ArrowInvalid:
+        flat.tobytes().decode()  # says what pyarrow does not: that it is not UTF-8
+        raise
     cells = pyarrow.concat_arrays(table.column(0).chunks)
     if len(cells) != n_cells:
         raise InputError(f"{path}: cannot read the table: {len(cells):,} cells where {n_cells:,} were expected")

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
@@ -45,6 +45,12 @@ class Options:
     categories: Mapping[str, Sequence[str]] | None = None
     categorical: str = "ordinal"
     verify: bool = False
+    sequence: str | None = None
+    alphabet: str | None = None
+    ambiguous: str = "spread"
+    length: int | None = None
+    join: Literal["all", "inner"] = "all"
+    stack: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,15 @@ class Format:
 
 
 _TEXT = (".csv", ".tsv", ".txt")
-_CATEGORICAL = frozenset({"categories", "categorical"})
+_CATEGORICAL = frozenset({"categories", "categorical", "sequence"})
 
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
     Format(
-        "Zarr store", "pixfold.sources.zarr:open_zarr", members=("zarr.json", ".zgroup"), takes=frozenset({"layer"})
+        "Zarr store",
+        "pixfold.sources.zarr:open_zarr",
+        members=("zarr.json", ".zgroup"),
+        takes=frozenset({"layer", "verify"}),
     ),
     Format("10x HDF5", "pixfold.sources.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
     Format(
@@ -104,7 +113,16 @@ FORMATS = (
         },
         takes=_CATEGORICAL,
     ),
-    Format("packed store", "pixfold.sources.packed:open_packed", members=("zarr.json",), takes=frozenset({"verify"})),
+    Format(
+        "sequences",
+        "pixfold.sources.sequences:open_sequences",
+        {
+            end + compressed: kind
+            for end in (".fasta", ".fa", ".fna", ".faa", ".fastq", ".fq")
+            for compressed, kind in (("", _PLAIN), (".gz", _GZIP), (".zst", _ZSTD))
+        },
+        takes=frozenset({"alphabet"}),
+    ),
     Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
     Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
     Format("Arrow", "pixfold.sources.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL),

@@ -15,7 +15,7 @@ from pixfold.errors import InputError
 from pixfold.sources.arrow import arrow_table, index_columns
 from pixfold.sources.base import Source
 from pixfold.sources.changes import unchanged
-from pixfold.sources.delimited import Header, StrayQuoteError, read_cells, readable
+from pixfold.sources.delimited import Header, UncommonTextError, read_cells, readable
 from pixfold.sources.formats import format_of
 from pixfold.sources.labels import check_column, label_values
 
@@ -102,15 +102,15 @@ def _from_text(path: Path, label: str) -> tuple[str, list[str | None], NDArray[A
         check_column(str(path), label, header.columns[len(naming) :], header.text_columns)
         key, at = _key(path, header.columns, label, naming), header.columns.index(label, len(naming))
         try:
-            cells = list(_two_columns(path, header, key, at, strays=False))
-        except StrayQuoteError:
-            cells = list(_two_columns(path, header, key, at, strays=True))
+            cells = list(_two_columns(path, header, key, at, uncommon=False))
+        except UncommonTextError:
+            cells = list(_two_columns(path, header, key, at, uncommon=True))
         names = [name for part, _ in cells for name in part.to_pylist()]
         return header.columns[key], names, label_values([part for _, part in cells], is_text=True)
 
 
-def _two_columns(path: Path, header: Header, key: int, label: int, *, strays: bool) -> Any:
-    for cells in read_cells(path, header, strays=strays):
+def _two_columns(path: Path, header: Header, key: int, label: int, *, uncommon: bool) -> Any:
+    for cells in read_cells(path, header, uncommon=uncommon):
         yield cells.column(key), cells.column(label)
 
 

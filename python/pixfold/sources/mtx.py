@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pixfold._optional import require
 from pixfold._words import told
 from pixfold.errors import InputError, PixfoldError
-from pixfold.sources.base import Unchanged
+from pixfold.sources.changes import Unchanged
 from pixfold.sources.rows import Rows, csr_bytes
 from pixfold.sources.scratch import Block, RowsOnce, ScratchArray, SparseRows, by_rows, room_for, scratch_note
 

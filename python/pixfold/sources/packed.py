@@ -56,6 +56,7 @@ class PackedSource:
         self.name = str(path)
         self.messages: list[str] = list(about["messages"])
         self.categories: dict[str, list[str]] = dict(about["categories"])
+        self.channel_sizes: list[int] | None = about["channel_sizes"]
         self.n_samples, self.n_features = (int(size) for size in about["shape"])
         self._kind = str(about["kind"])
         self.is_sparse = self._kind == "csr"
@@ -78,7 +79,8 @@ class PackedSource:
             self.labels = check_labels(self.name, y, self.n_samples)
         self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits"}[self._kind]
         self._chunk = int(self._store.array(self._array).chunks[0])
-        self.block_size = block_rows(self.n_features, 1 if self.is_sparse else min(self._chunk, self.n_samples))
+        self.chunk_rows = 1 if self.is_sparse else min(self._chunk, self.n_samples)
+        self.block_size = block_rows(self.n_features, self.chunk_rows)
         self._row_start: NDArray[np.int64] | None = None
         self._lock = threading.Lock()
 
@@ -122,7 +124,7 @@ class PackedSource:
     def _block(self, first: int, last: int) -> Any:
         if self._kind == "csr":
             return self._sparse(first, last)
-        values = self._store.read(self._array, slice(first, last), slice(None))
+        values = self._store.read(self._array, slice(first, last))
         if self._kind == "dense":
             return values
         return PackedGenotypes(values, self.n_features, count_first=bool(self._store.about["count_first"]))

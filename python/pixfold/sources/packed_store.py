@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +18,13 @@ from pixfold._optional import require
 from pixfold._words import counted
 from pixfold.errors import InputError, PixfoldError
 from pixfold.progress import Progress, SilentProgress
+from pixfold.sources.containers import quiet
+from pixfold.sources.zarr import ZARRS, zarrs_works
 
 # The attribute of the root that makes a group one of ours, and what it says of its form.
 KEY = "pixfold"
 VERSION = 1
 
-_ZARRS = "zarrs.ZarrsCodecPipeline"
-_forked_from_zarrs = False
 _settings_lock = threading.RLock()
 
 
@@ -37,40 +35,18 @@ def zarr_settings(*, numbers: bool = True) -> Iterator[Any]:
     An array keeps the settings that it was opened with.
     """
     zarr = require("zarr", "io", "a packed store")
-    options: dict[str, Any] = {}
-    if numbers and _has_zarrs():
-        options["codec_pipeline.path"] = _ZARRS
-    # Settings and filters of warnings belong to the whole process: two threads would restore each other's.
-    with _settings_lock, zarr.config.set(options), warnings.catch_warnings():
-        # What zarr and anndata say of their own future is nothing a user of pixfold can act on.
-        warnings.simplefilter("ignore")
+    options = {"codec_pipeline.path": ZARRS} if numbers and zarrs_works() else {}
+    # Settings belong to the whole process: two threads would restore each other's.
+    with _settings_lock, zarr.config.set(options), quiet():
         yield zarr
 
 
-def _has_zarrs() -> bool:
-    if _forked_from_zarrs:
-        return False
-    try:
-        require("zarrs", "io", "a packed store")
-    except PixfoldError:
-        return False
-    return True
-
-
-def _after_fork() -> None:
-    """Do without zarrs where a parent has used it: its threads are not in the child, which would wait for them."""
-    global _forked_from_zarrs
-    _forked_from_zarrs = "zarrs" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def files_of(array: Any) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """Yield the file of every shard of an array, relative to the store, with the part of the array in it."""
+def files_of(array: Any, rows: slice = slice(None)) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """Yield the file of every shard with some of the rows, relative to the store, and the part of the array in it."""
     shape, stored = array.shape, array.shards or array.chunks
+    first, last, _ = rows.indices(shape[0])
     grid = [range(math.ceil(n / size)) for n, size in zip(shape, stored, strict=True)]
+    grid[0] = range(first // stored[0], math.ceil(last / stored[0]) if first < last else first // stored[0])
     for place in itertools.product(*grid):
         part = tuple(slice(p * s, min((p + 1) * s, n)) for p, s, n in zip(place, stored, shape, strict=True))
         yield f"{array.path}/{array.metadata.encode_chunk_key(place)}", part
@@ -100,6 +76,7 @@ class PackedStore:
         self._lock = threading.RLock()
         self._pid, self._nodes = -1, dict[str, Any]()
         with self._explained("zarr.json"):
+            self._stamp = self._now()
             self.about = self._node("").attrs.asdict().get(KEY)
         if not isinstance(self.about, dict):
             raise InputError(f"{path}: expected a store that pixfold pack has written, received another Zarr store")
@@ -118,19 +95,28 @@ class PackedStore:
         with self._explained(key):
             return self._node(key)
 
-    def read(self, key: str, *part: slice) -> NDArray[Any]:
-        """Read part of an array of numbers, or raise InputError that names the file which is damaged."""
+    def read(self, key: str, rows: slice) -> NDArray[Any]:
+        """Read rows of an array of numbers, or raise InputError that names the file which is damaged."""
+        with self._explained("zarr.json"):
+            if self._now() != self._stamp:
+                raise InputError(f"{self.name}: the store has changed since it was opened")
         array = self.array(key)
+        for file, _ in files_of(array, rows):
+            # What is not there would read as zeros.
+            if file in self.about["files"] and not (self.path / file).exists():
+                raise InputError(f"{self.name}: {file} is missing")
         try:
-            return np.asarray(array[part])
+            return np.asarray(array[rows])
         except Exception as error:  # codecs raise whatever their libraries do
-            raise self._damaged(array, part, error) from error
+            raise self._damaged(array, rows, error) from error
 
     def element(self, key: str) -> Any:
         """Read a table or column, as anndata has it."""
         anndata = require("anndata", "io", "reading a packed store")
-        with self._explained(key), zarr_settings(numbers=False):
-            return anndata.io.read_elem(self._node("")[key])
+        with self._explained(key):
+            root = self._node("")
+            with zarr_settings(numbers=False):
+                return anndata.io.read_elem(root[key])
 
     def group_attributes(self, key: str) -> dict[str, Any]:
         """Return the attributes of a group."""
@@ -165,7 +151,7 @@ class PackedStore:
                     try:
                         array[part]
                     except Exception as error:
-                        raise self._damaged(array, part, error) from error
+                        raise self._damaged(array, part[0], error) from error
                     task.advance(files.get(file, 0))
         return total
 
@@ -189,6 +175,10 @@ class PackedStore:
                     self._nodes[key] = group[key] if key else group
             return self._nodes[key]
 
+    def _now(self) -> tuple[int, int]:
+        found = os.stat(self.path / "zarr.json")
+        return found.st_size, found.st_mtime_ns
+
     def _check_files(self) -> None:
         """Look at every file once: one that is not there would read as zeros."""
         for file, size in self.about["files"].items():
@@ -208,21 +198,15 @@ class PackedStore:
         except Exception as error:
             raise InputError(f"{self.name}: {what} is damaged or cut off ({_told(error)})") from error
 
-    def _damaged(self, array: Any, wanted: tuple[slice, ...], error: Exception) -> InputError:
+    def _damaged(self, array: Any, rows: slice, error: Exception) -> InputError:
         """Find the file that cannot be read, by reading one after the other."""
-        for file, part in files_of(array):
-            if all(
-                p.start < w.indices(n)[1] and w.indices(n)[0] < p.stop
-                for p, w, n in zip(part, wanted, array.shape, strict=False)
-            ):
-                if file in self.about["files"] and not (self.path / file).exists():
-                    return InputError(f"{self.name}: {file} is missing")
-                try:
-                    array[part]
-                except Exception as reason:
-                    return InputError(
-                        f"{self.name}: {file} is damaged ({_rows(array, part)}): {_told(reason)}; pack the data again"
-                    )
+        for file, part in files_of(array, rows):
+            try:
+                array[part]
+            except Exception as reason:
+                return InputError(
+                    f"{self.name}: {file} is damaged ({_rows(array, part)}): {_told(reason)}; pack the data again"
+                )
         return InputError(f"{self.name}: {array.path} cannot be read ({_told(error)})")
 
 

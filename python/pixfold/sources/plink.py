@@ -84,6 +84,8 @@ class PlinkSource:
         self.block_size = block_rows(self.n_features, 4)
         # Samples of four to a byte: spans begin with a byte.
         self._span = max(4, _SPAN_BYTES // -(-self.n_features // 4) // 4 * 4)
+        self.nbytes = self.n_samples * -(-self.n_features // 4)
+        self.chunk_rows = min(self._span, self.n_samples) if self.variant_major else 1
         self._kept: tuple[int, PackedGenotypes] | None = None
         self._lock = threading.Lock()
 

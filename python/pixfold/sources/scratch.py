@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pixfold.errors import OutputError
 from pixfold.sources.rows import Rows, index_type, read_csr
 
-# What ordering entries may hold in memory; what is larger goes through temporary files.
+# What ordering entries may hold in memory: half of it for the matrix, which otherwise goes through temporary files,
+# and half to work in.
 MEMORY_BYTES = 256 * 2**20
 
 # Memory per entry at work: rows, columns, values and their order, as 64-bit numbers, several times over.
-_ENTRY_BYTES = 160
+_ENTRY_BYTES = 100
 
 Block = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -143,7 +144,7 @@ class RowsOnce:
 def scratch_note(name: str, n_entries: int, dtype: np.dtype[Any]) -> list[str]:
     """What to tell the user before a large matrix is ordered; nothing where it is done in memory."""
     total = n_entries * (8 + dtype.itemsize)
-    if total <= MEMORY_BYTES:
+    if total <= MEMORY_BYTES // 2:
         return []
     return [
         f"{name}: not stored by rows: the first read brings it to rows, in {total / 1e9:,.1f} GB of temporary files "
@@ -160,7 +161,7 @@ def room_for(n_entries: int, dtypes: list[Any]) -> list[Any]:
         When there is not enough temporary space.
     """
     total = n_entries * sum(np.dtype(dtype).itemsize for dtype in dtypes)
-    if total <= MEMORY_BYTES:
+    if total <= MEMORY_BYTES // 2:
         return [np.empty(n_entries, dtype=dtype) for dtype in dtypes]
     if (free := shutil.disk_usage(folder()).free) < total:
         raise _no_room(f"{total / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free")
@@ -187,7 +188,7 @@ def by_rows(entries: Entries, n_rows: int, n_columns: int, n_entries: int, dtype
     OutputError
         When there is not enough temporary space.
     """
-    length = max(1, MEMORY_BYTES // _ENTRY_BYTES)
+    length = max(1, MEMORY_BYTES // 2 // _ENTRY_BYTES)
     counts = np.zeros(n_rows, dtype=np.int64)
     for rows in entries.rows(length):
         counts += np.bincount(rows, minlength=n_rows)

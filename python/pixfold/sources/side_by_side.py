@@ -82,7 +82,8 @@ class SideBySide:
 
     def _prefixes(self) -> list[str]:
         """Words before the feature names of each part: none where no two parts have a name in common."""
-        counts = Counter(name for part in self.parts for name in part.feature_names)
+        # Two one-hot columns of one name may have no category, so no feature name, in common.
+        counts = Counter(name for part in self.parts for name in {*part.feature_names, *part.categories})
         shared = [name for name, count in counts.items() if count > 1]
         if not shared:
             return [""] * len(self.parts)
@@ -122,6 +123,7 @@ def side_by_side(
     layer: str | None = None,
     y: Any = None,
     categories: Mapping[str, Sequence[str]] | None = None,
+    categorical: str = "ordinal",
     join: Join = "all",
     stack: bool = False,
 ) -> Source:
@@ -145,6 +147,8 @@ def side_by_side(
         Labels of the samples in the order of the result, instead of those of the sources.
     categories : mapping of str to sequence of str, optional
         As for :func:`pixfold.open_source`, by the names that features have in the result.
+    categorical : {"ordinal", "onehot"}
+        As for :func:`pixfold.open_source`.
     join : {"all", "inner"}
         Whether a sample that a source lacks is an error, or is left out and counted in a message.
     stack : bool
@@ -171,7 +175,7 @@ def side_by_side(
     if len(called) != len(items):
         raise InputError(f"side_by_side: expected {len(items)} names, one per source, received {len(called)}")
     called = unique_names(called, [], "input")
-    parts = _opened(items, called, label, layer, categories)
+    parts = _opened(items, called, label, layer, categories, categorical)
     messages: list[str] = []
     rows = _matched(parts, join, messages)
     joined = SideBySide(parts, called, rows)
@@ -198,6 +202,7 @@ def _opened(
     label: str | None,
     layer: str | None,
     categories: Mapping[str, Sequence[str]] | None,
+    categorical: str,
 ) -> list[Source]:
     from pixfold.sources import open_source, takes_layer
 
@@ -210,7 +215,7 @@ def _opened(
         if isinstance(item, Source):
             parts.append(item)
             continue
-        options: dict[str, Any] = {"layer": layer if with_layer else None}
+        options: dict[str, Any] = {"layer": layer if with_layer else None, "categorical": categorical}
         if categories is not None:
             options["categories"] = {key.removeprefix(f"{name}:"): values for key, values in categories.items()}
         try:

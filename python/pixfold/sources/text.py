@@ -14,7 +14,7 @@ from pixfold.sources.base import Source
 from pixfold.sources.builder import Columns, TableBuilder
 from pixfold.sources.categories import NUMBER, is_mixed, known_categories, wrong_cell
 from pixfold.sources.changes import unchanged
-from pixfold.sources.delimited import Cells, Header, StrayQuoteError, read_cells, readable
+from pixfold.sources.delimited import Cells, Header, UncommonTextError, read_cells, readable
 from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
 
@@ -66,21 +66,23 @@ def open_text(path: Path, options: Options) -> Source:
             for at in (columns.features if options.categories else ())
             if known_categories(header.columns[at], options.categories) is not None
         }
-        strays, settled = False, False
+        uncommon, settled = False, False
         while True:
             try:
-                source = _read(path, header, columns, options, strays, settled)
-            except StrayQuoteError:
-                strays = True
+                source = _read(path, header, columns, options, uncommon, settled)
+            except UncommonTextError:
+                uncommon = True
             else:
                 if source is not None:
                     return source
                 settled = True
 
 
-def _read(path: Path, header: Header, columns: Columns, options: Options, strays: bool, settled: bool) -> Source | None:
+def _read(
+    path: Path, header: Header, columns: Columns, options: Options, uncommon: bool, settled: bool
+) -> Source | None:
     """Read all lines; return None when they show that columns are to be read as something else."""
-    blocks = read_cells(path, header, strays=strays)
+    blocks = read_cells(path, header, uncommon=uncommon)
     first = list(itertools.islice(blocks, 1))
     if not settled and first:
         _guess(first[0], columns, header, options)

@@ -24,7 +24,7 @@ from pixfold.sources.containers import Container
 from pixfold.sources.formats import Options
 
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-_ZARRS = "zarrs.ZarrsCodecPipeline"
+ZARRS = "zarrs.ZarrsCodecPipeline"
 # The key in the root's attributes of a store that pixfold packed.
 _PACKED = "pixfold"
 
@@ -44,12 +44,18 @@ def open_zarr(path: Path, options: Options) -> Source:
         root = store.node()
         if hasattr(root, "shape"):
             raise InputError(f"{path}: expected a Zarr group (AnnData, or packed by pixfold), received one array")
-        attributes, members = dict(root.attrs), sorted(root)
+        attributes = dict(root.attrs)
     if _PACKED in attributes:
+        if options.layer is not None:
+            raise InputError(f"{path}: layers are read from AnnData alone, received layer {options.layer!r}")
         packed: Source = importlib.import_module("pixfold.sources.packed").open_packed(path, options)
         return packed
+    if options.verify:
+        raise InputError(f"{path}: only stores that pixfold pack has written hold checksums to verify")
     # Before 0.8 anndata wrote no encoding-type.
     kind = str(attributes.get("encoding-type", ""))
+    with store.reading():
+        members = sorted(root)
     if kind == "anndata" or (not kind and {"obs", "var"} <= set(members)):
         from pixfold.sources.anndata import open_stored
 
@@ -75,9 +81,9 @@ class ZarrStore(Container):
         node = self.node()[key]
         if not hasattr(node, "shape") or node.dtype.kind not in "biuf" or not node.ndim:
             return node
-        if node.dtype.isnative and _zarrs_works():
+        if node.dtype.isnative and zarrs_works():
             # An array keeps the pipeline that it was opened with, so that the user's setting changes for this only.
-            with zarr.config.set({"codec_pipeline.path": _ZARRS}):
+            with zarr.config.set({"codec_pipeline.path": ZARRS}):
                 node = self.node()[key]
         return CheckedArray(self.name, node, self.path)
 
@@ -164,7 +170,8 @@ class CheckedArray:
         return InputError(f"{self._name}: {what} is damaged or cut off ({_told(error)})")
 
 
-def _zarrs_works() -> bool:
+def zarrs_works() -> bool:
+    """Whether zarrs is installed, and this process no child of one that used it."""
     return not _FORKED_FROM_ZARRS and importlib.util.find_spec("zarrs") is not None
 
 
