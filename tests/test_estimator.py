@@ -81,7 +81,7 @@ def test_findings_table(haystack, fitted):
     findings = fitted.findings_
     assert findings.columns.tolist() == [
         *("feature", "rank", "importance", "importance_std", "importance_median", "selection_frequency"),
-        *("mean_rank", "mean_0", "mean_abs_0", "mean_1", "mean_abs_1"),
+        *("mean_rank", "dropped", "mean_0", "mean_abs_0", "mean_1", "mean_abs_1"),
     ]
     assert len(findings) == 1024
     assert sorted(findings["feature"]) == sorted(f"feature_{i}" for i in range(1024))

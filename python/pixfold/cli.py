@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -379,8 +380,7 @@ def pack(
                     options=_read_as(reading),
                 )
         except KeyboardInterrupt:
-            _say(f"interrupted: {out} is not written; the same call goes on after the last whole shard")
-            raise typer.Exit(130) from None
+            raise _interrupted(f"{out} is not written; the same call goes on after the last whole shard") from None
         typer.echo(done)
 
 
@@ -472,14 +472,20 @@ def _estimator(*, supervised: bool, **arguments: Any) -> Any:
     return DeepMapperClassifier(**arguments) if supervised else DeepMapperAutoencoder(**arguments)
 
 
+def _interrupted(what: str) -> typer.Exit:
+    """Say what Ctrl-C left, as the last that is said: zarr's event loop would add what it was doing."""
+    logging.getLogger("asyncio").disabled = True
+    _say(f"interrupted: {what}")
+    return typer.Exit(130)
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     """Turn what users can cause into one line and an exit code; anything else is our mistake and shows."""
     try:
         yield
     except KeyboardInterrupt:
-        _say("interrupted: nothing written")
-        raise typer.Exit(130) from None
+        raise _interrupted("nothing written") from None
     except PixfoldError as error:
         _say(f"error: {error}")
         raise typer.Exit(2 if isinstance(error, InputError) else 1) from None

@@ -154,11 +154,16 @@ class PackedGenotypes:
         from pixfold.ops._arrays import threads_argument
 
         op = "PackedGenotypes.from_variants"
+        if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 0:
+            raise InputError(f"{op}: n_samples must be a whole number, 0 or more, got {told(n_samples)}")
+        shape, width = np.shape(bits), -(-int(n_samples) // 4)
+        if len(shape) != 2 or shape[1] != width or not shape[0]:
+            raise InputError(f"{op}: bits must have shape (n_features, {width}) for {n_samples} samples, got {shape}")
+        out = np.empty((int(n_samples), -(-shape[0] // 4)), dtype=np.uint8)
+        packed = cls(out, shape[0], count_first=count_first)
         if n_samples == 0:
-            return cls(np.empty((0, -(-len(bits) // 4)), dtype=np.uint8), len(bits), count_first=count_first)
+            return packed
         variants = cls(bits, n_samples).bits
-        out = np.empty((int(n_samples), -(-len(variants) // 4)), dtype=np.uint8)
-        packed = cls(out, len(variants), count_first=count_first)
         _core.transpose_packed(variants, int(n_samples), out, threads_argument(op, threads))
         return packed
 

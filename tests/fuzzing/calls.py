@@ -332,6 +332,22 @@ def pack_call(rng: Random) -> Call:
     return Call("PackedGenotypes.pack packed", function, arguments, check)
 
 
+def from_variants_call(rng: Random) -> Call:
+    """Transposing genotypes that lie variant after variant."""
+    n_variants, n_samples = pick(rng, SIZES), pick(rng, SIZES)
+    bits = codes_of(rng, n_variants, n_samples)
+
+    def function(bits: Any, n_samples: Any, count_first: Any, threads: Any) -> Any:
+        return PackedGenotypes.from_variants(bits, n_samples, count_first=count_first, threads=threads).bits
+
+    arguments = {
+        "bits": bits, "n_samples": n_samples, "count_first": bool(rng.random() < 0.5),
+        "threads": pick(rng, [None, 1, 2]),
+    }  # fmt: skip
+    expected = reference.transpose_packed(bits, n_samples)
+    return Call("PackedGenotypes.from_variants packed", function, arguments, lambda it: expect(it, expected, 0.0))
+
+
 def unfold_call(rng: Random) -> Call:
     """unfold of images of any number dtype."""
     n, n_features = sizes(rng)
@@ -448,5 +464,6 @@ def top_k_call(rng: Random) -> Call:
 
 MAKERS = [
     *[fold_call] * 8, *[column_stats_call] * 4, *[aggregate_call] * 3, *[unfold_call] * 2, rank_call, top_k_call,
-    *[packed_fold_call] * 3, packed_stats_call, pack_call, *[fold_gradient_call] * 2, unfold_gradient_call,
+    *[packed_fold_call] * 3, packed_stats_call, pack_call, from_variants_call,
+    *[fold_gradient_call] * 2, unfold_gradient_call,
 ]  # fmt: skip

@@ -56,16 +56,18 @@ def test_genotypes_from_variants(count_first):
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("shape", "n_samples", "message"),
     [
-        lambda: PackedGenotypes.from_variants(np.zeros((5, 3), np.uint8), 13),
-        lambda: PackedGenotypes.from_variants(np.zeros((5, 3), np.uint8), -1),
-        lambda: PackedGenotypes.from_variants(np.zeros((0, 3), np.uint8), 12),
+        ((5, 3), 13, r"bits must have shape \(n_features, 4\) for 13 samples, got \(5, 3\)"),
+        ((0, 3), 12, r"bits must have shape \(n_features, 3\) for 12 samples, got \(0, 3\)"),
+        ((12,), 12, r"bits must have shape \(n_features, 3\) for 12 samples, got \(12,\)"),
+        ((5, 3), -1, "n_samples must be a whole number, 0 or more, got -1"),
+        ((5, 3), 12.0, "n_samples must be a whole number, 0 or more, got 12.0"),
     ],
 )
-def test_variants_that_do_not_fit(call):
-    with pytest.raises(InputError):
-        call()
+def test_variants_that_do_not_fit(shape, n_samples, message):
+    with pytest.raises(InputError, match=f"^PackedGenotypes.from_variants: {message}"):
+        PackedGenotypes.from_variants(np.zeros(shape, np.uint8), n_samples)
 
 
 @pytest.mark.parametrize(

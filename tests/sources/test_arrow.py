@@ -164,5 +164,5 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
         return read(*args)
 
     monkeypatch.setattr(arrow, "_read", and_write)
-    with pytest.raises(InputError, match=r"x\.parquet changed while it was read"):
+    with pytest.raises(InputError, match=r"x\.parquet: the file changed while it was read"):
         open_source(path)

@@ -222,7 +222,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
         return parse(*args)
 
     monkeypatch.setattr(delimited, "_parse", and_write)
-    with pytest.raises(InputError, match=r"x\.csv changed while it was read"):
+    with pytest.raises(InputError, match=r"x\.csv: the file changed while it was read"):
         table(tmp_path, "a,b\n1,2\n")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold._files import interrupted_after
 from pixfold.genotypes import PackedGenotypes
 from pixfold.packing.plan import Plan
 from pixfold.packing.progress_file import TEMPORARY
@@ -75,6 +76,12 @@ def _create(group: Any, key: str, shape: tuple[int, ...], dtype: str, chunks: An
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
 
+def _store(array: Any, where: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Write a shard; Ctrl-C comes after it, because zarr's threads would write on while the program ends."""
+    with interrupted_after():
+        array[where] = values
+
+
 def _file(array: Any, *place: int) -> str:
     return f"{array.path}/{array.metadata.encode_chunk_key(place)}"
 
@@ -115,7 +122,7 @@ class _Rows:
                 if filled == len(held) or first + filled == n:
                     if self._plan.kind == "genotypes":
                         _clear_unused(held[:filled], self._source.n_features)
-                    array[first : first + filled] = held[:filled]
+                    _store(array, (slice(first, first + filled),), held[:filled])
                     yield Shard((_file(array, first // rows, 0),), filled / n)
                     first, filled = first + filled, 0
 
@@ -146,7 +153,7 @@ class _Bands:
                 variants = self._source.read_variants(band * width * 4, last)
             first, end = part * rows, min((part + 1) * rows, n_samples)
             turned = PackedGenotypes.from_variants(variants[:, first // 4 : -(-end // 4)], end - first).bits
-            array[first:end, band * width : band * width + turned.shape[1]] = turned
+            _store(array, (slice(first, end), slice(band * width, band * width + turned.shape[1])), turned)
             yield Shard((_file(array, part, band),), (end - first) / n_samples * turned.shape[1] / n_bytes)
 
     def finish(self, group: Any) -> tuple[str, ...]:
@@ -205,7 +212,7 @@ class _Sparse:
         row_start = np.concatenate([[0], np.cumsum(np.fromfile(self._counts, np.int64))])
         _create(group["X"], "indptr", row_start.shape, "int64", (min(len(row_start), 2**17),), None)
         array = group["X/indptr"]
-        array[:] = row_start
+        _store(array, (slice(None),), row_start)
         return tuple(_file(array, place) for place in range(-(-len(row_start) // array.chunks[0])))
 
     def _index_type(self) -> str:
@@ -223,7 +230,7 @@ class _Sparse:
         first = place * self._plan.shards[0]
         for array, part in ((data, values), (indices, columns)):
             array.resize((first + len(part),))
-            array[first:] = part
+            _store(array, (slice(first, None),), part)
         return Shard((_file(data, place), _file(indices, place)), rows / self._source.n_samples)
 
 
