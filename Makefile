@@ -8,6 +8,8 @@ DEMO ?= out/demo
 FUZZ_SECONDS ?= 60
 RUNS ?= 1
 BENCH ?=
+# A few processes, each with whole files of tests: most tests use one core.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name '*.j2' \))
@@ -37,7 +39,7 @@ demo: $(VENV)/.user  ## Install, then find the needles in the haystack (10,000 x
 	$(BIN)/pixfold run $(DEMO)/nihs.h5ad --label label --runs 1 --seed 0 --out $(DEMO)/findings
 
 test: $(VENV)/.dev  ## Install, then pass the tests.
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/.dev  ## The tests that take minutes.
 	$(BIN)/python -m pytest -m slow
@@ -79,7 +81,7 @@ sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASa
 	$(call configure_sanitized,address)
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core _cuda_simt
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
-	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q tests/ops
+	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q $(PARALLEL) tests/ops
 
 sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
 	$(call configure_sanitized,thread)

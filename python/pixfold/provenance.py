@@ -9,7 +9,7 @@ from pixfold._core import __version__
 
 PACKAGES = (
     *("numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum", "lightning-fabric"),
-    *("safetensors", "anndata", "h5py", "matplotlib", "jinja2"),
+    *("safetensors", "anndata", "h5py", "zarr", "zarrs", "pyarrow", "dnaio", "dask", "matplotlib", "jinja2"),
 )
 
 
