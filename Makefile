@@ -14,7 +14,7 @@ PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name '*.j2' \))
 
-.PHONY: help demo test test-slow lint format wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-defaults clean
+.PHONY: help demo test test-slow lint format wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
 
 help:  ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,7 +80,7 @@ $(VENV)/.sanitize: $(VENV)/.dev
 sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASan and UBSan.
 	$(call configure_sanitized,address)
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core _cuda_simt
-	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address --output-on-failure
+	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address -j 2 --output-on-failure
 	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q $(PARALLEL) tests/ops
 
 sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
@@ -96,10 +96,17 @@ bench: $(VENV)/.bench  ## Kernels and conversions as ratios to their limits and 
 	mkdir -p build/bench
 	rm -f build/bench/*.json
 	run=0; while [ $$run -lt $(RUNS) ]; do run=$$((run + 1)); \
-		$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,min,max \
+		$(BIN)/python -m pytest benchmarks --ignore=benchmarks/test_streaming.py --benchmark-only --benchmark-columns=median,min,max \
 			--benchmark-json=build/bench/$$run.json $(BENCH) || exit 1; done
 	$(BIN)/python benchmarks/summary.py build/bench/*.json \
 		$(if $(findstring -k,$(BENCH)),,--to benchmarks/results/kernels.json --readme benchmarks/README.md)
+
+bench-streaming: $(VENV)/.bench  ## Files larger than memory, as ratios; PIXFOLD_STREAM_GB=20 as recorded, 30 GB of disk.
+	mkdir -p build/bench
+	$(BIN)/python -m pytest benchmarks/test_streaming.py --benchmark-only --benchmark-columns=median,min,max \
+		--basetemp=build/bench/tmp --benchmark-json=build/bench/streaming.json $(BENCH)
+	$(BIN)/python benchmarks/summary.py build/bench/streaming.json \
+		$(if $(findstring -k,$(BENCH)),,--to benchmarks/results/streaming.json --readme benchmarks/README.md)
 
 clean:  ## Remove everything that make made.
 	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

@@ -59,7 +59,7 @@ build_in_place() {
 # Without a card every test would be skipped, and none fail.
 card() { "$python" -c 'import torch; print(torch.cuda.get_device_name())'; }
 
-gpu_tests() { "$python" -m pytest -q -m gpu -p no:cacheprovider $tests tests/test_device_dataset.py -W ignore; }
+gpu_tests() { "$python" -m pytest -q -m gpu -p no:cacheprovider tests/ops tests/test_device_dataset.py -W ignore; }
 
 # A few of each kernel: the sanitizers make them ten to a hundred times slower.
 some="every_layout and 33 or sparse_rows or channels_last or unfold or classes_are_split or row_sums"

@@ -99,7 +99,10 @@ def cli_options() -> list[str]:
     return [
         *(
             "--label",
+            "--labels",
+            "--split",
             "--layer",
+            "--categorical",
             "--stack",
             "--join",
             "--sequence",

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from pixfold import progress
-from pixfold.progress import LogProgress, RichProgress, SilentProgress, terminal_progress
+from pixfold.progress import LogProgress, RichProgress, SilentProgress, shown_on, terminal_progress
+from pixfold.sources import open_source
 
 
 def spend(reporter):
@@ -82,3 +85,51 @@ def test_bars_on_a_terminal(monkeypatch):
 def test_lines_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert isinstance(terminal_progress(), LogProgress)
+
+
+class Recorder(SilentProgress):
+    """Adds up what every task was told."""
+
+    def __init__(self):
+        self.told = []
+
+    @contextmanager
+    def task(self, description, total):
+        self.told.append([description, total, 0.0])
+        yield self
+
+    def advance(self, steps=1.0, **fields):
+        self.told[-1][2] += steps
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst", "parquet", "feather", "csc.h5ad", "mtx"])
+def test_sources_tell_how_far_they_are(tmp_path, monkeypatch, kind):
+    pd, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("pixfold.sources.delimited.SHOWN_BYTES", 0)
+    monkeypatch.setattr("pixfold.sources.arrow.SHOWN_BYTES", 0)
+    monkeypatch.setattr("pixfold.sources.scratch._SHOWN_ENTRIES", 0)
+    x = np.random.default_rng(0).poisson(1.0, (300, 40)).astype(np.float32)
+    path = tmp_path / f"x.{kind}"
+    frame = pd.DataFrame(x, columns=[f"f{j}" for j in range(40)])
+    if kind.startswith("csv"):
+        frame.to_csv(path, index=False, compression={"gz": "gzip", "zst": "zstd"}.get(kind[4:]))
+    elif kind == "mtx":
+        pytest.importorskip("scipy.io").mmwrite(path, sparse.coo_matrix(x.T.astype(np.int32)))
+        (tmp_path / "xfeatures.tsv").write_text("".join(f"f{j}\tf{j}\n" for j in range(40)))
+        (tmp_path / "xbarcodes.tsv").write_text("".join(f"s{i}\n" for i in range(300)))
+    elif kind == "csc.h5ad":
+        pytest.importorskip("anndata").AnnData(sparse.csc_matrix(x)).write_h5ad(path)
+    else:
+        getattr(frame, f"to_{kind}")(path)
+    recorder = Recorder()
+    with shown_on(recorder):
+        block = open_source(path).read(slice(None))
+    np.testing.assert_array_equal(block.toarray() if sparse.issparse(block) else block, x)
+    assert recorder.told
+    for description, total, done in recorder.told:
+        assert description == ("bringing to rows" if kind in ("mtx", "csc.h5ad") else f"reading x.{kind}")
+        assert done == pytest.approx(total)
+    before = len(recorder.told)
+    open_source(path).read(slice(None))
+    assert len(recorder.told) == before

@@ -202,7 +202,7 @@ def run(
 
         check_writable(out)
         told = _Told(SilentProgress() if quiet else terminal_progress())
-        with _warnings_as_lines(told):
+        with _telling(told):
             source = _opened(data, **reading)
             estimator = _estimator(supervised=label is not None, **given)
             command = shlex.join(["pixfold", *sys.argv[1:]])
@@ -289,7 +289,7 @@ def fold(
 
         check_free(out, force=force)
         told = _Told(SilentProgress() if quiet else terminal_progress())
-        with _warnings_as_lines(told):
+        with _telling(told):
             model = None if like is None else _model(like)
             source = _opened(data, **reading, categories=None if model is None else model.categories_)
             given: dict[str, Any] = {
@@ -321,7 +321,7 @@ def pack(
         list[Path],
         typer.Argument(
             metavar="INPUT... OUT.zarr",
-            help="What to pack, as for run, or PLINK .bed; and the store to write. With --verify, OUT.zarr alone.",
+            help="What to pack, as for run; and the store to write. With --verify, OUT.zarr alone.",
         ),
     ],
     label: options.Label = None,
@@ -368,7 +368,7 @@ def pack(
             typer.echo(run_verify(out, told))
             return
         try:
-            with _warnings_as_lines(told):
+            with _telling(told):
                 done = run_pack(
                     inputs,
                     out,
@@ -511,13 +511,14 @@ def _folder_made_for(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_as_lines(told: _Told) -> Iterator[None]:
-    """Show pixfold's warnings as lines; other packages warn their programmers, not the user."""
+def _telling(told: _Told) -> Iterator[None]:
+    """Show progress of sources, and pixfold's warnings as lines; other packages warn their programmers."""
+    from pixfold.progress import shown_on
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         told.warn(" ".join(str(message).split()))
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), shown_on(told):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module=r"pixfold(\.|$)")
         warnings.showwarning = show

@@ -149,6 +149,27 @@ def tracked(batches: Iterable[T], progress: Progress | None, description: str, t
             task.advance(1)
 
 
+_shown_on: list[Progress] = [SilentProgress()]
+
+
+@contextmanager
+def shown_on(progress: Progress) -> Iterator[None]:
+    """Have loops report there that nobody hands a progress to: within sources, which read when they are asked to.
+
+    It holds for the whole process, because sources are read from threads of their own.
+    """
+    _shown_on.append(progress)
+    try:
+        yield
+    finally:
+        _shown_on.remove(progress)
+
+
+def source_task(description: str, total: float, least: float) -> Any:
+    """Context manager that yields the :class:`Task` of a loop within a source; silent below ``least`` steps."""
+    return (_shown_on[-1] if total >= least else _shown_on[0]).task(description, total)
+
+
 def terminal_progress() -> Progress:
     """Bars when standard error is a terminal, log lines when it is not."""
     return RichProgress() if sys.stderr.isatty() else LogProgress()

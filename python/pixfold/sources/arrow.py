@@ -13,10 +13,12 @@ import numpy as np
 from pixfold._optional import require
 from pixfold._words import told
 from pixfold.errors import InputError, OutputError
+from pixfold.progress import source_task
 from pixfold.sources.base import Source, block_rows
 from pixfold.sources.builder import Columns, TableBuilder, numeric_columns
 from pixfold.sources.categories import known_categories
 from pixfold.sources.changes import unchanged
+from pixfold.sources.delimited import SHOWN_BYTES
 from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
 
@@ -110,8 +112,14 @@ def _parquet(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
     buffer = 0 if small else max(_LEAST_BUFFER, _BUFFER_BYTES // max(1, len(schema)))
 
     def batches() -> Iterator[Any]:
-        with parquet.ParquetFile(path, buffer_size=buffer, pre_buffer=False, page_checksum_verification=True) as file:
-            yield from file.iter_batches(block_rows(max(1, len(schema))), use_threads=small)
+        size = path.stat().st_size
+        with (
+            parquet.ParquetFile(path, buffer_size=buffer, pre_buffer=False, page_checksum_verification=True) as file,
+            source_task(f"reading {path.name}", size, SHOWN_BYTES) as task,
+        ):
+            for batch in file.iter_batches(block_rows(max(1, len(schema))), use_threads=small):
+                yield batch
+                task.advance(size * batch.num_rows / metadata.num_rows)
 
     return schema, batches
 
@@ -122,12 +130,17 @@ def _ipc(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
         schema = file.schema
 
     def batches() -> Iterator[Any]:
-        rows = block_rows(max(1, len(schema)))
-        with pyarrow.memory_map(str(path)) as data, pyarrow.ipc.open_file(data) as file:
+        rows, size = block_rows(max(1, len(schema))), path.stat().st_size
+        with (
+            pyarrow.memory_map(str(path)) as data,
+            pyarrow.ipc.open_file(data) as file,
+            source_task(f"reading {path.name}", size, SHOWN_BYTES) as task,
+        ):
             for number in range(file.num_record_batches):
                 batch = file.get_batch(number)
                 for start in range(0, batch.num_rows, rows):
                     yield batch.slice(start, rows)
+                task.advance(size / file.num_record_batches)
 
     return schema, batches
 

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pixfold._optional import require
 from pixfold._words import counted
 from pixfold.errors import InputError, OutputError
+from pixfold.progress import source_task
 
 # Compressed or not; how pyarrow calls the compression.
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -39,6 +40,8 @@ _BLOCK_BYTES = 4 * 2**20
 # No line is: text without an end of line for so long, in most cases after a quote that nothing closes.
 _LONGEST_LINE = 2**30
 _CELLS = 100_000
+# Smaller files are read in a second or two: nobody asks how far that is.
+SHOWN_BYTES = 64 * 2**20
 
 # Stands in no cell of the one column that the fast reader makes of a table.
 _CELL_DELIMITER = "\x01"
@@ -175,15 +178,22 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
 
 
-def _open_bytes(path: Path) -> Any:
+@contextmanager
+def _open_bytes(path: Path) -> Iterator[tuple[Any, Callable[[], int]]]:
+    """Open a file for reading what was compressed; beside it, a function that says how far in the file it is."""
     pyarrow = require("pyarrow", "io", "reading .csv and .tsv files")
-    return pyarrow.input_stream(str(path), compression=COMPRESSIONS.get(path.suffix.lower()))
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    with (
+        pyarrow.OSFile(str(path)) as raw,
+        raw if compression is None else pyarrow.CompressedInputStream(raw, compression) as file,
+    ):
+        yield file, raw.tell
 
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[io.TextIOWrapper]:
     csv.field_size_limit(_LONGEST_LINE)
-    with io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="") as file:
+    with _open_bytes(path) as (raw, _), io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
         yield file
 
 
@@ -233,9 +243,12 @@ def _rows_of_csv(path: Path, header: Header) -> Iterator[Cells]:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     r"""Read a file in chunks whose lines all end in \n."""
-    with _open_bytes(path) as file:
-        held = b""
+    size = path.stat().st_size
+    with _open_bytes(path) as (file, position), source_task(f"reading {path.name}", size, SHOWN_BYTES) as task:
+        held, done = b"", 0
         while chunk := file.read(_BLOCK_BYTES):
+            task.advance(position() - done)
+            done = position()
             chunk, held = held + chunk, b""
             if chunk.endswith(b"\r"):
                 chunk, held = chunk[:-1], b"\r"  # the \n may come

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import OutputError
+from pixfold.progress import Task, source_task
 from pixfold.sources.rows import Rows, index_type, read_csr
 
 # What ordering entries may hold in memory: half of it for the matrix, which otherwise goes through temporary files,
@@ -22,6 +23,10 @@ MEMORY_BYTES = 256 * 2**20
 
 # Memory per entry at work: rows, columns, values and their order, as 64-bit numbers, several times over.
 _ENTRY_BYTES = 100
+
+# Counting, dealing out and sorting: each goes once through all entries. Fewer entries are done in a second or two.
+_PASSES = 3
+_SHOWN_ENTRIES = 10_000_000
 
 Block = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -190,13 +195,15 @@ def by_rows(entries: Entries, n_rows: int, n_columns: int, n_entries: int, dtype
     """
     length = max(1, MEMORY_BYTES // 2 // _ENTRY_BYTES)
     counts = np.zeros(n_rows, dtype=np.int64)
-    for rows in entries.rows(length):
-        counts += np.bincount(rows, minlength=n_rows)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    edges = _edges(starts, length)
-    arrays = room_for(n_entries, [np.int32, index_type(n_columns), dtype])
-    _deal(entries, edges, starts, arrays, length)
-    return _sort(edges, starts, arrays, n_columns)
+    with source_task("bringing to rows", _PASSES * n_entries, _SHOWN_ENTRIES) as task:
+        for rows in entries.rows(length):
+            counts += np.bincount(rows, minlength=n_rows)
+            task.advance(len(rows))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        edges = _edges(starts, length)
+        arrays = room_for(n_entries, [np.int32, index_type(n_columns), dtype])
+        _deal(entries, edges, starts, arrays, length, task)
+        return _sort(edges, starts, arrays, n_columns, task)
 
 
 def _edges(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -209,7 +216,7 @@ def _edges(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
 
 
 def _deal(
-    entries: Entries, edges: NDArray[np.int64], starts: NDArray[np.int64], arrays: list[Any], length: int
+    entries: Entries, edges: NDArray[np.int64], starts: NDArray[np.int64], arrays: list[Any], length: int, task: Task
 ) -> None:
     """Write each entry behind those of its bucket, in the order of the file."""
     filled = starts[edges[:-1]].copy()
@@ -226,9 +233,12 @@ def _deal(
                 array[start : start + size] = part[at : at + size]
             at += size
         filled += sizes
+        task.advance(len(rows))
 
 
-def _sort(edges: NDArray[np.int64], starts: NDArray[np.int64], arrays: list[Any], n_columns: int) -> SparseRows:
+def _sort(
+    edges: NDArray[np.int64], starts: NDArray[np.int64], arrays: list[Any], n_columns: int, task: Task
+) -> SparseRows:
     """Sort each bucket in its place; where entries are added, later buckets move up."""
     from scipy import sparse
 
@@ -245,6 +255,7 @@ def _sort(edges: NDArray[np.int64], starts: NDArray[np.int64], arrays: list[Any]
         data[done : done + size] = ordered.data
         indptr[first + 1 : last + 1] = done + ordered.indptr[1:]
         done += size
+        task.advance(part.stop - part.start)
     if isinstance(rows, ScratchArray):
         rows.close()
     return SparseRows(indptr, indices, data)
