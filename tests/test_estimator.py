@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pixfold as pf
+from pixfold import runs
 from pixfold.errors import InputError
 from pixfold.progress import SilentProgress
 from pixfold.sources import ArraySource
@@ -739,3 +741,20 @@ def test_a_budget_streams_what_does_not_fit_into_half_of_it(tmp_path):
         fitted("plenty")
     with pytest.raises(InputError, match=r"scan: memory=1,000 bytes \(1 kB\) is too small for .*x\.npy"):
         fitted(1000)
+
+
+@pytest.mark.parametrize(("trained_on", "folded_on"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", "cuda:1")])
+def test_samples_are_folded_where_a_gpu_trains_on_them(monkeypatch, trained_on, folded_on):
+    made = []
+    monkeypatch.setattr(runs, "FoldLoader", lambda *_, device, **__: made.append(str(device)))
+    monkeypatch.setattr(runs.training, "resolve_device", torch.device)
+    job = SimpleNamespace(
+        options=SimpleNamespace(device=trained_on, threads=1),
+        prepared=SimpleNamespace(rows=np.arange(3), labels=None),
+        source=None,
+        batch_size=1,
+        memory=None,
+    )
+    runs.Job.loader(job, None, None)
+    runs.Job.loader(job, None, None, on_cpu=True)
+    assert made == [folded_on, "cpu"]

@@ -118,8 +118,13 @@ class Job:
         *,
         shuffle: bool | str = False,
         seed: int = 0,
+        on_cpu: bool = False,
     ) -> FoldLoader:
-        """Batches of some of ``prepared.rows``, by their positions there."""
+        """Batches of some of ``prepared.rows``, by their positions there.
+
+        For a CUDA device of the training they are folded there, from samples as compact as they came.
+        """
+        device = training.resolve_device(self.options.device)
         return FoldLoader(
             self.source,
             layout,
@@ -129,6 +134,7 @@ class Job:
             batch_size=self.batch_size,
             shuffle=shuffle,
             seed=seed,
+            device="cpu" if on_cpu or device.type != "cuda" else device,
             threads=self.options.threads,
             # Every process does the whole job.
             rank=0,
@@ -367,7 +373,7 @@ def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
     """Mean normalised value per class and feature over all samples used, (n_classes, n_features)."""
     assert job.prepared.labels is not None
     accumulator = AttributionAccumulator(outcome.layout, job.n_classes)
-    loader = job.loader(outcome.layout, outcome.normalizer)
+    loader = job.loader(outcome.layout, outcome.normalizer, on_cpu=True)
     for images, labels, _ in tracked(loader, job.progress, "class means", len(loader)):
         assert labels is not None
         accumulator.update(images, labels.numpy())
