@@ -8,13 +8,14 @@ DEMO ?= out/demo
 FUZZ_SECONDS ?= 60
 RUNS ?= 1
 BENCH ?=
+PACKAGE ?= .
 # A few processes, each with whole files of tests: most tests use one core.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name '*.j2' \))
 
-.PHONY: help demo test test-slow lint format wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+.PHONY: help demo test test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
 
 help:  ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,9 +29,16 @@ $(VENV)/.user: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[all]"
 	touch $@
 
-# The same and the tools to work on it.
+# The same and the tools to work on it. PACKAGE may be a wheel that is there already.
 $(VENV)/.dev: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet ".[all,dev]"
+	$(BIN)/python -m pip install --quiet "$(PACKAGE)[all,dev]"
+	touch $@
+
+# An sdist, and from that a wheel.
+build/dist/.wheel: $(BIN)/python $(SOURCES)
+	rm -rf build/dist
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir build/dist .
 	touch $@
 
 demo: $(VENV)/.user  ## Install, then find the needles in the haystack (10,000 x 18,225) and write a report.
@@ -55,9 +63,10 @@ format: $(VENV)/.dev  ## Put Python and C++ into the layout that lint wants.
 	$(BIN)/ruff format .
 	find csrc cuda tests/cpp \( -name '*.[ch]pp' -o -name '*.cu' \) | xargs $(BIN)/clang-format -i
 
-wheel-check: $(VENV)/.dev  ## Build sdist and wheel; the wheel must fold with NumPy alone.
-	rm -rf build/dist build/wheel-venv
-	$(BIN)/python -m build --outdir build/dist .
+wheel: build/dist/.wheel  ## Build sdist and wheel into build/dist.
+
+wheel-check: build/dist/.wheel  ## The wheel must fold with NumPy alone.
+	rm -rf build/wheel-venv
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python -m pip install --quiet build/dist/*.whl
 	cd build && wheel-venv/bin/python ../tests/wheel_check.py

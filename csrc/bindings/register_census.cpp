@@ -6,10 +6,10 @@
 namespace pixfold::bindings {
 namespace {
 
-constexpr const char* op = "census";
+constexpr const char* census_op = "census";
 
 py::tuple census_dense(const py::array& x, bool bfloat16, int threads) {
-    const DenseView view = dense_view(op, x, bfloat16);
+    const DenseView view = dense_view(census_op, x, bfloat16);
     const int used = threads_for(threads, view.n_samples * view.n_features * x.itemsize());
     CensusCounts counts;
     {
@@ -20,7 +20,7 @@ py::tuple census_dense(const py::array& x, bool bfloat16, int threads) {
 }
 
 py::tuple census_csr(const CsrRows& rows, int threads) {
-    const CsrView view = rows.view(op);
+    const CsrView view = rows.view(census_op);
     const int used = threads_for(threads, rows.nnz() * 4);
     CensusCounts counts;
     {

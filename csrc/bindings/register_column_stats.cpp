@@ -8,10 +8,10 @@
 namespace pixfold::bindings {
 namespace {
 
-constexpr const char* op = "column_stats";
+constexpr const char* column_stats_op = "column_stats";
 
 const double* optional_of(const char* name, const py::object& array, std::int64_t n) {
-    return array.is_none() ? nullptr : vector_of<double>(op, name, py::cast<py::array>(array), n);
+    return array.is_none() ? nullptr : vector_of<double>(column_stats_op, name, py::cast<py::array>(array), n);
 }
 
 // Allocates the output, runs the kernel without the GIL and returns
@@ -32,7 +32,7 @@ py::tuple stats_of(std::int64_t n_features, Run&& run) {
 
 py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_below_zero, const py::object& offset,
                       const py::object& row_scale, int threads) {
-    const DenseView view = dense_view(op, x, bfloat16);
+    const DenseView view = dense_view(column_stats_op, x, bfloat16);
     const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
                                    optional_of("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, view.n_samples * view.n_features * 4);
@@ -42,7 +42,7 @@ py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_bel
 
 py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const py::object& offset,
                     const py::object& row_scale, int threads) {
-    const CsrView view = rows.view(op);
+    const CsrView view = rows.view(column_stats_op);
     const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
                                    optional_of("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, rows.nnz() * 8);

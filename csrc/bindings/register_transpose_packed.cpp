@@ -6,7 +6,7 @@
 namespace pixfold::bindings {
 namespace {
 
-constexpr const char* op = "transpose_packed";
+constexpr const char* transpose_packed_op = "transpose_packed";
 
 // A matrix of bytes, those of a row following each other.
 void check_rows(const char* argument, const py::array& array, std::int64_t n_rows, std::int64_t row_bytes) {
@@ -14,7 +14,7 @@ void check_rows(const char* argument, const py::array& array, std::int64_t n_row
                       array.shape(0) == n_rows && array.shape(1) == row_bytes &&
                       (array.strides(1) == 1 || row_bytes == 1 || array.size() == 0);
     if (!fits) {
-        refuse(op, argument,
+        refuse(transpose_packed_op, argument,
                "a uint8 array of " + std::to_string(n_rows) + " rows of " + std::to_string(row_bytes) +
                    " contiguous bytes",
                describe(array));
@@ -24,13 +24,13 @@ void check_rows(const char* argument, const py::array& array, std::int64_t n_row
 void transpose(const py::array& bits, std::int64_t n_codes, py::array out, int threads) {
     constexpr std::int64_t most = std::int64_t{1} << 60;
     if (n_codes < 1 || n_codes > most) {
-        refuse(op, "n_codes", "in [1, " + std::to_string(most) + "]", std::to_string(n_codes));
+        refuse(transpose_packed_op, "n_codes", "in [1, " + std::to_string(most) + "]", std::to_string(n_codes));
     }
     const std::int64_t n_rows = bits.ndim() > 0 ? bits.shape(0) : 0;
     check_rows("bits", bits, n_rows, (n_codes + 3) / 4);
     check_rows("out", out, n_codes, (n_rows + 3) / 4);
     if (!out.writeable()) {
-        refuse(op, "out", "a writeable array", "a read-only one");
+        refuse(transpose_packed_op, "out", "a writeable array", "a read-only one");
     }
     const PackedView view{static_cast<const std::uint8_t*>(bits.data()), n_rows, n_codes, bits.strides(0)};
     const PackedRows rows{static_cast<std::uint8_t*>(out.mutable_data()), out.strides(0)};

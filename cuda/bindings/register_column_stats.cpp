@@ -6,7 +6,7 @@
 namespace pixfold::cuda::bindings {
 namespace {
 
-constexpr const char* op = "column_stats";
+constexpr const char* column_stats_op = "column_stats";
 
 StatsArguments how(bool log, bool clip_below_zero, Address offset, Address row_scale) {
     return {log, clip_below_zero, at<double>(offset), at<double>(row_scale)};
@@ -25,25 +25,25 @@ StatsOutput output(Address out, std::int64_t n_features) {
             real + 3 * n_features};
 }
 
-void dense(const DenseView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace,
-           int device, Address stream) {
-    queue(op, {device, stream}, [&](void* on) {
+void stats_of_dense(const DenseView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace,
+                    int device, Address stream) {
+    queue(column_stats_op, {device, stream}, [&](void* on) {
         column_stats_dense(x, arguments, output(out, x.n_features), at<unsigned long long>(counts), at<void>(workspace),
                            on);
     });
 }
 
-void csr(const CsrView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace, int device,
-         Address stream) {
-    queue(op, {device, stream}, [&](void* on) {
+void stats_of_csr(const CsrView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace,
+                  int device, Address stream) {
+    queue(column_stats_op, {device, stream}, [&](void* on) {
         column_stats_csr(x, arguments, output(out, x.n_features), at<unsigned long long>(counts), at<void>(workspace),
                          on);
     });
 }
 
-void packed(const PackedView& x, std::int32_t copies, const StatsArguments& arguments, Address out, Address counts,
-            int device, Address stream) {
-    queue(op, {device, stream}, [&](void* on) {
+void stats_of_packed(const PackedView& x, std::int32_t copies, const StatsArguments& arguments, Address out,
+                     Address counts, int device, Address stream) {
+    queue(column_stats_op, {device, stream}, [&](void* on) {
         column_stats_packed(x, copies, arguments, output(out, x.n_features), at<unsigned long long>(counts), on);
     });
 }
@@ -57,15 +57,16 @@ void register_column_stats(py::module_& module) {
                "Bytes of scratch memory for these samples.");
     module.def("column_stats_csr_workspace", &column_stats_csr_workspace, py::arg("x"),
                "Bytes of scratch memory for these samples.");
-    module.def("column_stats_dense", &dense, py::arg("x"), py::arg("arguments"), py::arg("out"), py::arg("counts"),
-               py::arg("workspace"), py::arg("device"), py::arg("stream"),
+    module.def("column_stats_dense", &stats_of_dense, py::arg("x"), py::arg("arguments"), py::arg("out"),
+               py::arg("counts"), py::arg("workspace"), py::arg("device"), py::arg("stream"),
                "Queue the statistics of dense samples into out (count, missing, zeros, min, max, mean, M2, each "
                "n_features numbers of 64 bits); adds to counts (negative, infinite).");
-    module.def("column_stats_csr", &csr, py::arg("x"), py::arg("arguments"), py::arg("out"), py::arg("counts"),
+    module.def("column_stats_csr", &stats_of_csr, py::arg("x"), py::arg("arguments"), py::arg("out"), py::arg("counts"),
                py::arg("workspace"), py::arg("device"), py::arg("stream"),
                "The same of sparse rows; counts has a third number, of the stored values that were taken.");
-    module.def("column_stats_packed", &packed, py::arg("x"), py::arg("copies"), py::arg("arguments"), py::arg("out"),
-               py::arg("counts"), py::arg("device"), py::arg("stream"), "The same of packed genotypes.");
+    module.def("column_stats_packed", &stats_of_packed, py::arg("x"), py::arg("copies"), py::arg("arguments"),
+               py::arg("out"), py::arg("counts"), py::arg("device"), py::arg("stream"),
+               "The same of packed genotypes.");
 }
 
 }  // namespace pixfold::cuda::bindings

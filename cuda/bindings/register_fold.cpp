@@ -21,8 +21,9 @@ NormalizeParameters parameters(bool log, bool clip_below_zero, Address offset, A
             lo,   hi,  nullptr};
 }
 
-void dense(const DenseView& x, const Slots& layout, const NormalizeParameters* parameters, Address row_scale,
-           Address out, const std::string& dtype, Address counts, int device, Address stream, Address sample_offset) {
+void fold_of_dense(const DenseView& x, const Slots& layout, const NormalizeParameters* parameters, Address row_scale,
+                   Address out, const std::string& dtype, Address counts, int device, Address stream,
+                   Address sample_offset) {
     const FoldOutput images{at<void>(out), dtype_of(dtype)};
     queue("fold", {device, stream}, [&](void* on) {
         fold_dense(x, layout, with_row_scale(parameters, row_scale), images, at<unsigned long long>(counts), on,
@@ -43,8 +44,8 @@ void register_fold(py::module_& module) {
         .def(py::init(&parameters), py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("shift"),
              py::arg("scale"), py::arg("fill"), py::arg("lo"), py::arg("hi"));
     module.def(
-        "fold_dense", &dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true), py::arg("row_scale"),
-        py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"), py::arg("stream"),
+        "fold_dense", &fold_of_dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
+        py::arg("row_scale"), py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"), py::arg("stream"),
         py::arg("sample_offset") = Address{0},
         "Queue the fold of dense samples into out; adds to counts (missing, negative). sample_offset: int64, the "
         "bytes from x's data to each sample.");

@@ -5,12 +5,12 @@
 namespace pixfold::cuda::bindings {
 namespace {
 
-PackedView rows(Address bits, std::int64_t n_samples, std::int64_t n_features, std::int64_t sample_stride) {
+PackedView rows_of_packed(Address bits, std::int64_t n_samples, std::int64_t n_features, std::int64_t sample_stride) {
     return {at<std::uint8_t>(bits), n_samples, n_features, sample_stride};
 }
 
-void packed(const PackedView& x, const Slots& layout, Address planes, std::int64_t element, Address out,
-            Address scratch, int device, Address stream, Address sample) {
+void fold_of_packed(const PackedView& x, const Slots& layout, Address planes, std::int64_t element, Address out,
+                    Address scratch, int device, Address stream, Address sample) {
     const FoldPackedArguments arguments{
         x, layout, at<void>(planes), element, at<void>(out), at<std::uint32_t>(scratch), at<std::int64_t>(sample)};
     queue("fold", {device, stream}, [&](void* on) { fold_packed(arguments, on); });
@@ -31,9 +31,10 @@ void means(const PackedView& x, const Slots& layout, Address values, Address out
 
 void register_packed(py::module_& module) {
     py::class_<PackedView>(module, "PackedRows", "Packed genotypes on a device; the stride in bytes.")
-        .def(py::init(&rows), py::arg("bits"), py::arg("n_samples"), py::arg("n_features"), py::arg("sample_stride"))
+        .def(py::init(&rows_of_packed), py::arg("bits"), py::arg("n_samples"), py::arg("n_features"),
+             py::arg("sample_stride"))
         .def_property_readonly("scratch", &packed_scratch, "Words of 32 bits that a fold of these rows works in.");
-    module.def("fold_packed", &packed, py::arg("x"), py::arg("slots"), py::arg("planes"), py::arg("element"),
+    module.def("fold_packed", &fold_of_packed, py::arg("x"), py::arg("slots"), py::arg("planes"), py::arg("element"),
                py::arg("out"), py::arg("scratch"), py::arg("device"), py::arg("stream"), py::arg("sample") = Address{0},
                "Queue the fold of packed genotypes into out. sample: int64, the rows to fold.");
     module.def("fold_packed_means", &means, py::arg("x"), py::arg("slots"), py::arg("values"), py::arg("out"),
