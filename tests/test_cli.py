@@ -301,6 +301,22 @@ def test_a_mistake_of_ours_is_not_hidden(invoke, table, tmp_path, monkeypatch):
     assert isinstance(result.exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--backbone", "patchnet"), "jobs with --label"),
+        (("--min-accuracy", "0.8"), "jobs with --label"),
+        (("--label", "kind", "--latent-dim", "8"), "jobs without --label"),
+    ],
+)
+def test_options_of_the_other_task_are_refused(invoke, table, tmp_path, options, message):
+    result = invoke("run", table, *options, "--out", tmp_path / "new" / "out")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {options[-2]}: is an option of {message}\n"
+    assert FakeEstimator.made == []
+    assert not (tmp_path / "new").exists()
+
+
 def test_nihs(invoke, tmp_path):
     path = tmp_path / "small.h5ad"
     result = invoke("nihs", path, "--samples", 20, "--features", 50, "--needles", 2, "--seed", 3)

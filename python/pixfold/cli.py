@@ -109,7 +109,7 @@ def run(
         str | None,
         typer.Option(
             help="Network: resnet18 (default with --label), resnet18-plain, patchnet (fast), or a classifier "
-            "of torchvision."
+            "of torchvision. Only with --label."
         ),
     ] = None,
     runs: Annotated[
@@ -197,6 +197,7 @@ def run(
         },
     }
     with _one_line_errors(), _folder_made_for(out):
+        _fits_the_task(given, label)
         from pixfold.progress import SilentProgress, terminal_progress
         from pixfold.report import check_writable, write_results
 
@@ -464,6 +465,15 @@ def _model(folder: Path) -> Any:
     from pixfold.persistence import load
 
     return load(folder)
+
+
+def _fits_the_task(given: dict[str, Any], label: str | None) -> None:
+    """Refuse options of the other task, classification or self-supervised learning."""
+    others = ("latent_dim",) if label is not None else ("backbone", "min_accuracy")
+    for name in others:
+        if name in given:
+            when = "without" if label is not None else "with"
+            raise InputError(f"--{name.replace('_', '-')}: is an option of jobs {when} --label")
 
 
 def _estimator(*, supervised: bool, **arguments: Any) -> Any:
