@@ -156,6 +156,10 @@ def run(
     """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
     if label is None and min_accuracy is not None:
         raise typer.BadParameter("needs --label: without classes there is no accuracy", param_hint="--min-accuracy")
+    if label is None and backbone is not None:
+        raise typer.BadParameter(
+            "needs --label: self-supervised jobs have a network of their own", param_hint="--backbone"
+        )
     if label is not None and latent_dim is not None:
         raise typer.BadParameter("is for self-supervised jobs, which have no --label", param_hint="--latent-dim")
     reading = {
@@ -197,7 +201,6 @@ def run(
         },
     }
     with _one_line_errors(), _folder_made_for(out):
-        _fits_the_task(given, label)
         from pixfold.progress import SilentProgress, terminal_progress
         from pixfold.report import check_writable, write_results
 
@@ -465,15 +468,6 @@ def _model(folder: Path) -> Any:
     from pixfold.persistence import load
 
     return load(folder)
-
-
-def _fits_the_task(given: dict[str, Any], label: str | None) -> None:
-    """Refuse options of the other task, classification or self-supervised learning."""
-    others = ("latent_dim",) if label is not None else ("backbone", "min_accuracy")
-    for name in others:
-        if name in given:
-            when = "without" if label is not None else "with"
-            raise InputError(f"--{name.replace('_', '-')}: is an option of jobs {when} --label")
 
 
 def _estimator(*, supervised: bool, **arguments: Any) -> Any:
