@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixfold._optional import require
+from pixfold.report.json_values import plain
 from pixfold.report.results import Results
 
 _TOP = 20
@@ -159,8 +160,6 @@ def _number(value: Any) -> float | None:
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield (dotted key, value as text) of nested settings."""
-    from pixfold.report.writer import plain
-
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -12,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pixfold._files import undisturbed
 from pixfold.errors import OutputError
+from pixfold.report.json_values import plain
 from pixfold.report.results import Results
 
 if TYPE_CHECKING:
@@ -156,22 +154,3 @@ def _write_csv(table: pd.DataFrame, path: Path, *, index: bool = False) -> None:
 def _write_json(content: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def plain(value: Any) -> Any:
-    """Convert to what JSON holds: NumPy types to Python's, NaN and infinity to null, the rest to text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((plain(item) for item in value), key=str)
-    if isinstance(value, list | tuple | range):
-        return [plain(item) for item in value]
-    return str(value)

@@ -18,8 +18,8 @@ from pixfold._optional import require
 from pixfold._words import counted
 from pixfold.errors import InputError, PixfoldError
 from pixfold.progress import Progress, SilentProgress
+from pixfold.sources.codecs import ZARRS, zarrs_works
 from pixfold.sources.containers import quiet
-from pixfold.sources.zarr import ZARRS, zarrs_works
 
 # The attribute of the root that makes a group one of ours, and what it says of its form.
 KEY = "pixfold"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import itertools
 import json
 import math
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,11 @@ from pixfold._optional import require
 from pixfold._words import listed
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
+from pixfold.sources.codecs import ZARRS, zarrs_works
 from pixfold.sources.containers import Container
 from pixfold.sources.formats import Options
 
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-ZARRS = "zarrs.ZarrsCodecPipeline"
 # The key in the root's attributes of a store that pixfold packed.
 _PACKED = "pixfold"
 
@@ -168,23 +166,6 @@ class CheckedArray:
                 what = str(file.relative_to(self._store))
                 break
         return InputError(f"{self._name}: {what} is damaged or cut off ({_told(error)})")
-
-
-def zarrs_works() -> bool:
-    """Whether zarrs is installed, and this process no child of one that used it."""
-    return not _FORKED_FROM_ZARRS and importlib.util.find_spec("zarrs") is not None
-
-
-_FORKED_FROM_ZARRS = False
-
-
-def _after_fork() -> None:
-    """Do without zarrs in the child of a process that used it: its threads are not there, and it waits for them."""
-    global _FORKED_FROM_ZARRS
-    _FORKED_FROM_ZARRS = "zarrs" in sys.modules
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _told(error: Exception) -> str:
