@@ -17,7 +17,7 @@ from pixfold._optional import require
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
-from pixfold.report.writer import plain
+from pixfold.report.json_values import plain
 
 if TYPE_CHECKING:
     from pixfold.estimator import DeepMapperAutoencoder, DeepMapperClassifier
