@@ -90,7 +90,7 @@ void register_fold(py::module_& module) {
                  return std::make_unique<CsrRows>(name.c_str(), values, bfloat16, indices, row_start, n_features,
                                                   threads);
              }),
-             py::arg("fold_op"), py::arg("values"), py::arg("bfloat16"), py::arg("indices"), py::arg("row_start"),
+             py::arg("op"), py::arg("values"), py::arg("bfloat16"), py::arg("indices"), py::arg("row_start"),
              py::arg("n_features"), py::arg("threads"))
         .def_property_readonly("canonical", &CsrRows::canonical, "Whether the indices of every row increase.");
     module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("x_bfloat16"), py::arg("slots"),
