@@ -147,6 +147,7 @@ void moments() {
     }
 }
 
+#ifdef PIXFOLD_SIMT_SHIM
 // However many blocks there are, the same bits.
 void grids() {
     const std::int64_t most = cuda::simt::most_blocks;
@@ -163,6 +164,7 @@ void grids() {
         }
     }
 }
+#endif
 
 // Lists of more samples than a block takes at a time, and of as many.
 void long_lists() {
@@ -265,7 +267,9 @@ void limits() {
 int main() {
     using namespace pixfold::tests;
     return run({{"moments", moments},
+#ifdef PIXFOLD_SIMT_SHIM
                 {"grids", grids},
+#endif
                 {"long_lists", long_lists},
                 {"plans", plans},
                 {"every_place", every_place},

@@ -90,6 +90,7 @@ void storages() {
     }
 }
 
+#ifdef PIXFOLD_SIMT_SHIM
 // However many blocks there are, the same bits.
 void grids() {
     const std::int64_t most = cuda::simt::most_blocks;
@@ -105,6 +106,7 @@ void grids() {
         cuda::simt::most_blocks = most;
     }
 }
+#endif
 
 // A feature without values, a constant one whose square loses every digit, one far from 0 with a small spread, and the
 // last two again with nothing in the samples that choose a pivot.
@@ -189,7 +191,9 @@ int main() {
                 {"dtypes", dtypes},
                 {"offset_and_row_scale", offset_and_row_scale},
                 {"storages", storages},
+#ifdef PIXFOLD_SIMT_SHIM
                 {"grids", grids},
+#endif
                 {"hard_columns", hard_columns},
                 {"tall", tall},
                 {"empty_blocks", empty_blocks},
