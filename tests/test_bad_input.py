@@ -79,13 +79,13 @@ CASES = {
     "short line": (lambda d: zipped(d / "x.csv", b"kind,a,b\nx,1,2\ny,1\n"), [], ["line 3", "2 fields"]),
     "text called h5ad": (lambda d: zipped(d / "x.h5ad", b"a,b\n1,2\n"), [], ["expected HDF5, found text"]),
     "gzip called csv": (
-        lambda d: zipped(d / "x.csv", gzip.compress(b"a,b\n1,2\n")),
+        lambda d: zipped(d / "x.csv", gzip.compress(b"a,b\n1,2\n", mtime=0)),
         [],
         ["expected text, found gzip"],
     ),
     "text called gzip": (lambda d: zipped(d / "x.csv.gz", b"a,b\n1,2\n"), [], ["expected gzip, found text"]),
     "cut-off gzip": (
-        lambda d: zipped(d / "x.csv.gz", gzip.compress(b"kind,a\n" + b"x,0.5\n" * 9)[:-12]),
+        lambda d: zipped(d / "x.csv.gz", gzip.compress(b"kind,a\n" + b"x,0.5\n" * 9, mtime=0)[:-12]),
         [],
         ["damaged or cut off"],
     ),

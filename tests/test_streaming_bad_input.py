@@ -35,7 +35,7 @@ def csv(folder: Path, name: str = "x.csv") -> Path:
     rows = [",".join([f"s{i}", KINDS[i], *(f"{x:g}" for x in X[i])]) for i in range(N)]
     text = "\n".join([",".join(["sample", "kind", *(f"f{j}" for j in range(M))]), *rows]) + "\n"
     path = folder / name
-    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
     return path
 
 
@@ -209,7 +209,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]
         ("x.csv", "line 5, column 'f0'", "'high"),
     ),
     "word in csv.gz": (
-        lambda d: put(d / "x.csv.gz", gzip.compress(swap(csv(d), "s9,k1,", "s9,k1,?").read_bytes())),
+        lambda d: put(d / "x.csv.gz", gzip.compress(swap(csv(d), "s9,k1,", "s9,k1,?").read_bytes(), mtime=0)),
         (),
         ("x.csv.gz", "line 11, column 'f0'", "'?"),
     ),

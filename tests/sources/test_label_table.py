@@ -21,7 +21,7 @@ DATA = pd.DataFrame({"a": [1.0, 2, 3, 4], "b": [5.0, 6, 7, 8]}, index=["s1", "s2
 
 def labels_of(tmp_path: Path, text: str, name: str = "labels.csv", label: str = "kind", data: Any = DATA) -> Any:
     path = tmp_path / name
-    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
     return open_source(data, labels=path, label=label)
 
 

@@ -40,7 +40,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
         ("x.h5ad", HDF5, "the HDF5 file is damaged or cut off"),
         (
             "x.csv.gz",
-            gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(999)))[:900],
+            gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(999)), mtime=0)[:900],
             "the gzip file is damaged or cut off",
         ),
         ("x.csv", b"a,b\n1,\xff\n", "line 2: expected text in UTF-8, received other bytes"),
@@ -88,7 +88,7 @@ def test_an_encoding_that_is_not_known() -> None:
 def test_a_cut_off_table(tmp_path: Path, suffix: str) -> None:
     pyarrow: Any = pytest.importorskip("pyarrow")
     rows = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(99_999))
-    packed = gzip.compress(rows) if suffix == ".csv.gz" else pyarrow.compress(rows, codec="zstd", asbytes=True)
+    packed = gzip.compress(rows, mtime=0) if suffix == ".csv.gz" else pyarrow.compress(rows, codec="zstd", asbytes=True)
     path = tmp_path / f"x{suffix}"
     for size in (len(packed) - 3, len(packed) // 2, 30):
         path.write_bytes(packed[:size])

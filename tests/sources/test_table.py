@@ -17,7 +17,7 @@ pytest.importorskip("pyarrow")
 
 def table(tmp_path: Path, text: str, name: str = "x.csv", **options: Any) -> Source:
     path = tmp_path / name
-    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
     return open_source(path, **options)
 
 

@@ -40,7 +40,7 @@ def lines(kind: str = "integer", order: str = "samples") -> list[str]:
 
 
 def write(path: Path, text: str) -> None:
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
 
 
 def folder(path: Path, mtx: list[str] | None = None, end: str = ".gz", prefix: str = "", genes: bool = False) -> Path:
@@ -189,12 +189,12 @@ def test_damaged_matrices(tmp_path: Path, mtx: list[str], message: str, end: str
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("features.tsv.gz", gzip.compress(b"a\tb\n" * 7), "has 7 lines, matrix.mtx.gz has 8"),
-        ("barcodes.tsv.gz", gzip.compress(b"a\n"), "has 1 line, matrix.mtx.gz has 30"),
-        ("features.tsv.gz", gzip.compress(b"a\tb\n" * 8)[:-9], "the gzip file is damaged or cut off"),
+        ("features.tsv.gz", gzip.compress(b"a\tb\n" * 7, mtime=0), "has 7 lines, matrix.mtx.gz has 8"),
+        ("barcodes.tsv.gz", gzip.compress(b"a\n", mtime=0), "has 1 line, matrix.mtx.gz has 30"),
+        ("features.tsv.gz", gzip.compress(b"a\tb\n" * 8, mtime=0)[:-9], "the gzip file is damaged or cut off"),
         ("barcodes.tsv.gz", b"a\n" * 30, "the gzip file is damaged or cut off"),
-        ("features.tsv.gz", gzip.compress(b"\xff\tb\n" * 8), "expected text in UTF-8, received other bytes"),
-        ("matrix.mtx.gz", gzip.compress("\n".join(lines()).encode())[:-40], "the file is damaged or cut off"),
+        ("features.tsv.gz", gzip.compress(b"\xff\tb\n" * 8, mtime=0), "expected text in UTF-8, received other bytes"),
+        ("matrix.mtx.gz", gzip.compress("\n".join(lines()).encode(), mtime=0)[:-40], "the file is damaged or cut off"),
         ("matrix.mtx.gz", b"", "the file is damaged or cut off|line 1: expected"),
         ("features.tsv.gz", None, r"expected features\.tsv\[\.gz\] or genes\.tsv\[\.gz\] beside it, there is none"),
         ("barcodes.tsv.gz", None, r"expected barcodes\.tsv\[\.gz\] beside it, there is none"),

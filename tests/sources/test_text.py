@@ -45,7 +45,7 @@ def on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def table(tmp_path: Path, text: str | bytes, name: str = "x.csv", **options: Any) -> Source:
     content = text.encode() if isinstance(text, str) else text
     if name.endswith(".gz"):
-        content = gzip.compress(content)
+        content = gzip.compress(content, mtime=0)
     if name.endswith(".zst"):
         content = pa.compress(content, codec="zstd", asbytes=True)
     (tmp_path / name).write_bytes(content)
