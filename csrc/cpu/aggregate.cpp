@@ -168,6 +168,8 @@ std::int64_t close_class(const ClassSamples& c, const double* m2, const double* 
     return bad;
 }
 
+constexpr std::int64_t far_state = std::int64_t{32} << 20;
+
 void write(const double* from, std::int64_t n, double* to, bool stream) {
     if (stream) {
         stream_image(from, n, to);
@@ -178,7 +180,8 @@ void write(const double* from, std::int64_t n, double* to, bool stream) {
 
 template <class Rows>
 bool aggregate_rows(const AggregateArguments& a, int threads) {
-    const bool stream = streams(a.n_classes * 3 * a.n_pixels * static_cast<std::int64_t>(sizeof(double)));
+    // The next batch reads the state: 10 classes of 18,225 pixels (4.4 MB) took 0.42 ms so, and 0.64 past the caches.
+    const bool stream = streams(a.n_classes * 3 * a.n_pixels * static_cast<std::int64_t>(sizeof(double)), far_state);
     // Whole cache lines, and several tiles for each thread of a small image.
     constexpr std::int64_t line = cache_line / static_cast<std::int64_t>(sizeof(double));
     const std::int64_t wanted = (a.n_pixels / (4 * threads) / line + 1) * line;
