@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 import pixfold as pf
+from pixfold.examples.synthetic import nihs
 from pixfold.sources.base import Source
-from pixfold.synthetic import nihs
 
 NORMALIZERS = ("log1p-zscore", "zscore", "log1p-minmax", "minmax")
 REAL = ("chowdary.h5ad", "golub.csv.gz", "nakayama.h5ad", "subramanian.csv.gz")

@@ -60,7 +60,7 @@ build_in_place() {
 # Without a card every test would be skipped, and none fail.
 card() { "$python" -c 'import torch; print(torch.cuda.get_device_name())'; }
 
-gpu_tests() { "$python" -m pytest -q -m gpu -p no:cacheprovider tests/ops tests/test_device_dataset.py -W ignore; }
+gpu_tests() { "$python" -m pytest -q -m gpu -p no:cacheprovider tests/ops tests/loader/test_device_dataset.py -W ignore; }
 
 # The kernels alone, against the CPU's: what CI runs on simulated threads.
 cpp_tests() {

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pixfold as pf
-from pixfold.synthetic import nihs
+from pixfold.examples.synthetic import nihs
 
 
 def main() -> int:

@@ -16,8 +16,8 @@ from scipy import sparse
 
 import pixfold as pf
 from pixfold import _core
+from pixfold.arrays.dense import samples as read_samples
 from pixfold.ops import census, reference
-from pixfold.ops._arrays import samples as read_samples
 from pixfold.ops.fold import fold_into_fresh
 
 ALL = 0  # as many threads as the process may use

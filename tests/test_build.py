@@ -114,7 +114,7 @@ def test_machine_without_avx512():
 
 def test_one_version_everywhere():
     from pixfold import _core
-    from pixfold.provenance import versions
+    from pixfold.util.provenance import versions
 
     assert _core.__version__ == pixfold.__version__
     found = versions()

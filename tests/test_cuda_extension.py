@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import pixfold
-from pixfold import _cuda_extension
+from pixfold.arrays import cuda_extension as _cuda_extension
 from pixfold.errors import BackendError
 
 ARCHS = ("sm_80", "sm_90", "compute_90")

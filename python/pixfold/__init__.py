@@ -10,46 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixfold.build import build_config as build_config
-    from pixfold.device_dataset import DeviceDataset as DeviceDataset
     from pixfold.errors import InputError as InputError
     from pixfold.errors import PixfoldError as PixfoldError
-    from pixfold.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
-    from pixfold.estimator import DeepMapperClassifier as DeepMapperClassifier
     from pixfold.genotypes import PackedGenotypes as PackedGenotypes
+    from pixfold.image_pool import ImagePool as ImagePool
     from pixfold.layout import Layout as Layout
+    from pixfold.learn.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
+    from pixfold.learn.estimator import DeepMapperClassifier as DeepMapperClassifier
+    from pixfold.learn.fold_layer import Fold as Fold
+    from pixfold.learn.model_files import load as load
     from pixfold.loader import FoldLoader as FoldLoader
-    from pixfold.memory import ImagePool as ImagePool
-    from pixfold.modules import Fold as Fold
-    from pixfold.normalize import Normalizer as Normalizer
+    from pixfold.loader.device_dataset import DeviceDataset as DeviceDataset
+    from pixfold.normalize.normalizer import Normalizer as Normalizer
     from pixfold.ops.aggregate import AttributionAccumulator as AttributionAccumulator
     from pixfold.ops.column_stats import column_stats as column_stats
     from pixfold.ops.fold import fold as fold
     from pixfold.ops.rank import rank as rank
     from pixfold.ops.rank import top_k as top_k
     from pixfold.ops.unfold import unfold as unfold
-    from pixfold.packing.packer import pack as pack
-    from pixfold.persistence import load as load
     from pixfold.sources import open_source as open_source
+    from pixfold.store.packer import pack as pack
 
 _HOMES = {
     "AttributionAccumulator": "pixfold.ops",
-    "DeepMapperAutoencoder": "pixfold.estimator",
-    "DeepMapperClassifier": "pixfold.estimator",
-    "DeviceDataset": "pixfold.device_dataset",
-    "Fold": "pixfold.modules",
+    "DeepMapperAutoencoder": "pixfold.learn.estimator",
+    "DeepMapperClassifier": "pixfold.learn.estimator",
+    "DeviceDataset": "pixfold.loader.device_dataset",
+    "Fold": "pixfold.learn.fold_layer",
     "FoldLoader": "pixfold.loader",
-    "ImagePool": "pixfold.memory",
+    "ImagePool": "pixfold.image_pool",
     "InputError": "pixfold.errors",
     "Layout": "pixfold.layout",
-    "Normalizer": "pixfold.normalize",
+    "Normalizer": "pixfold.normalize.normalizer",
     "PackedGenotypes": "pixfold.genotypes",
     "PixfoldError": "pixfold.errors",
     "build_config": "pixfold.build",
     "column_stats": "pixfold.ops",
     "fold": "pixfold.ops",
-    "load": "pixfold.persistence",
+    "load": "pixfold.learn.model_files",
     "open_source": "pixfold.sources",
-    "pack": "pixfold.packing",
+    "pack": "pixfold.store",
     "rank": "pixfold.ops",
     "top_k": "pixfold.ops",
     "unfold": "pixfold.ops",

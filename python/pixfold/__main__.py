@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line; say what to install where its packages are missing."""
     try:
-        from pixfold.cli import main as run
+        from pixfold.cli.app import main as run
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "pixfold":
             raise

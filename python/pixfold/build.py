@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixfold import _core, _cuda_extension
+from pixfold import _core
+from pixfold.arrays import cuda_extension as _cuda_extension
 from pixfold.errors import BackendError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixfold import _core
-from pixfold._words import told
 from pixfold.errors import InputError
+from pixfold.util.text import told
 
 # Copies of the first allele in the codes 0, 1 (missing), 2 and 3.
 _COPIES = (2, -1, 1, 0)
@@ -52,7 +52,7 @@ class PackedGenotypes:
     """
 
     def __init__(self, bits: Any, n_features: int, *, count_first: bool = True) -> None:
-        from pixfold.ops._arrays import array, as_array, flag_argument, is_torch
+        from pixfold.arrays.dense import array, as_array, flag_argument, is_torch
 
         op = "PackedGenotypes"
         rows = array(op, "bits", bits).array if is_torch(bits) else as_array(op, "bits", bits)
@@ -101,7 +101,7 @@ class PackedGenotypes:
         TypeError
             For a dtype that is not a number.
         """
-        from pixfold.ops._arrays import array, threads_argument
+        from pixfold.arrays.dense import array, threads_argument
 
         op = "PackedGenotypes.pack"
         dense = array(op, "G", G)
@@ -151,7 +151,7 @@ class PackedGenotypes:
         TypeError
             When it does not hold uint8.
         """
-        from pixfold.ops._arrays import threads_argument
+        from pixfold.arrays.dense import threads_argument
 
         op = "PackedGenotypes.from_variants"
         if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 0:
@@ -247,7 +247,7 @@ class PackedGenotypes:
         InputError
             For another dtype.
         """
-        from pixfold.ops._arrays import threads_argument
+        from pixfold.arrays.dense import threads_argument
 
         try:
             wanted = np.dtype(dtype)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
-from pixfold._files import load_arrays, save_arrays
-from pixfold._words import told
 from pixfold.errors import InputError
+from pixfold.util.files import load_arrays, save_arrays
+from pixfold.util.text import told
 
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse
 
 from pixfold.genotypes import PackedGenotypes
+from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
-from pixfold.memory import ImagePool
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator, column_stats, fold, rank, reference, top_k, unfold
 from pixfold.ops.gradients import fold_gradient, unfold_gradient
 

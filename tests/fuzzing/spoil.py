@@ -11,7 +11,7 @@ import scipy.sparse
 from fuzzing.calls import Random, layout_of, pick, unaligned
 from pixfold import _core
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 
 EDGES = [-(2**63), -(2**31) - 1, -2, -1, 0, 1, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1]
 ODD_FLOATS = [np.nan, np.inf, -np.inf, -1.0, 1e300, 5e-324, -0.0]

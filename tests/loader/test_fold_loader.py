@@ -8,7 +8,7 @@ from scipy import sparse
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.loader import FoldLoader
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold
 from pixfold.sources import ArraySource
 

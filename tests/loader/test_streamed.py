@@ -16,10 +16,10 @@ from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
 from pixfold.loader import FoldLoader, fold_loader
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold
 from pixfold.sources import ArraySource, open_source
-from pixfold.streaming import sample_bytes
+from pixfold.stream.blocks import sample_bytes
 
 N, F = 203, 30
 

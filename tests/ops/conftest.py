@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from pixfold import _core, _cuda_extension
+from pixfold import _core
+from pixfold.arrays import cuda as _cuda_arrays
+from pixfold.arrays import cuda_extension as _cuda_extension
 from pixfold.layout import Layout
-from pixfold.ops import _cuda_arrays, _cuda_plans
+from pixfold.ops.cuda import placed as _cuda_plans
 
 
 @pytest.fixture(params=_core.isas())

@@ -14,7 +14,7 @@ import scipy.sparse
 
 from pixfold.errors import BackendError, InputError
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator, column_stats, fold, rank, top_k, unfold
 
 N, N_FEATURES = 4, 16

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import census, fold, reference
 
 FLOATS = ["float16", "float32", "float64"]
@@ -121,11 +121,13 @@ class TestCheckBeforeFolding:
 
     @pytest.fixture
     def statistics(self, monkeypatch):
-        import pixfold.normalize
+        import pixfold.normalize.normalizer
 
         calls = []
-        stats_of = pixfold.normalize.stats_of
-        monkeypatch.setattr(pixfold.normalize, "stats_of", lambda *args: calls.append(args) or stats_of(*args))
+        stats_of = pixfold.normalize.normalizer.stats_of
+        monkeypatch.setattr(
+            pixfold.normalize.normalizer, "stats_of", lambda *args: calls.append(args) or stats_of(*args)
+        )
         return calls
 
     @pytest.mark.parametrize("sparse", [False, True])

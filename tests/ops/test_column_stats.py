@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from pixfold.arrays.dense import samples
 from pixfold.ops import column_stats, reference
-from pixfold.ops._arrays import samples
 from pixfold.ops.column_stats import row_sums
 
 DTYPES = [

@@ -17,8 +17,8 @@ import scipy.sparse
 import pixfold
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.ops import _cuda_plans
-from pixfold.ops import cuda as cuda_ops
+from pixfold.ops.cuda import fold as cuda_ops
+from pixfold.ops.cuda import placed as _cuda_plans
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.gpu

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse
 
 import pixfold
-from pixfold import _core, _cuda_extension
+from pixfold import _core
+from pixfold.arrays import cuda_extension as _cuda_extension
 from pixfold.errors import InputError
 
 torch = pytest.importorskip("torch")
@@ -152,7 +153,7 @@ def test_samples_that_are_there_already(
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     """Dense tensors on the device do not pass through the host, and are not kept: the dataset has its own copy."""
-    monkeypatch.setattr("pixfold.device_dataset._on_host", lambda X: pytest.fail("brought to the host"))
+    monkeypatch.setattr("pixfold.loader.device_dataset._on_host", lambda X: pytest.fail("brought to the host"))
     x = torch.from_numpy(make_samples(N, F, "float32" if dtype == "bfloat16" else dtype)).to(device)
     x = x.bfloat16() if dtype == "bfloat16" else x
     host = x.float().cpu().numpy() if dtype == "bfloat16" else x.cpu().numpy()

@@ -15,8 +15,8 @@ from pixfold.ops.gradients import fold_gradient, unfold_gradient
 
 torch = pytest.importorskip("torch")
 
-from pixfold import torch_ops  # noqa: E402
-from pixfold.plans import plan_of  # noqa: E402
+from pixfold.ops import torch as torch_ops  # noqa: E402
+from pixfold.ops.named_folds import plan_of  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -222,8 +222,8 @@ def test_a_batch_that_is_refused_changes_nothing(device: str):
 
 def test_attributions_stay_on_the_device(device: str):
     pytest.importorskip("captum")
-    from pixfold.attribution import attribute
-    from pixfold.training import TrainingOptions
+    from pixfold.learn.attribute import attribute
+    from pixfold.learn.train import TrainingOptions
 
     layout = pf.Layout.natural(25)
     x, y = torch.rand(6, *layout.shape, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2

@@ -14,10 +14,11 @@ import pytest
 import scipy.sparse
 
 import pixfold
+from pixfold.arrays import dense as _arrays
 from pixfold.errors import InputError
-from pixfold.ops import _arrays, census, column_stats, reference
-from pixfold.ops._cuda_stats import packed_stats_on_device
+from pixfold.ops import census, column_stats, reference
 from pixfold.ops.column_stats import ColumnStats, row_sums
+from pixfold.ops.cuda.stats import packed_stats_on_device
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")]

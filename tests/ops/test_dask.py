@@ -12,7 +12,7 @@ from scipy import sparse
 
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.normalize import PRESETS, Normalizer
+from pixfold.normalize.normalizer import PRESETS, Normalizer
 from pixfold.ops import column_stats, fold
 
 dask = pytest.importorskip("dask")

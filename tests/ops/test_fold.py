@@ -10,7 +10,7 @@ import scipy.sparse
 
 from pixfold import _core
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold, reference
 
 DTYPES = [

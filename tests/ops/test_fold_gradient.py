@@ -8,7 +8,7 @@ import pytest
 from pixfold import _core
 from pixfold.errors import InputError
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import reference
 from pixfold.ops.gradients import fold_gradient
 

@@ -16,8 +16,8 @@ import pytest
 import scipy.sparse
 
 import pixfold
+from pixfold.arrays import interop as _interop
 from pixfold.errors import BackendError, InputError, MissingDependencyError
-from pixfold.ops import _interop
 
 N, F = 9, 40
 

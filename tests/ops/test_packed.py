@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixfold import PackedGenotypes, _core
+from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
-from pixfold.memory import ImagePool
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import column_stats, fold, reference
 
 FEATURES = [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1025, 1087, 18_225]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator, column_stats, fold, rank, reference, top_k, unfold
 
 # The isa fixture only selects kernels: it need not be set up again for each example.

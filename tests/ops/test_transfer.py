@@ -9,7 +9,7 @@ from scipy import sparse
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold
 from pixfold.sources import ArraySource
 
@@ -97,7 +97,7 @@ def test_missing_values_are_told_at_the_end_of_the_epoch(transfer):
 
 @pytest.mark.gpu
 def test_a_card_is_used_where_there_is_one():
-    from pixfold import _cuda_extension
+    from pixfold.arrays import cuda_extension as _cuda_extension
     from pixfold.loader import FoldLoader
     from pixfold.loader.folding import DeviceFolding
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pixfold.consensus import Consensus, RunImportance
 from pixfold.layout import Layout
+from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.report import (
     Results,
     classification_metrics,

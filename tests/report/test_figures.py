@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 from numpy.testing import assert_array_equal
 
-from pixfold.consensus import Consensus
 from pixfold.layout import Layout
+from pixfold.learn.consensus import Consensus
 from pixfold.report import figures, findings_table, history_table
 
 SUPERVISED = {"training_curves", "confusion_matrix", "top_features", "class_means", "attribution_image"}

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from pixfold.consensus import Consensus
+from pixfold.learn.consensus import Consensus
 from pixfold.report import findings_table, html, summarise
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1500).to_bytes(4, "big") + bytes(20)

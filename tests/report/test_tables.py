@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixfold.consensus import Consensus, RunImportance
 from pixfold.errors import InputError
+from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.report import findings_table, history_table, predictions_table
 
 

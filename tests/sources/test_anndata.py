@@ -16,8 +16,8 @@ from scipy import sparse
 
 from pixfold.errors import InputError, MissingDependencyError
 from pixfold.sources import Source, open_source
-from pixfold.sources.containers import quiet
-from pixfold.streaming import sample_bytes
+from pixfold.sources.anndata.containers import quiet
+from pixfold.stream.blocks import sample_bytes
 
 pd: Any = pytest.importorskip("pandas")
 h5py: Any = pytest.importorskip("h5py")
@@ -118,8 +118,8 @@ def test_reading_rows(tmp_path: Path, form: str, where: str) -> None:
 def test_scattered_rows_of_chunked_and_contiguous_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, gap: int
 ) -> None:
-    monkeypatch.setattr("pixfold.sources.rows._GAP_BYTES", gap)
-    monkeypatch.setattr("pixfold.sources.rows.BLOCK_BYTES", 12 * 4 * 6)  # spans of 6 rows
+    monkeypatch.setattr("pixfold.sources.disk.rows._GAP_BYTES", gap)
+    monkeypatch.setattr("pixfold.sources.disk.rows.BLOCK_BYTES", 12 * 4 * 6)  # spans of 6 rows
     rows = np.array([0, 2, 3, 9, 10, 11, 14, 25, 26, 38])
     for name, options in (("contiguous.h5ad", {}), ("chunked.h5ad", {"compression": "gzip"})):
         source = open_source(on_disk(tmp_path / name, adata(FORMATS[form](X)), **options))

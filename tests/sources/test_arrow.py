@@ -14,7 +14,8 @@ from pixfold.sources import open_source
 pa: Any = pytest.importorskip("pyarrow")
 pd: Any = pytest.importorskip("pandas")
 
-from pixfold.sources import arrow, rowstore  # noqa: E402
+from pixfold.sources.disk import row_store as rowstore  # noqa: E402
+from pixfold.sources.tables import arrow  # noqa: E402
 
 
 def write(frame: Any, path: Path, **options: Any) -> Path:

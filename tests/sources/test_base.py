@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixfold._words import counted, listed
 from pixfold.sources.base import BLOCK_BYTES, block_rows, normalize_rows, unique_names
+from pixfold.util.text import counted, listed
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ READ = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from pixfold.sources import open_source, scratch
+from pixfold.sources import open_source
+from pixfold.sources.disk import scratch
 scratch.MEMORY_BYTES = int(sys.argv[2])
 def peak():
     # ru_maxrss would be that of the parent, where it had more
@@ -74,7 +75,7 @@ def write_store(root: Any, n_samples: int) -> None:
     import pandas as pd
     from anndata.io import write_elem
 
-    from pixfold.sources.containers import quiet
+    from pixfold.sources.anndata.containers import quiet
 
     with quiet():
         root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.sources.changes import Unchanged
+from pixfold.sources.disk.changes import Unchanged
 
 
 def test_files_that_change_after_they_were_noted(tmp_path: Path) -> None:

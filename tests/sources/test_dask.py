@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from pixfold.convert import convert
 from pixfold.errors import InputError
-from pixfold.normalize import Normalizer
+from pixfold.images.convert import convert
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import Source, open_source
 
 da = pytest.importorskip("dask.array")

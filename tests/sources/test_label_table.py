@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.preparation import prepare
+from pixfold.learn.prepare import prepare
 from pixfold.sources import ArraySource, open_source
 
 pytest.importorskip("pyarrow")

@@ -12,7 +12,7 @@ import pytest
 
 from pixfold.errors import InputError
 from pixfold.sources import open_source
-from pixfold.sources.npy import NpySource
+from pixfold.sources.arrays.npy import NpySource
 
 N, F = 40, 11
 

@@ -17,8 +17,9 @@ from scipy import sparse
 import pixfold
 from pixfold import PackedGenotypes
 from pixfold.errors import InputError
-from pixfold.packing import plan
-from pixfold.sources import open_source, packed_store
+from pixfold.sources import open_source
+from pixfold.sources.packed.source import store as packed_store
+from pixfold.store import chunking as plan
 
 zarr: Any = pytest.importorskip("zarr")
 pytest.importorskip("anndata")

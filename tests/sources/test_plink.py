@@ -13,7 +13,7 @@ import pytest
 from pixfold import PackedGenotypes
 from pixfold.errors import InputError
 from pixfold.sources import open_source
-from pixfold.sources.plink import PlinkSource
+from pixfold.sources.genotypes.plink import PlinkSource
 
 RNG = np.random.default_rng(0)
 
@@ -62,8 +62,8 @@ ROWS = [
 def test_reading_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant_major: bool, kept: int, rows: Any
 ) -> None:
-    monkeypatch.setattr("pixfold.sources.plink._SPAN_BYTES", 2 * kept)
-    monkeypatch.setattr("pixfold.sources.bed_file._PIECE_BYTES", 20)
+    monkeypatch.setattr("pixfold.sources.genotypes.plink._SPAN_BYTES", 2 * kept)
+    monkeypatch.setattr("pixfold.sources.genotypes.bed_file._PIECE_BYTES", 20)
     path, copies = write(tmp_path, variant_major=variant_major)
     source = open_source(path)
     assert isinstance(source, PlinkSource)
@@ -78,8 +78,8 @@ def test_reading_rows(
 
 @pytest.mark.parametrize("rows", [slice(5, 12), np.array([1, 9, 200, 201]), np.array([300, 2])], ids=str)
 def test_files_with_long_rows_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any) -> None:
-    monkeypatch.setattr("pixfold.sources.bed_file._LONG_ROW", 10)
-    monkeypatch.setattr("pixfold.sources.plink._SPAN_BYTES", 40)
+    monkeypatch.setattr("pixfold.sources.genotypes.bed_file._LONG_ROW", 10)
+    monkeypatch.setattr("pixfold.sources.genotypes.plink._SPAN_BYTES", 40)
     path, copies = write(tmp_path, n_samples=301, n_variants=13)
     np.testing.assert_array_equal(open_source(path).read(rows).toarray("int8"), copies[rows])
 
@@ -214,7 +214,7 @@ def test_a_file_that_changes_under_us(tmp_path: Path, variant_major: bool) -> No
 
 
 def test_processes_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixfold.sources.plink._SPAN_BYTES", 100)
+    monkeypatch.setattr("pixfold.sources.genotypes.plink._SPAN_BYTES", 100)
     _, copies = write(tmp_path, 203, 64)
     monkeypatch.chdir(tmp_path)
     source = open_source("x.bed")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from pixfold.sources import rows
-from pixfold.sources.rows import read_csr, read_dense, rising
+from pixfold.sources.disk import rows
+from pixfold.sources.disk.rows import read_csr, read_dense, rising
 
 
 class Counted:

@@ -11,8 +11,8 @@ import pytest
 from scipy import sparse
 
 from pixfold.errors import OutputError
-from pixfold.sources import scratch
-from pixfold.sources.scratch import RowsOnce, ScratchArray, by_rows, folder, room_for
+from pixfold.sources.disk import scratch
+from pixfold.sources.disk.scratch import RowsOnce, ScratchArray, by_rows, folder, room_for
 
 
 class Listed:

@@ -10,8 +10,9 @@ import pytest
 
 from pixfold.errors import InputError
 from pixfold.ops import fold
-from pixfold.placing import layout_for
-from pixfold.sources import Source, open_source, sequences
+from pixfold.sources import Source, open_source
+from pixfold.sources.sequences.sequences import sequences
+from pixfold.stream.layout_for import layout_for
 
 pytest.importorskip("dnaio")
 

@@ -12,9 +12,10 @@ from scipy import io as scipy_io
 from scipy import sparse
 
 from pixfold.errors import InputError
-from pixfold.sources import open_source, scratch
-from pixfold.sources.scratch import ScratchArray
-from pixfold.streaming import sample_bytes
+from pixfold.sources import open_source
+from pixfold.sources.disk import scratch
+from pixfold.sources.disk.scratch import ScratchArray
+from pixfold.stream.blocks import sample_bytes
 
 h5py: Any = pytest.importorskip("h5py")
 pytest.importorskip("pyarrow")

@@ -21,7 +21,8 @@ from pixfold.sources import ArraySource, Source, open_source
 
 pa: Any = pytest.importorskip("pyarrow")
 
-from pixfold.sources import delimited, rowstore  # noqa: E402
+from pixfold.sources.disk import row_store as rowstore  # noqa: E402
+from pixfold.sources.tables import delimited  # noqa: E402
 
 
 @pytest.fixture
@@ -263,7 +264,8 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     """Peak memory of opening and reading 80 MB of numbers, above that of a table of 2 MB."""
     code = """
 import resource, sys
-from pixfold.sources import open_source, rowstore
+from pixfold.sources import open_source
+from pixfold.sources.disk import row_store as rowstore
 rowstore.MEMORY_BYTES = 8 << 20
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

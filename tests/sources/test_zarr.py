@@ -18,8 +18,8 @@ from scipy import sparse
 
 from pixfold.errors import InputError, MissingDependencyError
 from pixfold.sources import open_source
-from pixfold.sources import zarr as stores
-from pixfold.sources.containers import quiet
+from pixfold.sources.anndata import zarr as stores
+from pixfold.sources.anndata.containers import quiet
 
 zarr: Any = pytest.importorskip("zarr")
 pd: Any = pytest.importorskip("pandas")
@@ -304,9 +304,9 @@ def test_stores_of_something_else(tmp_path: Path, version: int) -> None:
 
 
 def test_stores_of_pixfold_go_to_their_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("pixfold.sources.packed")
+    module = types.ModuleType("pixfold.sources.packed.source")
     module.open_packed = lambda path, options: (path, options.layer)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pixfold.sources.packed", module)
+    monkeypatch.setitem(sys.modules, "pixfold.sources.packed.source", module)
     zarr.open_group(tmp_path / "x.zarr", mode="w").attrs["pixfold"] = {}
     opened: Any = open_source(tmp_path / "x.zarr")
     assert opened == (tmp_path / "x.zarr", None)

@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
     float
         Accuracy on held-out samples.
     """
-    from pixfold.estimator import DeepMapperClassifier
-    from pixfold.progress import terminal_progress
+    from pixfold.learn.estimator import DeepMapperClassifier
+    from pixfold.util.progress import terminal_progress
 
     parser = argparse.ArgumentParser(description="Learn MNIST from its IDX files, pixels in a seeded order.")
     parser.add_argument("images", type=Path)

@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixfold._words import counted, listed, told
+from pixfold.arrays.dense import layout_argument
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
+from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
 from pixfold.loader.folding import Folding, folding_on
 from pixfold.loader.gather import gather
 from pixfold.loader.order import Epoch, Order
-from pixfold.memory import ImagePool
-from pixfold.normalize import Normalizer
-from pixfold.ops._arrays import layout_argument
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, normalizer_argument
 from pixfold.sources import open_source
-from pixfold.streaming import bytes_of, held_in_memory, in_words, read_ahead, sample_bytes
+from pixfold.stream.blocks import bytes_of, held_in_memory, in_words, read_ahead, sample_bytes
+from pixfold.util.text import counted, listed, told
 
 _SHUFFLES = (True, False, "full", "block", "auto")
 _MEMORY = 512 * 2**20

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixfold._cuda_extension import extension
+from pixfold.arrays.cuda_extension import extension
+from pixfold.arrays.dense import to_torch
 from pixfold.errors import BackendError
+from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
 from pixfold.loader.transfer import Transfer
-from pixfold.memory import ImagePool
-from pixfold.normalize import Normalizer
-from pixfold.ops._arrays import to_torch
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.fold import fold_into_fresh
 
 Positions = NDArray[np.int64]
@@ -83,7 +83,7 @@ class DeviceFolding:
             yield self._fold(*sent.popleft())
         if self.normalizer is not None:
             # Folds queue their work and cannot raise; what they met is known when the epoch is over.
-            from pixfold.ops.cuda import check_folds
+            from pixfold.ops.cuda.fold import check_folds
 
             check_folds(self.normalizer)
 

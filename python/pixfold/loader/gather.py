@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.genotypes import PackedGenotypes
-from pixfold.memory import ImagePool
-from pixfold.sources.csr import csr_rows
+from pixfold.image_pool import ImagePool
+from pixfold.sources.arrays.csr import csr_rows
 
 Int64Array = NDArray[np.int64]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.genotypes import PackedGenotypes
-from pixfold.progress import Progress
-from pixfold.sources.array import ArraySource
+from pixfold.sources.arrays.memory import ArraySource
 from pixfold.sources.base import Source
-from pixfold.streaming import blocks, free_memory, sample_bytes
+from pixfold.stream.blocks import blocks, free_memory, sample_bytes
+from pixfold.util.progress import Progress
 
 # Part of what is free, or of the budget, that samples may take when they are read once and kept.
 _SHARE = 0.5

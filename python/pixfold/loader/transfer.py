@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixfold.arrays.dense import Csr, Packed, samples
 from pixfold.layout import Layout
-from pixfold.normalize import Normalizer
-from pixfold.ops._arrays import Csr, Packed, samples
-from pixfold.ops.cuda import fold_packed_rows, fold_tensor
+from pixfold.normalize.normalizer import Normalizer
+from pixfold.ops.cuda.fold import fold_packed_rows, fold_tensor
 
 _ALIGNMENT = 64
 _BUFFERS = 2

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
-from pixfold._words import told
+from pixfold.arrays.dense import Dense, array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
+from pixfold.arrays.interop import adopted
 from pixfold.errors import InputError
-from pixfold.ops._arrays import Dense, array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
-from pixfold.ops._cuda_aggregate import (
+from pixfold.ops.cuda.aggregate import (
     DeviceAttributions,
     copied,
     device_attributions,
@@ -20,7 +20,7 @@ from pixfold.ops._cuda_aggregate import (
     on_host,
     placed_like,
 )
-from pixfold.ops._interop import adopted
+from pixfold.util.text import told
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -129,7 +129,7 @@ class AttributionAccumulator:
         whether all was finite, and once more for each of `labels` and `keep` that is on one. Sums of a class may be
         taken in parts: the bits then differ from the CPU's, and are the same on every card.
 
-        ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.torch_ops`) does the same to tensors of the caller's.
+        ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.ops.torch`) does the same to tensors of the caller's.
         """
         attributions, _ = adopted("aggregate", "attributions", attributions)
         images = attributions_of(attributions)

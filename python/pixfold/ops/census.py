@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pixfold import _core
-from pixfold.ops._arrays import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
+from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
 from pixfold.ops.column_stats import stats_of
 
 
@@ -59,7 +59,7 @@ def census(X: Any, *, threads: int | None = None) -> Census:
 def census_of(x: Dense | Csr | Packed | OnCuda, threads: int) -> Census:
     """Compute :func:`census` of memory that was read already."""
     if isinstance(x, OnCuda):
-        from pixfold.ops._cuda_stats import census_on_device
+        from pixfold.ops.cuda.stats import census_on_device
 
         return Census(*census_on_device(x))
     if isinstance(x, Packed):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
-from pixfold.errors import InputError
-from pixfold.ops._arrays import (
+from pixfold.arrays.dask import is_dask, reduce_blocks
+from pixfold.arrays.dense import (
     Csr,
     Dense,
     OnCuda,
@@ -22,7 +22,7 @@ from pixfold.ops._arrays import (
     samples_anywhere,
     threads_argument,
 )
-from pixfold.ops._dask import is_dask, reduce_blocks
+from pixfold.errors import InputError
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -174,7 +174,7 @@ def stats_of(
             "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
         )
     if isinstance(x, OnCuda):
-        from pixfold.ops._cuda_stats import stats_on_device
+        from pixfold.ops.cuda.stats import stats_on_device
 
         return ColumnStats(*stats_on_device(x, log, clip_below_zero, offset, row_scale))
     if isinstance(x, Csr):
@@ -190,7 +190,7 @@ def stats_of(
 def row_sums(x: Dense | Csr | OnCuda, threads: int = 0) -> Float64Array:
     """Sum of each sample over its features, NaN left out (float64, shape (n_samples,))."""
     if isinstance(x, OnCuda):
-        from pixfold.ops._cuda_stats import row_sums_on_device
+        from pixfold.ops.cuda.stats import row_sums_on_device
 
         return row_sums_on_device(x)
     if isinstance(x, Csr):

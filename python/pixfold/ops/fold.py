@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixfold import _core
-from pixfold._words import told
-from pixfold.errors import BackendError, InputError
-from pixfold.memory import ImagePool
-from pixfold.ops._arrays import (
+from pixfold.arrays.dask import fold_dask, is_dask
+from pixfold.arrays.dense import (
     Array,
     Csr,
     Dense,
@@ -24,13 +22,15 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
-from pixfold.ops._dask import fold_dask, is_dask
-from pixfold.ops._interop import adopted
-from pixfold.ops._packed import fold_packed
+from pixfold.arrays.interop import adopted
+from pixfold.errors import BackendError, InputError
+from pixfold.image_pool import ImagePool
+from pixfold.ops.fold_packed import fold_packed
+from pixfold.util.text import told
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
-    from pixfold.normalize import Normalizer
+    from pixfold.normalize.normalizer import Normalizer
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
@@ -94,7 +94,7 @@ def fold(
     result that equals a limit is not), below zero under ``negative="shift"``, dropped by the layout, or of a constant
     feature. A shared pixel passes each of its m features 1/m. With a library size, each value also moves the sum of its
     sample, and with it every pixel; that is part of the gradient. Under torch, a fold is an op of its own
-    (:mod:`pixfold.torch_ops`), and so a node of the graphs of torch.compile.
+    (:mod:`pixfold.ops.torch`), and so a node of the graphs of torch.compile.
 
     On a CUDA device the work is queued on the current stream and nothing waits for it: values that the normaliser
     refuses raise nothing. Missing ones then come out as NaN; :func:`pixfold.ops.cuda.check_folds` looks afterwards,
@@ -111,7 +111,7 @@ def fold(
             "fold", out, lambda memory: fold(X, layout, normalizer, dtype=dtype, out=memory, threads=threads)
         )
     if takes_torch_op(X):
-        from pixfold.torch_ops import fold_tensor
+        from pixfold.ops.torch import fold_tensor
 
         return fold_tensor(X, layout, normalizer, dtype, out, threads)
     # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
@@ -139,7 +139,7 @@ def _fold(
     normalizer_argument("fold", normalizer)
     n_threads = threads_argument("fold", threads)
     if is_on_cuda(X):
-        from pixfold.ops.cuda import fold_tensor
+        from pixfold.ops.cuda.fold import fold_tensor
 
         return fold_tensor(X, layout, normalizer, dtype_name(dtype), out)
     x = samples("fold", X, n_threads)
@@ -174,7 +174,7 @@ def _fold(
 def normalizer_argument(op: str, normalizer: object) -> None:
     """Refuse what is neither a normaliser nor None."""
     if normalizer is not None:
-        from pixfold.normalize import Normalizer  # which folds, and so imports this module
+        from pixfold.normalize.normalizer import Normalizer  # which folds, and so imports this module
 
         if not isinstance(normalizer, Normalizer):
             raise TypeError(f"{op}: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")

@@ -1,4 +1,4 @@
-"""The adjoints of fold and unfold; :mod:`pixfold.torch_ops` makes torch's autograd call them."""
+"""The adjoints of fold and unfold; :mod:`pixfold.ops.torch` makes torch's autograd call them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixfold import _core
-from pixfold.errors import InputError
-from pixfold.ops._arrays import (
+from pixfold.arrays.dense import (
     Array,
     Dense,
     array,
@@ -18,11 +17,12 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
+from pixfold.errors import InputError
 from pixfold.ops.fold import normalizer_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
-    from pixfold.normalize import Normalizer
+    from pixfold.normalize.normalizer import Normalizer
 
 
 def fold_gradient(
@@ -63,7 +63,7 @@ def fold_gradient(
     normalizer_argument(op, normalizer)
     n_threads = threads_argument(op, threads)
     if is_on_cuda(X):
-        from pixfold.ops._cuda_gradients import fold_gradient_tensor
+        from pixfold.ops.cuda.gradients import fold_gradient_tensor
 
         return fold_gradient_tensor(gradient, X, layout, normalizer)
     x = array(op, "X", X)
@@ -121,7 +121,7 @@ def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None
     layout_argument(op, layout)
     n_threads = threads_argument(op, threads)
     if is_on_cuda(gradient):
-        from pixfold.ops._cuda_gradients import unfold_gradient_tensor
+        from pixfold.ops.cuda.gradients import unfold_gradient_tensor
 
         return unfold_gradient_tensor(gradient, layout)
     values = array(op, "gradient", gradient)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold import _core
-from pixfold._words import told
+from pixfold.arrays.dense import as_array, is_on_cuda, plain, threads_argument
+from pixfold.arrays.interop import adopted
 from pixfold.errors import InputError
-from pixfold.ops._arrays import as_array, is_on_cuda, plain, threads_argument
-from pixfold.ops._interop import adopted
+from pixfold.util.text import told
 
 
 def rank(importance: Any, *, threads: int | None = None) -> Any:
@@ -45,7 +45,7 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
     if kind is not None:
         return kind.of("rank", rank(importance, threads=threads))
     if is_on_cuda(importance):
-        from pixfold.ops._cuda_rank import rank_tensor
+        from pixfold.ops.cuda.rank import rank_tensor
 
         return rank_tensor(importance)
     return _core.rank(_importance("rank", importance), n_threads)
@@ -89,7 +89,7 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
     if kind is not None:
         return kind.of("top_k", top_k(importance, k, threads=threads))
     if is_on_cuda(importance):
-        from pixfold.ops._cuda_rank import top_k_tensor
+        from pixfold.ops.cuda.rank import top_k_tensor
 
         return top_k_tensor(importance, int(k))
     values = _importance("top_k", importance)

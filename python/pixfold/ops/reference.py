@@ -16,7 +16,7 @@ from pixfold.genotypes import PackedGenotypes
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
-    from pixfold.normalize import Normalizer, Parameters
+    from pixfold.normalize.normalizer import Normalizer, Parameters
 
 # A kernel rounds these inputs into float64; every other dtype is computed in float32.
 _DOUBLE = frozenset({"float64", "int32", "int64", "uint32", "uint64"})

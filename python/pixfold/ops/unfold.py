@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixfold import _core
-from pixfold.errors import InputError
-from pixfold.ops._arrays import (
+from pixfold.arrays.dense import (
     array,
     is_on_cuda,
     layout_argument,
@@ -17,7 +16,8 @@ from pixfold.ops._arrays import (
     threads_argument,
     to_torch,
 )
-from pixfold.ops._interop import adopted
+from pixfold.arrays.interop import adopted
+from pixfold.errors import InputError
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -54,7 +54,7 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     if kind is not None:
         return kind.of("unfold", unfold(images, layout, threads=threads))
     if takes_torch_op(images):
-        from pixfold.torch_ops import unfold_tensor
+        from pixfold.ops.torch import unfold_tensor
 
         return unfold_tensor(images, layout, threads)
     return unfold_memory(images, layout, threads)
@@ -64,7 +64,7 @@ def unfold_memory(images: Any, layout: Layout, threads: int | None) -> Any:
     """:func:`unfold` of an array whose memory the kernel reads: what torch's dispatcher calls in its turn."""
     layout_argument("unfold", layout)
     if is_on_cuda(images):
-        from pixfold.ops.cuda import unfold_tensor
+        from pixfold.ops.cuda.fold import unfold_tensor
 
         return unfold_tensor(images, layout)
     pixels = array("unfold", "images", images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixfold.report.results import Results, classification_metrics, summarise
+from pixfold.learn.results import Results, classification_metrics, summarise
 from pixfold.report.tables import findings_table, history_table, predictions_table
 from pixfold.report.writer import check_writable, write_results
 

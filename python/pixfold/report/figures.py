@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold._optional import require
-from pixfold.report.results import Results
+from pixfold.learn.results import Results
+from pixfold.util.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pixfold._optional import require
+from pixfold.learn.results import Results
 from pixfold.report.json_values import plain
-from pixfold.report.results import Results
+from pixfold.util.optional import require
 
 _TOP = 20
 _NAMED = 30

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pixfold._optional import require
 from pixfold.errors import InputError
+from pixfold.util.optional import require
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pixfold.consensus import ConsensusResult
+    from pixfold.learn.consensus import ConsensusResult
 
 
 def findings_table(

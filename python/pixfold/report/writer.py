@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixfold._files import undisturbed
 from pixfold.errors import OutputError
+from pixfold.learn.results import Results
 from pixfold.report.json_values import plain
-from pixfold.report.results import Results
+from pixfold.util.files import undisturbed
 
 if TYPE_CHECKING:
     import pandas as pd

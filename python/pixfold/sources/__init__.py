@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
-from pixfold.ops._dask import is_dask
-from pixfold.sources.array import ArraySource, is_sparse
+from pixfold.sources.arrays.memory import ArraySource, is_sparse
 from pixfold.sources.base import Source, normalize_rows, relabelled
-from pixfold.sources.categories import ENCODINGS
 from pixfold.sources.formats import SUFFIXES, Options, format_of
 from pixfold.sources.labels import check_one_of, split_labels
 from pixfold.sources.side_by_side import Join, side_by_side
+from pixfold.sources.tables.categories import ENCODINGS
 
 __all__ = ["SUFFIXES", "ArraySource", "Source", "normalize_rows", "open_source", "side_by_side"]
 
@@ -71,7 +71,7 @@ def open_source(
         Tables alone: the column of DNA, RNA or protein sequences that is the data.
     alphabet : {"dna", "rna", "protein"}, optional
         Sequences alone (FASTA, FASTQ, ``sequence``): what they are; without it their letters tell. Every letter has a
-        channel of its own, see :class:`pixfold.sources.sequences.SequenceSource`.
+        channel of its own, see :class:`pixfold.sources.sequences.sequences.SequenceSource`.
     ambiguous : {"spread", "zero"}
         Sequences alone: a letter that stands for several (N, R, ...) is each of them to equal parts, or nothing.
     length : int, optional
@@ -114,7 +114,7 @@ def open_source(
         ),
     )
     if labels is not None and label is not None:
-        from pixfold.sources.label_table import match_labels
+        from pixfold.sources.tables.label_table import match_labels
 
         source = match_labels(source, Path(labels), label)
     if split is None:
@@ -154,7 +154,7 @@ def _open(data: Any, options: Options) -> Source:
         if options.verify and "verify" not in known.takes:
             raise _nothing_to_verify(name)
         if options.sequence is not None:
-            from pixfold.sources.sequences import open_table
+            from pixfold.sources.sequences.sequences import open_table
 
             if "sequence" not in known.takes:
                 raise InputError(f"{name}: a column of sequences is read from tables alone")
@@ -167,20 +167,20 @@ def _open(data: Any, options: Options) -> Source:
     if layer is not None and kind != "AnnData":
         raise _no_layers(name, layer)
     if kind == "AnnData":
-        from pixfold.sources.anndata import open_anndata
+        from pixfold.sources.anndata.anndata import open_anndata
 
         opened: Source = open_anndata(data, label=label, layer=layer, y=y)
         return opened
     if kind == "Dask" and label is None:
-        from pixfold.sources.dask import DaskSource
+        from pixfold.sources.arrays.dask import DaskSource
 
         return DaskSource(data, labels=y)
     if kind == "DataFrame" and options.sequence is not None:
-        from pixfold.sources.sequences import open_frame as open_sequences
+        from pixfold.sources.sequences.sequences import open_frame as open_sequences
 
         return open_sequences(data, options)
     if kind == "DataFrame":
-        from pixfold.sources.table import open_frame
+        from pixfold.sources.tables.frame import open_frame
 
         return open_frame(data, label=label, y=y, categories=options.categories, categorical=options.categorical)
     if label is not None:

@@ -10,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
+from pixfold.util.text import counted, listed
 
 # A block that is made dense as float32 stays about this large, whatever the number of features.
 BLOCK_BYTES = 64 * 2**20
@@ -51,7 +51,7 @@ class Source(Protocol):
     Notes
     -----
     A source whose features stand in image channels (sequences, inputs that are stacked) also has ``channel_sizes``,
-    a list of int: how many features each channel holds, in feature order (:func:`pixfold.placing.layout_for`).
+    a list of int: how many features each channel holds, in feature order (:mod:`pixfold.stream.layout_for`).
     """
 
     name: str

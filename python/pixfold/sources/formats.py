@@ -89,23 +89,23 @@ _TEXT = (".csv", ".tsv", ".txt")
 _CATEGORICAL = frozenset({"categories", "categorical", "sequence"})
 
 FORMATS = (
-    Format("AnnData", "pixfold.sources.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
+    Format("AnnData", "pixfold.sources.anndata.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
     Format(
         "Zarr store",
-        "pixfold.sources.zarr:open_zarr",
+        "pixfold.sources.anndata.zarr:open_zarr",
         members=("zarr.json", ".zgroup"),
         takes=frozenset({"layer", "verify"}),
     ),
-    Format("10x HDF5", "pixfold.sources.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
+    Format("10x HDF5", "pixfold.sources.anndata.tenx:open_h5", {".h5": _HDF5}, takes=frozenset({"layer"})),
     Format(
         "10x folder",
-        "pixfold.sources.tenx:open_mtx",
+        "pixfold.sources.anndata.tenx:open_mtx",
         {".mtx": _PLAIN, ".mtx.gz": _GZIP},
         members=("matrix.mtx", "matrix.mtx.gz"),
     ),
     Format(
         "table",
-        "pixfold.sources.text:open_text",
+        "pixfold.sources.tables.text:open_text",
         {
             **dict.fromkeys(_TEXT, _PLAIN),
             **{f"{end}.gz": _GZIP for end in _TEXT},
@@ -115,7 +115,7 @@ FORMATS = (
     ),
     Format(
         "sequences",
-        "pixfold.sources.sequences:open_sequences",
+        "pixfold.sources.sequences.sequences:open_sequences",
         {
             end + compressed: kind
             for end in (".fasta", ".fa", ".fna", ".faa", ".fastq", ".fq")
@@ -123,11 +123,13 @@ FORMATS = (
         },
         takes=frozenset({"alphabet"}),
     ),
-    Format("PLINK 1", "pixfold.sources.plink:open_plink", {".bed": _BED}),
-    Format("Parquet", "pixfold.sources.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
-    Format("Arrow", "pixfold.sources.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL),
-    Format("NumPy array", "pixfold.sources.array:open_npy", {".npy": _NPY}),
-    Format("NumPy archive", "pixfold.sources.array:open_npz", {".npz": _ZIP}),
+    Format("PLINK 1", "pixfold.sources.genotypes.plink:open_plink", {".bed": _BED}),
+    Format("Parquet", "pixfold.sources.tables.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
+    Format(
+        "Arrow", "pixfold.sources.tables.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL
+    ),
+    Format("NumPy array", "pixfold.sources.arrays.memory:open_npy", {".npy": _NPY}),
+    Format("NumPy archive", "pixfold.sources.arrays.memory:open_npz", {".npz": _ZIP}),
 )
 SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 

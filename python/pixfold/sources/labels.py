@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold._optional import require
-from pixfold._words import counted, listed
 from pixfold.errors import InputError
+from pixfold.util.optional import require
+from pixfold.util.text import counted, listed
 
 _SHOWN = 10
 

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold._words import counted, listed
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import Source, as_values, block_rows, check_labels, normalize_rows, numbered, unique_names
 from pixfold.sources.labels import check_one_of
+from pixfold.util.text import counted, listed
 
 Join = Literal["all", "inner"]
 

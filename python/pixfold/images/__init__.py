@@ -1,0 +1,1 @@
+"""Images of whole data sets, written to files."""

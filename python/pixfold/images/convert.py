@@ -1,0 +1,320 @@
+"""convert: samples of any source to images on disk, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError, OutputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.images.files import ImageSet, files_of, rows_at_once, write
+from pixfold.layout import Layout
+from pixfold.learn.prepare import class_names_of, codes_of, labelled_rows, prepare
+from pixfold.normalize.choose import choose_normalizer
+from pixfold.normalize.normalizer import Normalizer
+from pixfold.ops.census import census
+from pixfold.ops.fold import dtype_name, fold_into_fresh
+from pixfold.sources import open_source
+from pixfold.sources.base import Source
+from pixfold.stream.blocks import blocks, bytes_of
+from pixfold.stream.layout_for import layout_for
+from pixfold.util.files import staged
+from pixfold.util.progress import Progress, SilentProgress
+
+# Of the memory budget: what blocks of samples may take while images are made of them, and the images that are written
+# together, which compressed are there a second time.
+_BLOCKS_SHARE, _IMAGES_SHARE = 0.5, 0.2
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What :func:`convert` wrote.
+
+    Attributes
+    ----------
+    path : Path
+        The images.
+    shape : tuple of int
+        ``(n_samples, channels, height, width)``.
+    layout : Layout
+    normalizer : Normalizer
+    class_names : list of str, or None
+        Names of the labels 0, 1, 2, ...
+    messages : list of str
+        What the user should be told.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    layout: Layout
+    normalizer: Normalizer
+    class_names: list[str] | None
+    messages: list[str]
+
+
+def convert(
+    source: Any,
+    out: str | Path,
+    *,
+    layout: Layout | None = None,
+    normalizer: Normalizer | None = None,
+    class_names: Sequence[str] | None = None,
+    normalize: str = "auto",
+    negative: str = "auto",
+    missing: str = "error",
+    arrangement: str = "natural",
+    seed: int = 0,
+    shape: Sequence[int] | None = None,
+    channels: int = 1,
+    dtype: Any = "float32",
+    memory: int | str = "512MB",
+    threads: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Write the images of all samples to a file; only a few blocks of them are in memory at any time.
+
+    Samples without a label (where there are labels) and samples without values are left out; features without values
+    are dropped through the layout. Both are named in the messages.
+
+    Parameters
+    ----------
+    source : Source, or what :func:`pixfold.open_source` opens
+        The samples.
+    out : path
+        ``OUT.zarr``: a Zarr v3 store with ``images`` (n, channels, height, width), sharded and compressed with
+        Zstandard, ``sample_names``, ``labels``, ``feature_names``, and the groups ``layout`` and ``normalizer`` of
+        arrays for :meth:`Layout.from_state` and :meth:`Normalizer.from_state`. ``OUT.npy``: the images alone, and
+        beside them ``OUT.layout.npz``, ``OUT.normalizer.npz`` (see their ``load``) and ``OUT.json`` with names and
+        labels. Nothing is there under these names before all is written.
+    layout, normalizer : Layout and fitted Normalizer, optional
+        Those of a model (``layout_``, ``normalizer_``): its images of new samples. Then no sample or feature is left
+        out for being empty. Without them a normaliser is fitted on all samples.
+    class_names : sequence of str, optional
+        Classes that labels 0, 1, 2, ... stand for (``class_names_`` of a model). Default: those of the source, sorted.
+    normalize : str
+        A preset of :class:`Normalizer`, or "auto", which looks at the data.
+    negative : {"auto", "error", "shift"}
+        Negative values before a logarithm.
+    missing : {"error", "zero", "mean"}
+        Missing values.
+    arrangement, seed, shape, channels
+        Of the layout; see :func:`pixfold.stream.layout_for.layout_for`.
+    dtype : {"float32", "float16"}
+        Of the images.
+    memory : int or str
+        About how many bytes may be used for blocks: a number, or text such as "512MB" or "2GiB".
+    threads : int, optional
+        As for :func:`pixfold.fold`.
+    force : bool
+        Replace an output that exists.
+    progress : Progress, optional
+        Where to report; silent without it.
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    InputError
+        Unusable data or arguments.
+    OutputError
+        When the output exists or cannot be written: nothing is left of it then.
+    """
+    reporter = progress if progress is not None else SilentProgress()
+    path = Path(out)
+    targets = files_of(path)
+    element = _stored_dtype(dtype)
+    budget = bytes_of(memory)
+    check_free(path, force=force)
+    opened = source if isinstance(source, Source) else open_source(source)
+    if layout is None and normalizer is None:
+        plan = _planned(
+            opened,
+            budget,
+            reporter,
+            class_names,
+            place={"arrangement": arrangement, "seed": seed, "shape": shape, "channels": channels},
+            choose={"normalize": normalize, "negative": negative, "missing": missing},
+        )
+    elif layout is not None and normalizer is not None:
+        plan = _given(opened, layout, normalizer, class_names)
+    else:
+        raise InputError("convert: expected layout and normalizer together, received one of them")
+    images = ImageSet(
+        shape=(len(plan.rows), *plan.layout.shape),
+        dtype=element,
+        layout=plan.layout,
+        normalizer=plan.normalizer,
+        sample_names=[opened.sample_names[row] for row in plan.rows],
+        feature_names=list(opened.feature_names),
+        labels=plan.labels,
+        about=_about(opened, plan),
+    )
+    rows = rows_at_once(images, path, int(_IMAGES_SHARE * budget))
+    read = blocks(
+        opened, plan.rows, memory=int(_BLOCKS_SHARE * budget), op="convert", progress=reporter, task="folding"
+    )
+    with staged(*targets) as temporary:
+        write(temporary, images, _folded(opened, plan, images, rows, read, threads), rows)
+    return Converted(path, images.shape, plan.layout, plan.normalizer, plan.class_names, plan.messages)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Raise OutputError when an output cannot be made, before the work begins.
+
+    Raises
+    ------
+    OutputError
+        When something of its name exists and is not to be replaced, or its folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
+    there = [target for target in files_of(path) if target.exists()]
+    if there and not force:
+        raise OutputError(f"cannot write {path}: {there[0]} exists (force=True, command line: --force, replaces it)")
+    for target in there:
+        if target.is_dir() != (target.suffix.lower() == ".zarr"):
+            raise OutputError(f"cannot write {path}: {target} is {'a folder' if target.is_dir() else 'a file'}")
+        # A folder is replaced only by its like: a wrong name must not cost a user's files.
+        if target.is_dir() and any(target.iterdir()) and not (target / "zarr.json").exists():
+            raise OutputError(f"cannot write {path}: the folder exists and is no Zarr v3 store")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which samples become images, and how."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    class_names: list[str] | None
+    layout: Layout
+    normalizer: Normalizer
+    messages: list[str]
+    dropped_samples: list[str]
+    checked: bool
+
+
+def _planned(
+    source: Source,
+    budget: int,
+    progress: Progress,
+    class_names: Sequence[str] | None,
+    *,
+    place: dict[str, Any],
+    choose: dict[str, Any],
+) -> _Plan:
+    prepared = prepare(source, missing=choose["missing"], memory=budget, progress=progress)
+    # Before the normaliser is fitted: a shape without room is known now.
+    layout = layout_for(source, keep=prepared.keep, **place)
+    messages = list(prepared.messages)
+    if "auto" in (choose["normalize"], choose["negative"]):
+        normalizer, chosen = choose_normalizer(prepared.profile, source, **choose)
+        messages += chosen
+    else:
+        normalizer = Normalizer(choose["normalize"], negative=choose["negative"], missing=choose["missing"])
+    read = blocks(
+        source,
+        prepared.rows,
+        memory=budget,
+        fixed=normalizer.fitting_bytes(source.n_features),
+        op="convert",
+        progress=progress,
+        task="normaliser",
+    )
+    normalizer.fit_blocks(read, source.feature_names)
+    labels, names = prepared.labels, prepared.class_names
+    if labels is not None and names is not None and class_names is not None:
+        labels, names = codes_of(source.name, np.array(names)[labels], class_names), list(class_names)
+    return _Plan(prepared.rows, labels, names, layout, normalizer, messages, prepared.dropped_samples, True)
+
+
+def _given(source: Source, layout: Layout, normalizer: Normalizer, class_names: Sequence[str] | None) -> _Plan:
+    if layout.n_features != source.n_features:
+        raise InputError(
+            f"{source.name}: expected the {layout.n_features:,} features of the layout, received {source.n_features:,}"
+        )
+    messages = list(source.messages)
+    rows, labels = labelled_rows(source, messages)
+    if labels is None:
+        return _Plan(rows, None, None, layout, normalizer, messages, [], False)
+    if not len(rows):
+        raise InputError(f"{source.name}: no sample has a label")
+    names = class_names if class_names is not None else class_names_of(labels)
+    return _Plan(rows, codes_of(source.name, labels, names), list(names), layout, normalizer, messages, [], False)
+
+
+def _folded(
+    source: Source,
+    plan: _Plan,
+    images: ImageSet,
+    at_once: int,
+    read: Callable[[], Iterable[Any]],
+    threads: int | None,
+) -> Iterator[NDArray[Any]]:
+    """Yield the images, `at_once` together, always in the same memory."""
+    memory = np.empty((at_once, *images.shape[1:]), dtype=images.dtype)
+    done = filled = 0
+    for block in read():
+        if not plan.checked:
+            _refuse_infinite(source, block, plan.rows[done : done + block.shape[0]], threads)
+        start = 0
+        while start < block.shape[0]:
+            n = min(block.shape[0] - start, at_once - filled)
+            out = memory[filled : filled + n]
+            part = block[start : start + n]
+            fold_into_fresh(part, plan.layout, plan.normalizer, dtype=images.dtype, out=out, threads=threads)
+            start, filled = start + n, filled + n
+            if filled == at_once:
+                yield memory
+                filled = 0
+        done += block.shape[0]
+        del block, part  # a reader waits for their memory
+    if filled:
+        yield memory[:filled]
+
+
+def _refuse_infinite(source: Source, samples: Any, rows: NDArray[np.int64], threads: int | None) -> None:
+    """Samples that no normaliser was fitted on were looked at by nobody."""
+    if (
+        isinstance(samples, PackedGenotypes)
+        or samples.dtype.kind != "f"
+        or not census(samples, threads=threads).infinite
+    ):
+        return
+    dense = samples if isinstance(samples, np.ndarray) else samples.toarray()
+    row, column = np.argwhere(np.isinf(dense))[0]
+    raise InputError(
+        f"{source.name}: the value of sample {source.sample_names[rows[row]]!r}, feature "
+        f"{source.feature_names[column]!r} is infinite, expected finite numbers"
+    )
+
+
+def _about(source: Source, plan: _Plan) -> dict[str, Any]:
+    from pixfold import __version__
+
+    return {
+        "pixfold": __version__,
+        "kind": "images",
+        "input": source.name,
+        "layout_shape": list(plan.layout.shape),
+        "normalizer": plan.normalizer.settings(),
+        "classes": plan.class_names,
+        "categories": source.categories,
+        "dropped_features": [source.feature_names[j] for j in np.flatnonzero(plan.layout.pixel_of_feature < 0)],
+        "dropped_samples": plan.dropped_samples,
+        "messages": plan.messages,
+    }
+
+
+def _stored_dtype(dtype: Any) -> str:
+    name = dtype_name(dtype)
+    if name == "bfloat16":
+        raise InputError("convert: neither .npy nor Zarr has bfloat16: expected dtype float32 or float16")
+    return name

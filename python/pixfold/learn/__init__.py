@@ -1,0 +1,1 @@
+"""Training, attribution and consensus over runs; the estimators."""

@@ -1,0 +1,120 @@
+"""From the name of a backbone, a module or a callable to a fresh module."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from pixfold.errors import InputError
+from pixfold.learn.backbones import torchvision_models
+from pixfold.learn.backbones.geometry import probe
+
+Builder = Callable[..., nn.Module]
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Register a builder, called as ``builder(shape=(C, H, W), n_outputs=K)``, under ``name``.
+
+    Raises
+    ------
+    InputError
+        When the name is taken by another builder.
+    """
+
+    def decorate(builder: Builder) -> Builder:
+        if _BUILDERS.get(name, builder) is not builder:
+            raise InputError(f"backbone {name!r} is registered already")
+        _BUILDERS[name] = builder
+        return builder
+
+    return decorate
+
+
+def names() -> list[str]:
+    """Names that :func:`build` knows: the registered ones first, then torchvision's classifiers."""
+    return [*_BUILDERS, *(name for name in torchvision_models.classifier_names() if name not in _BUILDERS)]
+
+
+def build(
+    backbone: str | nn.Module | Callable[..., nn.Module],
+    *,
+    shape: tuple[int, int, int],
+    n_outputs: int,
+    seed: int | None = None,
+) -> nn.Module:
+    """Build a fresh, untrained network from images to one output per class.
+
+    Parameters
+    ----------
+    backbone : str, Module or callable
+        A name of :func:`names`; a module, of which a deep copy is taken, so that runs share nothing; or a
+        callable that is called as ``backbone(shape=(C, H, W), n_outputs=K)`` and returns a module.
+    shape : tuple of int
+        Image shape ``(C, H, W)``.
+    n_outputs : int
+        Number of outputs (classes) ``K``.
+    seed : int, optional
+        Seeds the initial weights; torch's global generator is left as it was. Without it that one is used.
+
+    Returns
+    -------
+    Module
+        ``(B, C, H, W) float32 -> (B, K)`` class scores before softmax.
+
+    Raises
+    ------
+    InputError
+        Unknown name, wrong type, or a module that does not turn such images into ``(B, K)``.
+    """
+    c, h, w = (int(side) for side in shape)
+    if min(c, h, w, n_outputs) < 1:
+        raise InputError(f"backbone: image shape {shape} and n_outputs {n_outputs} must all be 1 or more")
+    with nullcontext() if seed is None else torch.random.fork_rng():
+        if seed is not None:
+            torch.manual_seed(seed)
+        return _build(backbone, (c, h, w), n_outputs)
+
+
+def _build(
+    backbone: str | nn.Module | Callable[..., nn.Module], shape: tuple[int, int, int], n_outputs: int
+) -> nn.Module:
+    if isinstance(backbone, str):
+        if backbone in _BUILDERS:
+            return _BUILDERS[backbone](shape=shape, n_outputs=n_outputs)
+        if backbone in torchvision_models.classifier_names():
+            return torchvision_models.classifier(backbone, shape, n_outputs)
+        close = difflib.get_close_matches(backbone, names(), n=3)
+        raise InputError(
+            f"backbone {backbone!r} is not known"
+            + (f"; did you mean {' or '.join(close)}?" if close else ";")
+            + f" There are {', '.join(_BUILDERS)}, and torchvision's classifiers by name (resnet50, ...)"
+        )
+    if isinstance(backbone, nn.Module):
+        module = copy.deepcopy(backbone)
+    elif callable(backbone):
+        module = backbone(shape=shape, n_outputs=n_outputs)
+        if not isinstance(module, nn.Module):
+            raise InputError(f"backbone: the callable must return a torch module, not {type(module).__name__}")
+    else:
+        found = type(backbone).__name__
+        raise InputError(f"backbone must be a name, a torch module or a callable that builds one, not {found}")
+    _check(module, shape, n_outputs)
+    return module
+
+
+def _check(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None:
+    """Run two images through a module that was given, so that a misfit shows before the training."""
+    label = f"backbone {type(module).__name__}"
+    try:
+        output = probe(module, shape)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{label} does not accept images of shape {shape}: {error}") from error
+    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if found != (2, n_outputs):
+        raise InputError(f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}); it gave {found}")

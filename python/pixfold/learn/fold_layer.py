@@ -1,0 +1,127 @@
+"""Fold: a fold as the first layer of a torch model."""
+
+from __future__ import annotations
+
+import copy
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pixfold.arrays.dense import threads_argument
+from pixfold.errors import InputError
+from pixfold.layout import Layout
+from pixfold.normalize.normalizer import Normalizer
+from pixfold.ops.fold import dtype_name, fold
+from pixfold.ops.named_folds import plan_of
+
+_LAYOUT, _NORMALIZER = "layout.", "normalizer."
+
+
+class Fold(nn.Module):
+    """Samples in, pseudo-images out: :func:`pixfold.fold` as a layer, so that a model takes raw feature values.
+
+    What it knows (layout and normaliser) is part of ``state_dict``, as one tensor of bytes, and comes back with
+    ``load_state_dict``: weights that were trained on one arrangement never meet another. It has no parameters to learn
+    and nothing that ``.to()``, ``.half()`` or ``.double()`` could change.
+
+    Parameters
+    ----------
+    layout : Layout
+        Feature -> pixel map.
+    normalizer : Normalizer, optional
+        A fitted normaliser. The layer keeps it as it is now: fitting it again does not change the layer.
+    dtype : {"float32", "float16", "bfloat16"} or torch.dtype
+        Element type of the images.
+    threads : int, optional
+        As for :func:`pixfold.fold`.
+
+    Raises
+    ------
+    InputError
+        When the normaliser is not fitted or does not fit the layout, or `dtype` or `threads` is not usable.
+    TypeError
+        A layout or a normaliser that is none.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(pixfold.Fold(layout, normalizer), network)
+    >>> scores = model(X)
+    """
+
+    layout: Layout
+    normalizer: Normalizer | None
+
+    def __init__(
+        self,
+        layout: Layout,
+        normalizer: Normalizer | None = None,
+        *,
+        dtype: Any = "float32",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype_name(dtype)
+        threads_argument("fold", threads)
+        self.threads = threads
+        self._hold(layout, normalizer)
+
+    def _hold(self, layout: Layout, normalizer: Normalizer | None) -> None:
+        kept = copy.copy(normalizer)
+        plan_of(layout, kept)  # refuses what does not fit
+        self.layout, self.normalizer = layout, kept
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Fold a batch.
+
+        Parameters
+        ----------
+        X : tensor (n_samples, n_features)
+
+        Returns
+        -------
+        tensor (n_samples, channels, height, width)
+        """
+        images: Tensor = fold(X, self.layout, self.normalizer, dtype=self.dtype, threads=self.threads)
+        return images
+
+    def get_extra_state(self) -> Tensor:
+        """Layout and normaliser as the bytes of an .npz file, which torch and safetensors save as any tensor."""
+        states = {_LAYOUT: self.layout.state()}
+        if self.normalizer is not None:
+            states[_NORMALIZER] = self.normalizer.state()
+        arrays = {prefix + name: values for prefix, state in states.items() for name, values in state.items()}
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # mypy takes the names for savez's own arguments
+        return torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take layout and normaliser from what :meth:`get_extra_state` gave.
+
+        Raises
+        ------
+        InputError
+            When the state is something else.
+        """
+        try:
+            with np.load(io.BytesIO(state.cpu().numpy().tobytes()), allow_pickle=False) as file:
+                arrays = dict(file)
+            layout = Layout.from_state(_part(arrays, _LAYOUT))
+            kept = _part(arrays, _NORMALIZER)
+            normalizer = Normalizer.from_state(kept) if kept else None
+        except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"Fold.load_state_dict: the state must be one that Fold.state_dict gave, got something else ({error})"
+            ) from error
+        self._hold(layout, normalizer)
+
+    def extra_repr(self) -> str:
+        """Say what is folded, for the model's repr."""
+        return f"{self.layout!r}, {self.normalizer!r}, dtype={self.dtype!r}"
+
+
+def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,174 @@
+"""What a job hands over when it is done, and the numbers that sum its runs up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pixfold.errors import InputError
+from pixfold.util.optional import require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pixfold.layout import Layout
+
+# What summarise() averages: key of a run -> key of the summary.
+_AVERAGED = {
+    "accuracy": "test_accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "macro_f1": "macro_f1",
+    "chance_accuracy": "chance_accuracy",
+    "loss": "test_loss",
+    "explained_variance": "explained_variance",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything that the report and the output folder are made from.
+
+    Parameters
+    ----------
+    task : {"classification", "self-supervised"}
+        Whether labels were learned, or the input itself.
+    findings : pandas.DataFrame
+        From :func:`pixfold.report.findings_table`: one row per feature in rank order; its index is the
+        position of the feature in the data.
+    history : pandas.DataFrame
+        From :func:`pixfold.report.history_table`: one row per epoch of every run.
+    metrics : dict
+        From :func:`summarise`, and what else belongs beside it (times, versions).
+    config : dict
+        All that is needed to repeat the job.
+    layout : Layout
+        Feature -> pixel; of the first run when every run has its own arrangement.
+    class_names : list of str
+        In code order; empty when self-supervised.
+    predictions : pandas.DataFrame or None
+        From :func:`pixfold.report.predictions_table`: held-out samples of every run.
+    class_means : float64[n_classes, n_features] or None
+        Mean normalised value per class, in feature order.
+    latent : pandas.DataFrame or None
+        Samples x latent dimensions; the index holds the sample names.
+    messages : list of str
+        What the user was told.
+    dropped : dict
+        ``features`` and ``samples``: names of what was left out as empty.
+    """
+
+    task: Literal["classification", "self-supervised"]
+    findings: pd.DataFrame
+    history: pd.DataFrame
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    layout: Layout
+    class_names: list[str] = field(default_factory=list)
+    predictions: pd.DataFrame | None = None
+    class_means: NDArray[np.float64] | None = None
+    latent: pd.DataFrame | None = None
+    messages: list[str] = field(default_factory=list)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+
+
+def classification_metrics(
+    y_true: ArrayLike, y_pred: ArrayLike, n_classes: int, class_names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Score the predictions of one run.
+
+    Parameters
+    ----------
+    y_true, y_pred : int[n_samples]
+        Codes in ``0 .. n_classes - 1``.
+    n_classes : int
+        Classes there are, whether or not they occur here.
+    class_names : sequence of str, optional
+        Names in code order, kept beside the confusion matrix.
+
+    Returns
+    -------
+    dict
+        ``accuracy``; ``balanced_accuracy`` (mean recall over the classes that occur in ``y_true``);
+        ``macro_f1`` (over the classes that occur in either); ``chance_accuracy`` (share of the commonest
+        class: what always naming it would score); ``n_samples``; ``confusion_matrix`` (row: true class,
+        column: predicted class); ``class_names``.
+
+    Raises
+    ------
+    InputError
+        When there is no sample, the lengths differ, or a code is out of range.
+    """
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    if true.ndim != 1 or true.shape != predicted.shape or true.size == 0:
+        raise InputError(
+            "classification_metrics: y_true and y_pred must be two equally long, non-empty vectors, "
+            f"got shapes {true.shape} and {predicted.shape}"
+        )
+    if min(true.min(), predicted.min()) < 0 or max(true.max(), predicted.max()) >= n_classes:
+        raise InputError(f"classification_metrics: class codes must be in 0 .. {n_classes - 1}")
+    if class_names is not None and len(class_names) != n_classes:
+        raise InputError(f"classification_metrics: {n_classes} classes, but {len(class_names)} class_names")
+    scores = require("sklearn.metrics", "train", "scoring predictions")
+    present = np.unique(true)
+    return {
+        "accuracy": float(np.mean(true == predicted)),
+        # Not balanced_accuracy_score: it warns when a class that is not in y_true was predicted.
+        "balanced_accuracy": float(
+            scores.recall_score(true, predicted, labels=present, average="macro", zero_division=0)
+        ),
+        "macro_f1": float(scores.f1_score(true, predicted, average="macro", zero_division=0)),
+        "chance_accuracy": float(np.bincount(true).max() / true.size),
+        "n_samples": int(true.size),
+        "confusion_matrix": scores.confusion_matrix(true, predicted, labels=np.arange(n_classes)).tolist(),
+        "class_names": None if class_names is None else [str(name) for name in class_names],
+    }
+
+
+def summarise(per_run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum several runs up.
+
+    Parameters
+    ----------
+    per_run : sequence of mappings
+        One per run, in order: ``run`` (number), ``accepted`` (bool), and what was measured: the keys of
+        :func:`classification_metrics`, or ``loss`` and ``explained_variance`` of held-out samples. Anything
+        else (``reason``, ``seconds``, ...) is kept in ``runs``.
+
+    Returns
+    -------
+    dict
+        Means over the accepted runs, each with its standard deviation (n - 1; NaN for one run):
+        ``test_accuracy``, ``test_accuracy_std``, ``balanced_accuracy``, ``macro_f1``, ``chance_accuracy`` (or
+        ``test_loss``, ``explained_variance``); ``confusion_matrix`` summed over them; ``n_runs``,
+        ``n_accepted``, ``averaged_over`` ("accepted runs", or "all runs" when none was accepted), and
+        ``runs``.
+
+    Raises
+    ------
+    InputError
+        When there is no run, or a run does not say whether it was accepted.
+    """
+    if not per_run:
+        raise InputError("summarise: there is no run to sum up")
+    if any("accepted" not in run for run in per_run):
+        raise InputError("summarise: every run must say whether it was accepted (key 'accepted')")
+    accepted = [run for run in per_run if run["accepted"]]
+    used = accepted or list(per_run)
+    summary: dict[str, Any] = {}
+    for key, name in _AVERAGED.items():
+        values = np.array([run[key] for run in used if run.get(key) is not None], dtype=np.float64)
+        if values.size:
+            summary[name] = float(values.mean())
+            summary[f"{name}_std"] = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+    matrices = [np.asarray(run["confusion_matrix"]) for run in used if run.get("confusion_matrix") is not None]
+    if matrices:
+        summary["confusion_matrix"] = np.sum(matrices, axis=0).tolist()
+    summary["averaged_over"] = "accepted runs" if accepted else "all runs"
+    summary["n_runs"] = len(per_run)
+    summary["n_accepted"] = len(accepted)
+    summary["runs"] = [dict(run) for run in per_run]
+    return summary

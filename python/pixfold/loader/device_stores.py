@@ -1,0 +1,273 @@
+"""How a DeviceDataset keeps its samples: rows, interleaved groups, compressed sparse rows, packed genotypes.
+
+On a CUDA device the kernels find the samples of a batch by their numbers; on the CPU they are copied first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixfold.arrays import dense as _arrays
+from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.ops.cuda.fold import fold_packed_rows
+from pixfold.ops.cuda.gather import DenseStore, SparseStore, Wanted, fold_csr_at, fold_dense_at
+from pixfold.ops.fold import fold_into_fresh
+from pixfold.sources.base import BLOCK_BYTES
+
+SECTOR_BYTES = 32  # what a GPU's memory gives for a single value that is asked for
+
+
+class Samples(Protocol):
+    """What is kept: a source, or samples that are on a device already."""
+
+    n_samples: int
+    n_features: int
+    dtype: np.dtype[Any]
+    is_sparse: bool
+    block_size: int
+
+    def read(self, rows: slice) -> Any:
+        """Samples of consecutive positions."""
+
+
+class OnDevice:
+    """Dense samples in a tensor on a CUDA device, which do not leave it."""
+
+    is_sparse = False
+
+    def __init__(self, x: _arrays.OnCuda) -> None:
+        self.n_samples, self.n_features = x.shape
+        self.dtype = x.dtype
+        self.block_size = max(1, BLOCK_BYTES // (4 * max(1, self.n_features)))
+        self._tensor, self._widened = x.tensor, x.bfloat16
+
+    def read(self, rows: slice) -> Tensor:
+        """Samples of consecutive positions, bfloat16 as float32."""
+        found: Tensor = self._tensor[rows]
+        return found.float() if self._widened else found
+
+
+def stored(source: Samples, blocks: Iterator[Any], device: torch.device, group_seed: int | None) -> Store:
+    """Bring the blocks of a source to a device; with a seed, dense samples in random groups that are interleaved."""
+    packed = isinstance(source.read(slice(0, 1)), PackedGenotypes)
+    if group_seed is not None and (packed or source.is_sparse):
+        kind = "packed genotypes" if packed else "sparse samples"
+        raise InputError(f"DeviceDataset: interleave must be False for {kind}, got True: it is for dense samples")
+    if packed:
+        return _Packed(source, blocks, device)
+    if source.is_sparse:
+        return _Sparse(source, blocks, device)
+    if group_seed is not None:
+        return _Interleaved(source, blocks, device, group_seed)
+    return _Rows(source, blocks, device)
+
+
+class Store(Protocol):
+    """Samples on a device."""
+
+    group: int  # samples that are drawn together
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        ...
+
+    def members(self, groups: NDArray[np.int64]) -> Tensor:
+        """Positions of the samples of some groups, on the device."""
+
+    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
+        """Write the images of samples by their positions."""
+
+
+class _Single(ABC):
+    """What stores have in common whose groups are single samples."""
+
+    group = 1
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def members(self, groups: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(groups).to(self.device)
+
+    @abstractmethod
+    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
+        """Write the images of samples by their positions."""
+
+
+class _Rows(_Single):
+    """Dense samples, one after the other."""
+
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
+        super().__init__(device)
+        self.type, stored = _types(source.dtype)
+        self.values = torch.empty((source.n_samples, source.n_features), dtype=stored, device=device)
+        _fill(self.values, blocks)
+        size = self.values.element_size()
+        self.on_device = DenseStore(self.values, source.dtype.name, source.n_features, source.n_features * size, size)
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
+        if _arrays.is_on_cuda(self.values):
+            fold_dense_at(self.on_device, positions * self.on_device.sample_stride, wanted)
+        else:
+            _fold_copied(self.values.index_select(0, positions).view(self.type), wanted)
+
+
+class _Interleaved:
+    """Dense samples in groups: (groups, features, samples of a group)."""
+
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device, seed: int) -> None:
+        self.type, stored = _types(source.dtype)
+        self.n_samples = source.n_samples
+        self.group = SECTOR_BYTES // source.dtype.itemsize
+        n_groups = -(-source.n_samples // self.group)
+        order = torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).permutation(source.n_samples))
+        self.place = torch.empty_like(order)  # of each sample, in groups
+        self.place[order] = torch.arange(source.n_samples)
+        self.order, self.place = order.to(device), self.place.to(device)
+        self.values = torch.zeros((n_groups, source.n_features, self.group), dtype=stored, device=device)
+        first = 0
+        for block in blocks:
+            place = self.place[first : first + len(block)]
+            self.values[place // self.group, :, place % self.group] = _tensor(block).view(stored).to(device)
+            first += len(block)
+        size = self.values.element_size()
+        self.offset = (self.place // self.group * source.n_features * self.group + self.place % self.group) * size
+        self.on_device = DenseStore(self.values, source.dtype.name, source.n_features, size, self.group * size)
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+    def members(self, groups: NDArray[np.int64]) -> Tensor:
+        places = (groups[:, None] * self.group + np.arange(self.group)).ravel()
+        return self.order[torch.from_numpy(places[places < self.n_samples]).to(self.order.device)]
+
+    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
+        if _arrays.is_on_cuda(self.values):
+            fold_dense_at(self.on_device, self.offset[positions], wanted)
+        else:
+            place = self.place[positions]
+            samples = self.values[place // self.group, :, place % self.group].view(self.type)
+            _fold_copied(samples, wanted)
+
+
+class _Sparse(_Single):
+    """Compressed sparse rows."""
+
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
+        super().__init__(device)
+        with warnings.catch_warnings():  # that the layout is new, which torch says of the first such tensor
+            warnings.simplefilter("ignore")
+            torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([0][:0]), torch.tensor([0.0][:0]), (1, 1))
+        parts = list(blocks)
+        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+        self.row_start = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])).to(device)
+        self.type, stored = _types(source.dtype)
+        self.values = torch.cat([_tensor(part.data).view(stored).to(device) for part in parts])
+        self.columns = torch.cat([torch.from_numpy(part.indices.astype(np.int32)).to(device) for part in parts])
+        self.n_features = source.n_features
+        self.on_device = SparseStore(self.values, source.dtype.name, self.columns, self.row_start, source.n_features)
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.columns.nbytes + self.row_start.nbytes
+
+    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
+        if _arrays.is_on_cuda(self.values):
+            fold_csr_at(self.on_device, positions, wanted)
+        else:
+            _fold_copied(self._rows(positions), wanted)
+
+    def _rows(self, positions: Tensor) -> Tensor:
+        first = self.row_start[positions]
+        length = self.row_start[positions + 1] - first
+        row_start = torch.nn.functional.pad(length.cumsum(0), (1, 0))
+        # Entry e of the batch is entry e - row_start + first of the store.
+        entries = torch.arange(int(row_start[-1]), device=positions.device)
+        entries += torch.repeat_interleave(first - row_start[:-1], length, output_size=entries.numel())
+        return torch.sparse_csr_tensor(
+            row_start,
+            self.columns[entries].to(row_start.dtype),
+            self.values[entries].view(self.type),
+            (positions.numel(), self.n_features),
+            check_invariants=False,
+        )
+
+
+class _Packed(_Single):
+    """Genotypes at two bits each."""
+
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
+        super().__init__(device)
+        self.n_features = source.n_features
+        self.bits = torch.empty((source.n_samples, -(-source.n_features // 4)), dtype=torch.uint8, device=device)
+        counts: set[bool] = set()
+
+        def bits() -> Iterator[Any]:
+            for block in blocks:
+                counts.add(block.count_first)
+                yield block.bits
+
+        _fill(self.bits, bits())
+        (self.count_first,) = counts
+        self.values = PackedGenotypes(np.zeros((0, 1), np.uint8), 1, count_first=self.count_first).code_values()
+
+    @property
+    def nbytes(self) -> int:
+        return self.bits.nbytes
+
+    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
+        if _arrays.is_on_cuda(self.bits):
+            fold_packed_rows(
+                self.bits,
+                self.n_features,
+                wanted.layout,
+                wanted.normalizer,
+                values=self.values,
+                dtype=wanted.dtype,
+                out=wanted.images,
+                samples=positions,
+            )
+        else:
+            rows = PackedGenotypes(self.bits.index_select(0, positions), self.n_features, count_first=self.count_first)
+            _fold_copied(rows, wanted)
+
+
+def _fold_copied(samples: Any, wanted: Wanted) -> None:
+    # What could be refused was refused when the samples were read.
+    fold_into_fresh(samples, wanted.layout, wanted.normalizer, dtype=wanted.dtype, out=wanted.images, threads=None)
+
+
+def _fill(values: Tensor, blocks: Iterator[Any]) -> None:
+    first = 0
+    for block in blocks:
+        values[first : first + len(block)] = _tensor(block).view(values.dtype).to(values.device)
+        first += len(block)
+
+
+def _tensor(block: NDArray[Any] | Tensor) -> Tensor:
+    if isinstance(block, Tensor):
+        return block
+    # A read-only array makes torch warn; nothing here writes to it.
+    return torch.from_numpy(block if block.flags.writeable else block.copy())
+
+
+def _types(dtype: np.dtype[Any]) -> tuple[torch.dtype, torch.dtype]:
+    """The samples' type, and one of the same size that torch can index."""
+    own: torch.dtype = getattr(torch, dtype.name)
+    signed = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+    return own, signed.get(own, own)

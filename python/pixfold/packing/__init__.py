@@ -1,5 +1,0 @@
-"""From any source to a packed store: one pass, in constant memory, resumed where it was interrupted."""
-
-from pixfold.packing.packer import Packed, pack
-
-__all__ = ["Packed", "pack"]

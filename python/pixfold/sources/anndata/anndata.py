@@ -1,0 +1,231 @@
+"""AnnData: in memory, and .h5ad files and Zarr stores whose matrix stays on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.arrays.dask import is_dask
+from pixfold.errors import InputError
+from pixfold.sources.anndata.containers import Container, Hdf5File, quiet
+from pixfold.sources.anndata.stored import open_matrix
+from pixfold.sources.arrays.dask import DaskSource
+from pixfold.sources.arrays.memory import ArraySource, is_sparse
+from pixfold.sources.base import Source, check_size
+from pixfold.sources.disk.on_disk import StoredSource
+from pixfold.sources.formats import Options
+from pixfold.sources.labels import check_column
+from pixfold.util.optional import require
+from pixfold.util.text import listed
+
+RAW = "raw"
+
+
+def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = None, y: Any = None) -> Source:
+    """Make a source of an AnnData object.
+
+    Parameters
+    ----------
+    adata : anndata.AnnData
+        In memory, or backed by an .h5ad file: then its matrix stays there.
+    label : str, optional
+        The column of ``obs`` with the labels.
+    layer : str, optional
+        A layer instead of ``X``, or ``"raw"``.
+    y : array-like of shape (n_obs,), optional
+        Labels beside the object, instead of ``label``.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    InputError
+        When the column or layer does not exist, or the matrix cannot be used.
+    """
+    with quiet():
+        labels = y
+        if label is not None:
+            obs = adata.obs
+            check_column("AnnData", label, list(map(str, obs.columns)), _likely(obs))
+            labels = _plain(obs[label].array)
+        if adata.isbacked:
+            if adata.is_view:
+                raise InputError("AnnData: a view of a backed object is not read; give its .to_memory()")
+            return open_stored(Hdf5File(Path(adata.filename)), Options(layer=layer, y=labels))
+        matrix, var_names = _layer_of(adata, layer)
+    if is_dask(matrix):
+        return DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
+    if not (is_sparse(matrix) or isinstance(matrix, np.ndarray)):
+        kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
+        raise InputError(f"AnnData: expected a NumPy, SciPy sparse or Dask matrix, received {kind}")
+    return ArraySource(
+        matrix,
+        name="AnnData",
+        feature_names=list(var_names),
+        sample_names=list(adata.obs_names),
+        labels=labels,
+    )
+
+
+def open_h5ad(path: Path, options: Options) -> Source:
+    """Open an .h5ad file; see :func:`open_stored`."""
+    return open_stored(Hdf5File(path), options)
+
+
+def open_stored(container: Container, options: Options) -> StoredSource:
+    """Make a source of AnnData on disk, which stays there: names and labels are read now, values when asked for.
+
+    Dense matrices and CSR are read by row. CSC is brought to rows at the first read, within bounded memory.
+
+    Parameters
+    ----------
+    container : Container
+        The file or store.
+    options : Options
+        Its ``label``, ``layer`` and ``y`` are those of :func:`open_anndata`.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged or no AnnData, the column or layer does not exist, or the matrix cannot be used.
+    MissingDependencyError
+        When anndata, h5py or zarr is not installed.
+    """
+    with container.reading():
+        root = container.node()
+        key, var_key = _locate(container, root, options.layer)
+    with container.reading(key):
+        matrix = open_matrix(container, key)
+        check_size(container.name, *matrix.shape)
+    messages = list(matrix.messages)
+    samples = _names(container, "obs", matrix.shape[0])
+    features = _names(container, var_key, matrix.shape[1])
+    labels = options.y
+    if (label := options.label) is not None:
+        with container.reading(f"obs/{label}"), quiet():
+            labels = _label(container.name, root["obs"], label)
+            messages += _absent_labels(container, label)
+    source = AnnDataSource(
+        container, matrix, feature_names=features, sample_names=samples, labels=labels, messages=messages
+    )
+    source.container, source.var_key = container, var_key
+    return source
+
+
+class AnnDataSource(StoredSource):
+    """AnnData on disk, whose tables can be read too."""
+
+    container: Container
+    var_key: str
+
+    def tables(self) -> tuple[Any, Any]:
+        """Read the tables of samples and features, as pandas.DataFrame."""
+        with self.container.reading("obs and var"), quiet():
+            return _read_elem(self.container.node("obs")), _read_elem(self.container.node(self.var_key))
+
+
+def _names(container: Container, axis: str, count: int) -> list[str]:
+    with container.reading(axis), quiet():
+        node = container.node(axis)
+        container.watch(axis)
+        if _is_table(node) and (absent := container.absent(f"{axis}/{node.attrs['_index']}")):
+            raise InputError(f"{container.name}: {absent[0]} with names of {axis} is missing")
+        names = [str(n) for n in _index(node)]
+    if len(names) != count:
+        raise InputError(f"{container.name}: {axis} names {len(names):,}, the matrix has {count:,}")
+    return names
+
+
+def _absent_labels(container: Container, label: str) -> list[str]:
+    files = [file for part in ("", "/codes", "/values") for file in container.absent(f"obs/{label}{part}")]
+    return [
+        f"{container.name}: {file} of the labels is not stored: its samples get the first category, or 0"
+        for file in files[:1]
+    ]
+
+
+def _layer_of(adata: Any, layer: str | None) -> tuple[Any, Any]:
+    if layer is None:
+        if adata.X is None:
+            there = listed(list(adata.layers), 10) or "none"
+            raise InputError(f"AnnData: X is empty; layers there are: {there}")
+        return adata.X, adata.var_names
+    if layer in adata.layers:
+        return adata.layers[layer], adata.var_names
+    if layer == RAW and adata.raw is not None:
+        return adata.raw.X, adata.raw.var_names
+    raise _no_layer("AnnData", layer, [*adata.layers, *([RAW] if adata.raw is not None else [])])
+
+
+def _no_layer(name: str, layer: str, there: list[str]) -> InputError:
+    return InputError(f"{name}: no layer {layer!r}; layers there are: {listed(there, 10) or 'none'}")
+
+
+def _locate(container: Container, root: Any, layer: str | None) -> tuple[str, str]:
+    """Return the keys of the matrix and of the table that names its features."""
+    name = container.name
+    if "obs" not in root or "var" not in root:
+        there = listed(sorted(root), 10) or "nothing"
+        raise InputError(f"{name}: expected an AnnData file with obs and var, received {container.kind} with {there}")
+    layers = sorted(root["layers"]) if "layers" in root else []
+    raw = "raw" in root and not hasattr(root["raw"], "shape") and "X" in root["raw"]
+    if layer is None:
+        # anndata stores None as an array or group of the type "null".
+        if "X" not in root or root["X"].attrs.get("encoding-type") == "null":
+            raise InputError(f"{name}: the file has no X; layers there are: {listed(layers, 10) or 'none'}")
+        return "X", "var"
+    if layer in layers:
+        return f"layers/{layer}", "var"
+    if layer == RAW and raw:
+        return "raw/X", "raw/var"
+    raise _no_layer(name, layer, [*layers, *([RAW] if raw else [])])
+
+
+def _read_elem(node: Any) -> Any:
+    return require("anndata", "io", "reading AnnData").io.read_elem(node)
+
+
+def _is_table(node: Any) -> bool:
+    """Tell whether obs or var is a group of columns; before anndata 0.7 it was one compound array."""
+    return isinstance(node.attrs.get("_index"), str)
+
+
+def _index(node: Any) -> Any:
+    return _read_elem(node[node.attrs["_index"]]) if _is_table(node) else _read_elem(node).index
+
+
+def _label(name: str, obs: Any, label: str) -> NDArray[Any]:
+    if not _is_table(obs):
+        frame = _read_elem(obs)
+        check_column(name, label, list(map(str, frame.columns)), _likely(frame))
+        return _plain(frame[label].array)
+    columns = [str(c) for c in obs.attrs["column-order"]]
+    text = [c for c in columns if c in obs and not _numeric_column(obs[c])]
+    check_column(name, label, columns, text)
+    return _plain(_read_elem(obs[label]))
+
+
+def _numeric_column(node: Any) -> bool:
+    return getattr(getattr(node, "dtype", None), "kind", "O") in "iufb"
+
+
+def _likely(frame: Any) -> list[str]:
+    return [
+        str(c)
+        for c, dtype in zip(frame.columns, frame.dtypes, strict=True)
+        if getattr(dtype, "kind", "O") not in "iufb"
+    ]
+
+
+def _plain(values: Any) -> NDArray[Any]:
+    """Labels as NumPy values: categories and nullable types become objects, missing ones stay missing."""
+    if isinstance(values, Mapping):
+        raise InputError("AnnData: the label column is a group, expected one value per sample")
+    dtype = getattr(values, "dtype", None)
+    return np.asarray(values, dtype=None if isinstance(dtype, np.dtype) else object)

@@ -1,0 +1,1 @@
+"""Matrices in memory, in .npy and .npz files and in Dask arrays."""

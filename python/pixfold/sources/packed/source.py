@@ -1,0 +1,158 @@
+"""Stores that ``pixfold pack`` has written: dense or CSR values, or genotypes at two bits each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.base import block_rows, check_labels, normalize_rows
+from pixfold.sources.formats import Options
+from pixfold.sources.labels import check_column
+from pixfold.sources.packed.store import PackedStore
+from pixfold.util.optional import require
+
+
+def open_packed(path: Path, options: Options) -> PackedSource:
+    """Open a packed store; see :class:`PackedSource`."""
+    return PackedSource(path, label=options.label, y=options.y, verify=options.verify)
+
+
+class PackedSource:
+    """A packed store. Names and labels are read when it is opened, values when they are asked for.
+
+    Every chunk that is read is checked against its checksums.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    label : str, optional
+        A column of its table of samples.
+    y : array-like of shape (n_samples,), optional
+        Labels beside the store, instead of ``label``.
+    verify : bool
+        Read everything once and check it.
+
+    Raises
+    ------
+    InputError
+        When the store is half-written, damaged or of another version, or the column does not exist.
+    MissingDependencyError
+        When zarr or anndata is not installed.
+    """
+
+    def __init__(self, path: Path, *, label: str | None = None, y: Any = None, verify: bool = False) -> None:
+        self._store = PackedStore(path)
+        if verify:
+            self._store.verify()
+        about = self._store.about
+        self.name = str(path)
+        self.messages: list[str] = list(about["messages"])
+        self.categories: dict[str, list[str]] = dict(about["categories"])
+        self.channel_sizes: list[int] | None = about["channel_sizes"]
+        self.n_samples, self.n_features = (int(size) for size in about["shape"])
+        self._kind = str(about["kind"])
+        self.is_sparse = self._kind == "csr"
+        self.dtype = np.dtype(np.float32 if self._kind == "genotypes" else about["dtype"])
+        self.sample_names, self.feature_names = self._index("obs"), self._index("var")
+        for names, count, table in (
+            (self.sample_names, self.n_samples, "obs"),
+            (self.feature_names, self.n_features, "var"),
+        ):
+            if len(names) != count:
+                raise InputError(f"{path}: {table} names {len(names):,}, the store says {count:,}")
+        self.labels: NDArray[Any] | None = None
+        if label is not None:
+            columns = [str(name) for name in self._store.group_attributes("obs")["column-order"]]
+            check_column(self.name, label, columns)
+            values = self._store.element(f"obs/{label}")
+            plain = isinstance(getattr(values, "dtype", None), np.dtype)
+            self.labels = check_labels(self.name, np.asarray(values, None if plain else object), self.n_samples)
+        elif y is not None:
+            self.labels = check_labels(self.name, y, self.n_samples)
+        self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits"}[self._kind]
+        self._chunk = int(self._store.array(self._array).chunks[0])
+        self.chunk_rows = 1 if self.is_sparse else min(self._chunk, self.n_samples)
+        self.block_size = block_rows(self.n_features, self.chunk_rows)
+        self._row_start: NDArray[np.int64] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all samples in memory, as they are read."""
+        array = self._store.array(self._array)
+        beside = 4 * array.shape[0] + 8 * self.n_samples if self.is_sparse else 0
+        return int(np.prod(array.shape)) * int(array.dtype.itemsize) + beside
+
+    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+        """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
+        wanted = normalize_rows(rows, self.n_samples)
+        if isinstance(wanted, slice):
+            return self._block(wanted.start, wanted.stop)
+        ordered, order = np.unique(wanted, return_inverse=True)
+        parts = [self._picked(self._block(run[0], run[-1] + 1), run - run[0]) for run in _runs(ordered, self._gap())]
+        return self._picked(self._joined(parts), order)
+
+    def tables(self) -> tuple[Any, Any]:
+        """Read the tables of samples and features, as pandas.DataFrame."""
+        return self._store.element("obs"), self._store.element("var")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was read behind: another process reads for itself."""
+        return {**self.__dict__, "_row_start": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`__getstate__` left."""
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _index(self, table: str) -> list[str]:
+        key = self._store.group_attributes(table)["_index"]
+        return [str(name) for name in self._store.element(f"{table}/{key}")]
+
+    def _gap(self) -> int:
+        """Rows that lie apart by less are read with those between them: they are in the same chunks."""
+        return max(1, self._chunk * self.n_samples // max(1, int(self._store.array(self._array).shape[0])))
+
+    def _block(self, first: int, last: int) -> Any:
+        if self._kind == "csr":
+            return self._sparse(first, last)
+        values = self._store.read(self._array, slice(first, last))
+        if self._kind == "dense":
+            return values
+        return PackedGenotypes(values, self.n_features, count_first=bool(self._store.about["count_first"]))
+
+    def _sparse(self, first: int, last: int) -> Any:
+        sparse = require("scipy.sparse", "io", "sparse matrices")
+        with self._lock:
+            if self._row_start is None:
+                self._row_start = self._store.read("X/indptr", slice(None))
+            starts = self._row_start[first : last + 1]
+        part = slice(int(starts[0]), int(starts[-1]))
+        data, indices = self._store.read("X/data", part), self._store.read("X/indices", part)
+        return sparse.csr_matrix((data, indices, starts - starts[0]), shape=(last - first, self.n_features))
+
+    def _joined(self, parts: list[Any]) -> Any:
+        if len(parts) == 1:
+            return parts[0]
+        if self._kind == "csr":
+            return require("scipy.sparse", "io", "sparse matrices").vstack(parts, format="csr")
+        if self._kind == "dense":
+            return np.concatenate(parts)
+        bits = np.concatenate([part.bits for part in parts])
+        return PackedGenotypes(bits, self.n_features, count_first=parts[0].count_first)
+
+    def _picked(self, block: Any, rows: NDArray[np.int64]) -> Any:
+        same = len(rows) == block.shape[0] and bool(np.all(rows == np.arange(len(rows))))
+        return block if same else block[rows]
+
+
+def _runs(ordered: NDArray[np.int64], gap: int) -> Iterator[NDArray[np.int64]]:
+    yield from np.split(ordered, np.flatnonzero(np.diff(ordered) > gap) + 1)

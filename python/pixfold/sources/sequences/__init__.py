@@ -1,0 +1,1 @@
+"""DNA, RNA and protein sequences, one-hot."""

@@ -1,0 +1,1 @@
+"""Tables: delimited text, Parquet and Arrow, DataFrames; their columns of text; label tables."""

@@ -1,0 +1,118 @@
+"""What a packed store will look like: kind, type of values, chunks and shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.base import Source
+from pixfold.sources.genotypes.plink import PlinkSource
+from pixfold.stream.blocks import blocks, in_words
+from pixfold.util.progress import Progress
+
+# What one read decompresses, and what one file holds before compression. Many chunks to a shard keep files few, and
+# a shard is what an interrupted pack loses.
+_CHUNK_BYTES = 2**20
+_SHARD_BYTES = 64 * 2**20
+# Shards are in memory several times while they are compressed and joined: as values, as chunks and as a file.
+_SHARD_SHARE = 16
+_BAND_SHARE = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source is stored.
+
+    Attributes
+    ----------
+    kind : str
+        "dense", "csr", "genotypes", or "bands": genotypes that are read variant-major, a band of variants after the
+        other.
+    dtype : str
+        Of the stored values.
+    chunks, shards : tuple of int
+        Sizes along each axis of the array of values; for "csr" of its three arrays.
+    count_first : bool
+        Of genotypes: whether values count the first allele.
+    """
+
+    kind: str
+    dtype: str
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...]
+    count_first: bool = True
+
+
+def plan_for(source: Source, memory: int, progress: Progress) -> Plan:
+    """Decide how a source is stored; values are looked at where their type may be made smaller.
+
+    Raises
+    ------
+    InputError
+        When `memory` is too little for a few samples or variants.
+    """
+    shard_bytes = max(1, min(_SHARD_BYTES, memory // _SHARD_SHARE))
+    if isinstance(source, PlinkSource) and source.variant_major:
+        return _bands(source, memory, shard_bytes)
+    first = source.read(slice(0, 1))
+    if isinstance(first, PackedGenotypes):
+        width = -(-source.n_features // 4)
+        chunk, shard = _rows(source.n_samples, width, shard_bytes)
+        return Plan("genotypes", "uint8", (chunk, width), (shard, width), first.count_first)
+    dtype = stored_dtype(source, memory, progress)
+    if source.is_sparse:
+        chunk, shard = _rows(2**62, max(4, dtype.itemsize), shard_bytes)
+        return Plan("csr", dtype.name, (chunk,), (shard,))
+    chunk, shard = _rows(source.n_samples, source.n_features * dtype.itemsize, shard_bytes)
+    return Plan("dense", dtype.name, (chunk, source.n_features), (shard, source.n_features))
+
+
+def stored_dtype(source: Source, memory: int, progress: Progress) -> np.dtype[Any]:
+    """Find the smallest integer type that holds all values of a source, or its own where they are not whole.
+
+    Whole numbers of a floating type are counts where none is negative (nor -0.0) and none above 2^32 - 1; looking ends
+    with the first value that is not.
+    """
+    dtype = source.dtype
+    if dtype.itemsize == 1:
+        return dtype
+    least, most = 0, 0
+    for block in blocks(source, memory=memory // 2, op="pack", progress=progress, task="looking at values")():
+        values = block.data if source.is_sparse else block
+        if not values.size:
+            continue
+        if dtype.kind == "f":
+            if np.signbit(values).any() or not (values <= np.iinfo(np.uint32).max).all():
+                return dtype
+            if not (values == np.floor(values)).all():
+                return dtype
+        least, most = min(least, int(values.min())), max(most, int(values.max()))
+    kinds = ("int8", "int16", "int32", "int64") if least < 0 else ("uint8", "uint16", "uint32", "uint64")
+    return next(np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max)
+
+
+def _rows(n_rows: int, row_bytes: int, shard_bytes: int, multiple: int = 1) -> tuple[int, int]:
+    """Rows of a chunk and of a shard, a multiple of it."""
+    chunk = min(max(1, min(_CHUNK_BYTES, shard_bytes) // row_bytes), n_rows)
+    chunk = -(-chunk // multiple) * multiple
+    most = max(1, shard_bytes // (chunk * row_bytes))
+    return chunk, chunk * min(most, -(-n_rows // chunk))
+
+
+def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Plan:
+    """Bands of variants as wide as memory allows: every byte of the file is read once, every shard written once."""
+    variant_bytes = -(-source.n_samples // 4)
+    most = memory // _BAND_SHARE // variant_bytes
+    if most < 4:
+        raise InputError(
+            f"pack: memory={memory:,} bytes is too small for {source.name}: expected room for a few variants, at least "
+            f"{in_words(4 * _BAND_SHARE * variant_bytes)}"
+        )
+    n_bands = -(-source.n_features // (most - most % 4))
+    width = -(-source.n_features // (4 * n_bands))  # bytes: bands of nearly one width
+    chunk, shard = _rows(source.n_samples, width, shard_bytes, multiple=4)
+    return Plan("bands", "uint8", (chunk, width), (shard, width))

@@ -1,0 +1,102 @@
+"""What is remembered of a pack that is under way: which input and options it is of, and how far it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixfold.sources.base import Source
+from pixfold.store.chunking import Plan
+from pixfold.util.files import replacing
+
+# Files in a store that are there only while it grows begin with this.
+TEMPORARY = "part."
+NAME = f"{TEMPORARY}progress.json"
+# A store that another version has begun is not gone on with.
+_VERSION = 1
+
+
+@dataclass
+class State:
+    """How far a pack is.
+
+    Attributes
+    ----------
+    of : str or None
+        What is packed, see :func:`fingerprint`; None where it cannot be told apart from something else.
+    plan : Plan
+        How it is stored.
+    done : int
+        Shards that are whole.
+    share : float
+        Their part of the work.
+    files : dict of str to int
+        Files that are whole, with their sizes.
+    """
+
+    of: str | None
+    plan: Plan
+    done: int = 0
+    share: float = 0.0
+    files: dict[str, int] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the file, whole or not at all."""
+        with replacing(folder / NAME) as temporary:
+            temporary.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, folder: Path) -> State | None:
+        """Read the file; None where it is not there or files that it names are not whole."""
+        try:
+            said: dict[str, Any] = json.loads((folder / NAME).read_text())
+            plan: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in said["plan"].items()}
+            state = cls(**{**said, "plan": Plan(**plan)})
+            whole = all((folder / file).stat().st_size == size for file, size in state.files.items())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return state if whole else None
+
+
+def fingerprint(data: Any, source: Source, options: Mapping[str, Any], memory: int) -> str | None:
+    """Tell one pack from another: its input's files, their sizes and times of change, and what was asked for.
+
+    None for data in memory, which may be anything the next time.
+    """
+    paths = data if isinstance(data, list | tuple) else [data]
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        return None
+    files = [_stamp(file) for path in paths for file in _files(Path(path))]
+    said = {name: _said(value) for name, value in sorted(options.items()) if value is not None}
+    what = (_VERSION, files, source.n_samples, source.n_features, str(source.dtype), said, memory)
+    return json.dumps(what)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    if path.suffix.lower() == ".bed":
+        return [path, path.with_suffix(".bim"), path.with_suffix(".fam")]
+    return [path]
+
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    found = file.stat()
+    return str(file.resolve()), found.st_size, found.st_mtime_ns
+
+
+def _said(value: Any) -> str:
+    """An option as text: a path with its time of change, an array with a checksum of its values."""
+    if isinstance(value, str | os.PathLike) and Path(value).is_file():
+        return repr(_stamp(Path(value)))
+    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return f"{array.dtype} {array.shape} {zlib.crc32(repr(array.tolist()).encode())}"
+    return repr(value)

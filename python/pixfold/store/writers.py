@@ -1,0 +1,249 @@
+"""Writing the values of a packed store, one whole shard after the other, from any of them on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.base import Source
+from pixfold.sources.genotypes.plink import PlinkSource
+from pixfold.sources.packed.store import zarr_settings
+from pixfold.store.chunking import Plan
+from pixfold.store.resume import TEMPORARY
+from pixfold.stream.blocks import read_ahead, rows_within
+from pixfold.util.files import interrupted_after
+
+# Level 3 is Zstandard's own choice.
+_LEVEL = 3
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One step of writing: files that are whole now, relative to the store, and how much of the work it was."""
+
+    files: tuple[str, ...]
+    share: float
+
+
+class Writer(Protocol):
+    """Writes the values of a source."""
+
+    def create(self, group: Any) -> None:
+        """Make the arrays of an empty store."""
+
+    def shards(self, group: Any, done: int) -> Iterator[Shard]:
+        """Write shard number `done` and those after it, and yield after each."""
+        ...
+
+    def finish(self, group: Any) -> tuple[str, ...]:
+        """Write what is known at the end, and return its files; may be done again after an interruption."""
+        ...
+
+
+def writer_for(source: Source, plan: Plan, memory: int, folder: Path) -> Writer:
+    """Make the writer of a plan; `folder` is the store that is being written."""
+    if plan.kind == "bands":
+        assert isinstance(source, PlinkSource)  # plan_for makes bands of nothing else
+        return _Bands(source, plan)
+    return (_Sparse if plan.kind == "csr" else _Rows)(source, plan, memory, folder)
+
+
+def compressors() -> tuple[Any, ...]:
+    """Zstandard with its checksum of the values, and a CRC of the compressed bytes."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    return ZstdCodec(level=_LEVEL, checksum=True), Crc32cCodec()
+
+
+def _create(group: Any, key: str, shape: tuple[int, ...], dtype: str, chunks: Any, shards: Any) -> None:
+    array = group.create_array(
+        key,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=compressors(),
+        fill_value=0,
+        overwrite=True,
+    )
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def _store(array: Any, where: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Write a shard; Ctrl-C comes after it, because zarr's threads would write on while the program ends."""
+    with interrupted_after():
+        array[where] = values
+
+
+def _file(array: Any, *place: int) -> str:
+    return f"{array.path}/{array.metadata.encode_chunk_key(place)}"
+
+
+def _starts(first: int, n: int, step: int) -> Iterator[slice]:
+    """Yield blocks from ``first`` on that end where blocks from 0 on would: chunks of the input are read once."""
+    while first < n:
+        last = min(first - first % step + step, n)
+        yield slice(first, last)
+        first = last
+
+
+class _Rows:
+    """Dense values, or genotypes that are read sample by sample: a shard is some samples."""
+
+    def __init__(self, source: Source, plan: Plan, memory: int, folder: Path) -> None:
+        self._source, self._plan = source, plan
+        self._key = "X" if plan.kind == "dense" else "bits"
+        self._step = rows_within(source, memory // 2, op="pack")
+
+    def create(self, group: Any) -> None:
+        width = self._plan.chunks[1]
+        _create(
+            group, self._key, (self._source.n_samples, width), self._plan.dtype, self._plan.chunks, self._plan.shards
+        )
+
+    def shards(self, group: Any, done: int) -> Iterator[Shard]:
+        array, rows, n = group[self._key], self._plan.shards[0], self._source.n_samples
+        held = np.empty((min(rows, n), array.shape[1]), dtype=array.dtype)
+        first, filled = done * rows, 0
+        for block in read_ahead(self._source.read, _starts(first, n, self._step), 1):
+            values = block.bits if isinstance(block, PackedGenotypes) else block
+            at = 0
+            while at < len(values):
+                taken = min(len(held) - filled, len(values) - at)
+                held[filled : filled + taken] = values[at : at + taken]
+                filled, at = filled + taken, at + taken
+                if filled == len(held) or first + filled == n:
+                    if self._plan.kind == "genotypes":
+                        _clear_unused(held[:filled], self._source.n_features)
+                    _store(array, (slice(first, first + filled),), held[:filled])
+                    yield Shard((_file(array, first // rows, 0),), filled / n)
+                    first, filled = first + filled, 0
+
+    def finish(self, group: Any) -> tuple[str, ...]:
+        return ()
+
+
+class _Bands:
+    """Genotypes that lie variant after variant: a shard is some samples of a band of variants."""
+
+    def __init__(self, source: PlinkSource, plan: Plan) -> None:
+        self._source, self._plan = source, plan
+
+    def create(self, group: Any) -> None:
+        shape = (self._source.n_samples, -(-self._source.n_features // 4))
+        _create(group, "bits", shape, "uint8", self._plan.chunks, self._plan.shards)
+
+    def shards(self, group: Any, done: int) -> Iterator[Shard]:
+        array, (rows, width) = group["bits"], self._plan.shards
+        n_samples, n_bytes = array.shape
+        down, across = -(-n_samples // rows), -(-n_bytes // width)
+        variants: NDArray[np.uint8] | None = None
+        for shard in range(done, down * across):
+            band, part = divmod(shard, down)
+            if variants is None or part == 0:
+                variants = None  # before the next is read: one band at a time in memory
+                last = min((band + 1) * width * 4, self._source.n_features)
+                variants = self._source.read_variants(band * width * 4, last)
+            first, end = part * rows, min((part + 1) * rows, n_samples)
+            turned = PackedGenotypes.from_variants(variants[:, first // 4 : -(-end // 4)], end - first).bits
+            _store(array, (slice(first, end), slice(band * width, band * width + turned.shape[1])), turned)
+            yield Shard((_file(array, part, band),), (end - first) / n_samples * turned.shape[1] / n_bytes)
+
+    def finish(self, group: Any) -> tuple[str, ...]:
+        return ()
+
+
+class _Sparse:
+    """CSR: values and indices of some stored elements; how many there are is known at the end.
+
+    How many each row has is kept beside the store while it grows, so that writing can go on in the middle of a row.
+    """
+
+    def __init__(self, source: Source, plan: Plan, memory: int, folder: Path) -> None:
+        self._source, self._plan = source, plan
+        self._counts = folder / f"{TEMPORARY}counts"
+        self._step = rows_within(source, memory // 2, op="pack")
+
+    def create(self, group: Any) -> None:
+        matrix = group.create_group("X")
+        matrix.attrs.update(
+            {
+                "encoding-type": "csr_matrix",
+                "encoding-version": "0.1.0",
+                "shape": [self._source.n_samples, self._source.n_features],
+            }
+        )
+        for key, dtype in (("data", self._plan.dtype), ("indices", self._index_type())):
+            _create(matrix, key, (0,), dtype, self._plan.chunks, self._plan.shards)
+        self._counts.write_bytes(b"")
+
+    def shards(self, group: Any, done: int) -> Iterator[Shard]:
+        data, indices, size = group["X/data"], group["X/indices"], self._plan.shards[0]
+        row, skipped = self._restart(done * size)
+        values, columns = np.empty(size, data.dtype), np.empty(size, indices.dtype)
+        filled, unsaid = 0, 0
+        for block in read_ahead(self._source.read, _starts(row, self._source.n_samples, self._step), 1):
+            counts = np.diff(block.indptr).astype(np.int64)
+            with self._counts.open("ab") as file:
+                file.write(counts.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            unsaid += len(counts)
+            at, skipped = skipped, 0
+            while at < len(block.data):
+                taken = min(size - filled, len(block.data) - at)
+                values[filled : filled + taken] = block.data[at : at + taken]
+                columns[filled : filled + taken] = block.indices[at : at + taken]
+                filled, at = filled + taken, at + taken
+                if filled == size:
+                    yield self._write(data, indices, done, values, columns, unsaid)
+                    done, filled, unsaid = done + 1, 0, 0
+        if filled:
+            yield self._write(data, indices, done, values[:filled], columns[:filled], unsaid)
+
+    def finish(self, group: Any) -> tuple[str, ...]:
+        row_start = np.concatenate([[0], np.cumsum(np.fromfile(self._counts, np.int64))])
+        _create(group["X"], "indptr", row_start.shape, "int64", (min(len(row_start), 2**17),), None)
+        array = group["X/indptr"]
+        _store(array, (slice(None),), row_start)
+        return tuple(_file(array, place) for place in range(-(-len(row_start) // array.chunks[0])))
+
+    def _index_type(self) -> str:
+        return "int32" if self._source.n_features <= np.iinfo(np.int32).max else "int64"
+
+    def _restart(self, stored: int) -> tuple[int, int]:
+        """Find the row to go on with, and how many of its elements are stored; forget rows from there on."""
+        ends = np.cumsum(np.fromfile(self._counts, np.int64))
+        row = int(np.searchsorted(ends, stored, side="right")) if stored else 0
+        with self._counts.open("r+b") as file:
+            file.truncate(8 * row)
+        return row, stored - (int(ends[row - 1]) if row else 0)
+
+    def _write(self, data: Any, indices: Any, place: int, values: Any, columns: Any, rows: int) -> Shard:
+        first = place * self._plan.shards[0]
+        for array, part in ((data, values), (indices, columns)):
+            array.resize((first + len(part),))
+            _store(array, (slice(first, None),), part)
+        return Shard((_file(data, place), _file(indices, place)), rows / self._source.n_samples)
+
+
+def _clear_unused(bits: NDArray[np.uint8], n_features: int) -> None:
+    if n_features % 4:
+        bits[:, -1] &= (1 << 2 * (n_features % 4)) - 1
+
+
+def write_tables(group: Any, samples: Any, features: Any) -> None:
+    """Write the tables of samples and features, as AnnData does, with our checksums."""
+    from pixfold.util.optional import require
+
+    anndata = require("anndata", "io", "writing a packed store")
+    with zarr_settings(numbers=False):
+        for key, frame in (("obs", samples), ("var", features)):
+            anndata.io.write_elem(group, key, frame, dataset_kwargs={"compressors": compressors()})

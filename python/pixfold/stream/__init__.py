@@ -1,0 +1,1 @@
+"""Data larger than memory: budgets, blocks of samples, one pass that looks at everything."""

@@ -1,0 +1,266 @@
+"""Reading within a budget of memory: sizes in words, blocks that fit, and the next one read while one is worked on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.base import BLOCK_BYTES, Source
+from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.text import counted, told
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?\s*", re.IGNORECASE)
+
+# Blocks alive at one time: one that is worked on, one that was read ahead, and what the reader itself holds twice.
+_BLOCKS_ALIVE = 3
+# Bytes per feature of a block that is worth its own statistics: they are merged once per block, feature by feature.
+_BYTES_PER_FEATURE = 256
+_SAMPLED_ROWS = 64
+
+
+def bytes_of(size: object, what: str = "memory") -> int:
+    """Read a size of memory.
+
+    Parameters
+    ----------
+    size : int or str
+        Bytes, or a number with a unit: ``"500MB"``, ``"1.5 GB"`` (powers of ten), ``"512MiB"``, ``"2GiB"`` (of two).
+    what : str
+        How the message calls it.
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    Raises
+    ------
+    InputError
+        For anything that is no positive size.
+    """
+    found: float = -1
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match:
+            found = float(match[1]) * _UNITS[match[2].lower()]
+    elif isinstance(size, int | np.integer) and not isinstance(size, bool):
+        found = int(size)
+    if not 1 <= found < 2**63:
+        raise InputError(
+            f"{what}: expected a size such as '500MB', '1GB', '2GiB' or a number of bytes, received {told(size)}"
+        )
+    return int(found)
+
+
+def in_words(n_bytes: float) -> str:
+    """Bytes for a message: ``1.4 GB``."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:,.3g} {unit}" if n_bytes < 1000 * scale else f"{n_bytes / scale:,.0f} {unit}"
+    return counted(int(n_bytes), "byte")
+
+
+def free_memory() -> int:
+    """Bytes that can be had without anything being swapped out or killed: the machine's, or what a container allows."""
+    return min((found for found in (_of_machine(), _of_container()) if found is not None), default=4 << 30)
+
+
+def _of_machine() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _of_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the limit of a control group leaves; files that it has cached can be given up."""
+    try:
+        limit = (root / "memory.max").read_text().strip()
+        if limit == "max":
+            return None
+        used = int((root / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (root / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    return max(0, int(limit) - used + (int(cached[1]) if cached else 0))
+
+
+def samples_bytes(samples: Any) -> int:
+    """Bytes that samples take in memory as they are: dense, CSR or packed."""
+    if isinstance(samples, np.ndarray | PackedGenotypes):
+        return int(samples.nbytes)
+    return int(samples.data.nbytes + samples.indices.nbytes + samples.indptr.nbytes)
+
+
+def sample_bytes(source: Source) -> int:
+    """Bytes of one sample in memory, as the source reads it; of sparse ones the mean, rounded up.
+
+    Known where the source says its ``nbytes``; otherwise of some samples at the beginning, the middle and the end.
+    """
+    known = getattr(source, "nbytes", None)
+    if known is not None:
+        return max(1, -(-int(known) // source.n_samples))
+    first = source.read(slice(0, 1))
+    if not source.is_sparse:
+        return max(1, samples_bytes(first))
+    n = min(_SAMPLED_ROWS, source.n_samples)
+    starts = sorted({0, (source.n_samples - n) // 2, source.n_samples - n})
+    parts = [source.read(slice(start, start + n)) for start in starts]
+    return max(1, -(-sum(samples_bytes(part) for part in parts) // (n * len(parts))))
+
+
+def rows_within(source: Source, memory: int | None, *, fixed: int = 0, op: str = "reading") -> int:
+    """How many samples a block may hold.
+
+    Parameters
+    ----------
+    source : Source
+        What is read.
+    memory : int or None
+        Bytes for all of it: three blocks (one worked on, one read ahead, one on its way) and `fixed`. Without a
+        budget, blocks of about 64 MB, or more where there are very many features.
+    fixed : int
+        Bytes that are needed beside the blocks.
+    op : str
+        Who asks, for the message.
+
+    Returns
+    -------
+    int
+        At least 1; a multiple of the source's own block size where it is larger.
+
+    Raises
+    ------
+    InputError
+        When the budget does not hold a block of a single sample; it says what is needed.
+    """
+    each = sample_bytes(source)
+    wanted = max(BLOCK_BYTES, _BYTES_PER_FEATURE * source.n_features) // each
+    rows = max(source.block_size, wanted - wanted % source.block_size)
+    if memory is not None:
+        within = (memory - fixed) // (_BLOCKS_ALIVE * each)
+        if within < 1:
+            raise InputError(
+                f"{op}: memory={memory:,} bytes ({in_words(memory)}) is too small for {source.name}: a sample of "
+                f"{counted(source.n_features, 'feature')} takes {in_words(each)}, and what is kept per feature "
+                f"{in_words(fixed)}; expected at least {in_words(fixed + _BLOCKS_ALIVE * each + 1)} "
+                f"({fixed + _BLOCKS_ALIVE * each:,} bytes)"
+            )
+        if within < rows:
+            rows = within - within % source.block_size if within > source.block_size else within
+    return int(min(rows, source.n_samples))
+
+
+def read_ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Generator[R, None, None]:
+    """Give ``function(item)`` for each item in order, worked out in a thread while the last ones are used.
+
+    At most `depth` results wait. What the function raises is raised here, in its place. The thread ends with the
+    iterator, whether it came to its end, was closed, or was dropped; so it does on Ctrl-C, after the one call that is
+    under way.
+
+    Parameters
+    ----------
+    function : callable
+        Called in the thread, one item at a time.
+    items : iterable
+        Gone through in the caller's thread.
+    depth : int
+        How many results are worked out ahead; 0 for none, without a thread.
+
+    Raises
+    ------
+    InputError
+        When it is gone on with in a forked child, where its thread is not.
+    """
+    if depth < 1:
+        yield from map(function, items)
+        return
+    process = os.getpid()
+    reader = ThreadPoolExecutor(1, thread_name_prefix="pixfold-read")
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(reader.submit(function, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+                if os.getpid() != process:
+                    raise InputError("an iterator that reads ahead was used in a forked process: start a new one there")
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        if os.getpid() == process:
+            reader.shutdown(wait=True, cancel_futures=True)
+
+
+def blocks(
+    source: Source,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    memory: int | None = None,
+    fixed: int = 0,
+    op: str = "reading",
+    progress: Progress | None = None,
+    task: str = "reading",
+) -> Callable[[], Iterator[Any]]:
+    """Give a function that reads samples block by block, the next one while one is worked on.
+
+    Parameters
+    ----------
+    source : Source
+        What is read.
+    rows : int64 array, optional
+        Positions of the samples that are read, sorted. Default: all.
+    memory, fixed, op
+        As for :func:`rows_within`.
+    progress : Progress, optional
+        Where the samples that are done are counted; silent without it.
+    task : str
+        What the progress calls it.
+
+    Returns
+    -------
+    callable
+        Each call starts anew, as :meth:`pixfold.Normalizer.fit_blocks` wants it.
+    """
+    n = source.n_samples if rows is None else len(rows)
+    size = rows_within(source, memory, fixed=fixed, op=op)
+
+    def read(start: int) -> Any:
+        stop = min(start + size, n)
+        return source.read(slice(start, stop) if rows is None else rows[start:stop])
+
+    def blocks_of() -> Iterator[Any]:
+        # Memory that is there already is read without a thread.
+        depth = 0 if held_in_memory(source) else 1
+        with (progress or SilentProgress()).task(task, total=n) as counter:
+            for block in read_ahead(read, range(0, n, size), depth):
+                done = block.shape[0]
+                yield block
+                del block  # before the next one is waited for
+                counter.advance(done)
+
+    return blocks_of
+
+
+def held_in_memory(source: Source) -> bool:
+    """Whether reading takes no more than looking at memory."""
+    from pixfold.sources.arrays.memory import ArraySource
+
+    return isinstance(source, ArraySource)

@@ -1,0 +1,233 @@
+"""One pass over the values of a source: what is empty, missing or infinite, and what kind of numbers they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.arrays.dense import Csr, Dense, Packed, samples
+from pixfold.errors import InputError
+from pixfold.ops.column_stats import stats_of
+from pixfold.sources.base import Source, as_values
+from pixfold.stream.blocks import blocks
+from pixfold.util.progress import Progress
+from pixfold.util.text import counted, listed
+
+# Per feature: the statistics of a block, those of its empty samples, and what is added up.
+_FIXED_BYTES = 160
+# Values that NumPy looks at in one go: few enough that their masks stay in the caches.
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Facts about the values of the samples that are used.
+
+    Attributes
+    ----------
+    whole : bool
+        All values that are there are whole numbers.
+    smallest, largest : float
+        Over all values.
+    n_negative : int
+        Values below zero.
+    negative_features : int64 array
+        Positions of the features that have any.
+    """
+
+    whole: bool
+    smallest: float
+    largest: float
+    n_negative: int
+    negative_features: NDArray[np.int64]
+
+    @property
+    def kind(self) -> str:
+        """``"genotypes"`` (0, 1 and 2 alone, 2 among them), ``"counts"`` (whole, not negative) or ``"values"``."""
+        if self.whole and self.smallest >= 0:
+            return "genotypes" if self.largest == 2 else "counts"
+        return "values"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass finds.
+
+    Attributes
+    ----------
+    nonzero : int64 array, shape (n_features,)
+        Values that are neither zero nor missing.
+    missing : int64 array, shape (n_features,)
+        Missing values, those of empty samples left out.
+    empty_samples : bool array, one per row that was looked at
+        Which have nothing but zeros and missing values.
+    profile : Profile
+        What kind of numbers they are.
+    """
+
+    nonzero: NDArray[np.int64]
+    missing: NDArray[np.int64]
+    empty_samples: NDArray[np.bool_]
+    profile: Profile
+
+
+def scan(
+    source: Source, rows: NDArray[np.int64], *, memory: int | None = None, progress: Progress | None = None
+) -> Scan:
+    """Look at every value of some samples once, block by block.
+
+    Parameters
+    ----------
+    source : Source
+        Where samples are read from.
+    rows : int64 array
+        Samples that are looked at, sorted.
+    memory : int, optional
+        Budget in bytes; see :func:`pixfold.stream.blocks.rows_within`.
+    progress : Progress, optional
+        Where samples are counted; silent without it.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    InputError
+        When values are infinite: how many, in which features and samples.
+    """
+    n = source.n_features
+    nonzero, missing = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    negative = np.zeros(n, dtype=bool)
+    empty_samples = np.zeros(len(rows), dtype=bool)
+    whole, smallest, largest, n_negative = True, np.inf, -np.inf, 0
+    infinite = _Infinite(source)
+    read = blocks(
+        source,
+        None if len(rows) == source.n_samples else rows,
+        memory=memory,
+        fixed=_FIXED_BYTES * n,
+        op="scan",
+        progress=progress,
+        task="checking values",
+    )
+    start = 0
+    for block in read():
+        x = samples("scan", block)
+        stop = start + x.shape[0]
+        stats = stats_of(x, False, None, None, False, 0)
+        if stats.n_infinite:
+            infinite.add(block, rows[start:stop])
+        nonzero += stats.count
+        nonzero -= stats.zeros
+        missing += stats.missing
+        empty = _empty(x)
+        if empty.any():
+            empty_samples[start:stop] = empty
+            # What is missing in an empty sample goes with it.
+            if stats.missing.any():
+                without = samples("scan", block[np.flatnonzero(empty)])
+                missing -= stats_of(without, False, None, None, False, 0).missing
+        if stats.count.any():
+            smallest = min(smallest, float(np.nanmin(stats.min)))
+            largest = max(largest, float(np.nanmax(stats.max)))
+        if stats.n_negative:
+            n_negative += stats.n_negative
+            negative |= stats.min < 0
+        whole = whole and _is_whole(x)
+        start = stop
+        del block, x
+    infinite.refuse()
+    profile = Profile(whole, smallest, largest, n_negative, np.flatnonzero(negative))
+    return Scan(nonzero, missing, empty_samples, profile)
+
+
+def _empty(x: Dense | Csr | Packed) -> NDArray[np.bool_]:
+    """Which samples have nothing but zeros and missing values."""
+    if isinstance(x, Packed):
+        return _empty_packed(x)
+    if isinstance(x, Csr):
+        return _empty_csr(x)
+    n_samples, n_features = x.shape
+    empty = np.zeros(n_samples, dtype=bool)
+    left, first, width = np.arange(n_samples), 0, 64
+    while left.size and first < n_features:
+        width = max(1, min(width, _PIECE // left.size))
+        left = left[~_there(x.array[left, first : first + width]).any(axis=1)]
+        first, width = first + width, width * 8
+    empty[left] = True
+    return empty
+
+
+def _empty_csr(x: Csr) -> NDArray[np.bool_]:
+    starts, ends = x.row_start[:-1], x.row_start[1:]
+    empty = np.ones(x.shape[0], dtype=bool)
+    storing = np.flatnonzero(ends > starts)
+    # Nearly every sample is settled by the first value that it stores.
+    empty[storing] = ~_there(x.values[starts[storing]])
+    for i in storing[empty[storing]]:
+        empty[i] = not _there(x.values[starts[i] : ends[i]]).any()
+    return empty
+
+
+def _there(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Neither zero nor missing."""
+    present: NDArray[np.bool_] = values != 0
+    return present & (values == values) if values.dtype.kind == "f" else present
+
+
+def _empty_packed(x: Packed) -> NDArray[np.bool_]:
+    """Zero and missing are the codes with the low bit set, or where the second allele counts, with the high one not."""
+    bits, n_features = x.bits, x.shape[1]
+    first = x.genotypes.count_first
+    used = np.uint8((1 << 2 * ((n_features - 1) % 4 + 1)) - 1)  # of the last byte
+    if first:
+        common = np.bitwise_and.reduce(bits[:, :-1], axis=1) & (bits[:, -1] | ~used)
+        return np.asarray((common & 0x55) == 0x55)
+    some = np.bitwise_or.reduce(bits[:, :-1], axis=1) | (bits[:, -1] & used)
+    return np.asarray((some & 0xAA) == 0)
+
+
+def _is_whole(x: Dense | Csr | Packed) -> bool:
+    """Whether all values that are there are whole numbers; the first piece mostly says that they are not."""
+    if isinstance(x, Packed) or x.dtype.kind != "f":
+        return True
+    values = x.values if isinstance(x, Csr) else x.array
+    rows = _PIECE if values.ndim == 1 else max(1, _PIECE // values.shape[1])
+    for start in range(0, len(values), rows):
+        piece = values[start : start + rows]
+        if not bool(((piece == np.floor(piece)) | (piece != piece)).all()):
+            return False
+    return True
+
+
+class _Infinite:
+    """Where infinite values are; none are expected, so this need not be fast."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.n = source, 0
+        self.features: set[int] = set()
+        self.samples: list[int] = []
+
+    def add(self, block: Any, rows: NDArray[np.int64]) -> None:
+        for i, row in enumerate(rows.tolist()):
+            one = as_values(block[i : i + 1])
+            values = one.data if self.source.is_sparse else one[0]
+            where = np.flatnonzero(np.isinf(values))
+            if where.size:
+                self.n += int(where.size)
+                self.features.update((one.indices[where] if self.source.is_sparse else where).tolist())
+                self.samples.append(row)
+
+    def refuse(self) -> None:
+        if self.n:
+            features = [self.source.feature_names[i] for i in sorted(self.features)]
+            names = [self.source.sample_names[i] for i in self.samples]
+            raise InputError(
+                f"{self.source.name}: {counted(self.n, 'value')} infinite, in "
+                f"{counted(len(features), 'feature')} ({listed(features)}) and "
+                f"{counted(len(names), 'sample')} ({listed(names)}); expected finite numbers"
+            )

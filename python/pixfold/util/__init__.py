@@ -1,0 +1,1 @@
+"""Small things that every layer uses: words, files, optional packages, progress."""

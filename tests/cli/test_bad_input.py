@@ -1,0 +1,255 @@
+"""What users get wrong, through the real command line: a line or two, an exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pixfold.cli.app import app as cli
+from pixfold.examples.synthetic import write_nihs
+
+N = 24
+
+
+def table(path: Path, *, kind=None, cell=None, value=None, n=N) -> Path:
+    """Write samples with the features a, b and c; `cell` = (sample, feature position) holds `value`."""
+    rng = np.random.default_rng(0)
+    lines = ["sample,kind,a,b,c"]
+    for i in range(n):
+        cells = [f"{x:.4f}" for x in rng.random(3)]
+        if cell is not None and cell[0] == i:
+            cells[cell[1]] = value
+        lines.append(",".join([f"s{i}", kind or f"k{i % 2}", *cells]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def zipped(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def negative(folder: Path) -> Path:
+    return table(folder / "negative.csv", cell=(3, 1), value="-5")
+
+
+def array(folder: Path, X) -> Path:
+    np.save(folder / "x.npy", X)
+    return folder / "x.npy"
+
+
+def half_h5ad(folder: Path) -> Path:
+    path = write_nihs(folder / "half.h5ad", 20, 50)
+    path.write_bytes(path.read_bytes()[:3000])
+    return path
+
+
+# What is wrong: (input from a folder, further arguments, what the message must hold)
+CASES = {
+    "label column": (
+        lambda d: table(d / "x.csv"),
+        ["--label", "king"],
+        ["no label column 'king'", "did you mean 'kind'", "'a', 'b', 'c'"],
+    ),
+    "one class": (lambda d: table(d / "x.csv", kind="k"), [], ["only one class ('k', 24 samples)"]),
+    "label is a measurement": (lambda d: table(d / "x.csv"), ["--label", "a"], ["look like a measurement"]),
+    "missing values": (
+        lambda d: table(d / "x.csv", cell=(4, 1), value="NA"),
+        [],
+        ["1 value missing (NaN) in 1 feature ('b')", "--missing mean"],
+    ),
+    "text among numbers": (
+        lambda d: table(d / "x.csv", cell=(4, 1), value="high"),
+        [],
+        ["x.csv", "line 6, column 'b'", "'high'"],
+    ),
+    "infinite": (lambda d: table(d / "x.csv", cell=(4, 1), value="inf"), [], ["infinite", "'b'", "'s4'"]),
+    "negative, not to be shifted": (negative, ["--negative", "error"], ["negative", "'b'", "shift"]),
+    "empty file": (lambda d: zipped(d / "x.csv", b""), [], ["x.csv", "the file is empty"]),
+    "header alone": (lambda d: zipped(d / "x.csv", b"kind,a,b\n"), [], ["one line per sample"]),
+    "short line": (lambda d: zipped(d / "x.csv", b"kind,a,b\nx,1,2\ny,1\n"), [], ["line 3", "2 fields"]),
+    "text called h5ad": (lambda d: zipped(d / "x.h5ad", b"a,b\n1,2\n"), [], ["expected HDF5, found text"]),
+    "gzip called csv": (
+        lambda d: zipped(d / "x.csv", gzip.compress(b"a,b\n1,2\n", mtime=0)),
+        [],
+        ["expected text, found gzip"],
+    ),
+    "text called gzip": (lambda d: zipped(d / "x.csv.gz", b"a,b\n1,2\n"), [], ["expected gzip, found text"]),
+    "cut-off gzip": (
+        lambda d: zipped(d / "x.csv.gz", gzip.compress(b"kind,a\n" + b"x,0.5\n" * 9, mtime=0)[:-12]),
+        [],
+        ["damaged or cut off"],
+    ),
+    "cut-off h5ad": (half_h5ad, ["--label", "label"], ["half.h5ad", "damaged or cut off"]),
+    "missing file": (lambda d: d / "absent.h5ad", [], ["absent.h5ad: no such file"]),
+    "folder": (lambda d: d, [], ["expected a file, or a folder with zarr.json", "received another folder"]),
+    "unknown ending": (lambda d: zipped(d / "x.xlsx", b"PK"), [], ["expected a file ending in .h5ad"]),
+    "no labels in an array": (
+        lambda d: array(d, np.ones((9, 4))),
+        [],
+        ["no columns to take labels 'kind' from"],
+    ),
+    "all zero": (lambda d: array(d, np.zeros((9, 4))), ["--label", None], ["all values are zero or missing"]),
+    "one sample": (
+        lambda d: array(d, np.ones((1, 4))),
+        ["--label", None],
+        ["at least 3 samples", "n_samples=1"],
+    ),
+    "one dimension": (lambda d: array(d, np.ones(4)), ["--label", None], ["2-D matrix"]),
+    "layer": (lambda d: table(d / "x.csv"), ["--layer", "raw"], ["layers are read from AnnData alone"]),
+    "backbone": (
+        lambda d: table(d / "x.csv"),
+        ["--backbone", "resnet81"],
+        ["'resnet81' is not known", "did you mean resnet18"],
+    ),
+    "method": (lambda d: table(d / "x.csv"), ["--method", "shap"], ["method", "saliency", "'shap'"]),
+    "normalize": (lambda d: table(d / "x.csv"), ["--normalize", "zscor"], ["preset", "zscore", "'zscor'"]),
+    "device": (lambda d: table(d / "x.csv"), ["--device", "abacus"], ["device", "abacus"]),
+    "precision": (lambda d: table(d / "x.csv"), ["--precision", "8"], ["precision", "32-true", "'8'"]),
+    "self-supervised method": (
+        lambda d: array(d, np.random.default_rng(0).random((9, 4))),
+        ["--label", None, "--method", "shap"],
+        ["method", "saliency", "'shap'"],
+    ),
+}
+
+
+def run(data: Path, out: Path, *arguments: str):
+    options = ["--label", "kind", *arguments]
+    if "--label" in arguments:
+        options = [*arguments]
+        at = options.index("--label")
+        if options[at + 1] is None:
+            del options[at : at + 2]
+    if "--backbone" not in options and "--label" in options:
+        options += ["--backbone", "patchnet"]
+    options += ["--epochs", "1", "--runs", "1", "--threads", "1"]
+    if "--device" not in options:
+        options += ["--device", "cpu"]
+    return CliRunner().invoke(cli.app, ["run", str(data), "--out", str(out), *options])
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(case, tmp_path):
+    make, arguments, parts = CASES[case]
+    (tmp_path / "in").mkdir()
+    data = make(tmp_path / "in")
+    before = listing(tmp_path)
+    result = run(data, tmp_path / "new" / "out", *arguments)
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert len([line for line in lines if not line.startswith("warning: ")]) <= 2
+    for part in parts:
+        assert part in errors[0]
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["file", "under a file", "figures is a file"])
+def test_output_that_is_no_folder(place, tmp_path):
+    data = table(tmp_path / "x.csv")
+    (tmp_path / "there").write_text("mine")
+    out = {"file": tmp_path / "there", "under a file": tmp_path / "there" / "out"}.get(place, tmp_path / "out")
+    if place == "figures is a file":
+        out.mkdir()
+        (out / "figures").write_text("mine")
+    before = listing(tmp_path)
+    result = run(data, out)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: output folder")
+    assert len(result.stderr.splitlines()) == 1
+    assert listing(tmp_path) == before
+    assert (tmp_path / "there").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_output_without_permission(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    result = run(table(tmp_path / "x.csv"), tmp_path / "locked" / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: output folder")
+
+
+def test_a_disk_that_fills_up_leaves_the_old_results(tmp_path, monkeypatch):
+    from pixfold.report import html
+
+    data, out = table(tmp_path / "x.csv"), tmp_path / "out"
+    assert run(data, out).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert before
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(html, "render", full)
+    result = run(data, out, "--seed", "5")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_negative_values_are_shifted_and_told(tmp_path):
+    result = run(negative(tmp_path), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert sum("1 negative value in 1 feature ('b')" in line for line in warnings) == 1
+    assert (tmp_path / "out" / "findings.csv").is_file()
+
+
+def test_classes_too_small_for_the_split_are_named(tmp_path):
+    path = table(tmp_path / "x.csv")
+    path.write_text(path.read_text().replace("s1,k1", "s1,rare").replace("s3,k1", "s3,rare"))
+    result = run(path, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "'rare' (2 samples)" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")
+def test_ctrl_c_while_training(tmp_path):
+    """A folder with earlier results stays as it was (tests of the command line have a new one)."""
+    data = write_nihs(tmp_path / "x.h5ad", 300, 400)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "findings.csv").write_text("of an earlier job")
+    before = listing(tmp_path)
+    # Says "training" once batches are being learned; the job itself would take far longer than the test.
+    code = (
+        "from pixfold import training, cli\n"
+        "learn, said = training._Loop.learn, []\n"
+        "def told(*arguments):\n"
+        "    said or print('training', flush=True)\n"
+        "    said.append(1)\n"
+        "    return learn(*arguments)\n"
+        "training._Loop.learn = told\n"
+        "cli.main()\n"
+    )
+    command = [
+        *(sys.executable, "-c", code, "run", str(data), "--label", "label", "--out", str(out)),
+        *("--backbone", "patchnet", "--epochs", "5000", "--device", "cpu", "--threads", "1"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "training\n"
+        time.sleep(0.1)
+        job.send_signal(signal.SIGINT)
+        _, said = job.communicate(timeout=30)
+    assert job.returncode == 130
+    assert said.splitlines()[-1] == "interrupted: nothing written"
+    assert "Traceback" not in said
+    assert listing(tmp_path) == before

@@ -1,0 +1,195 @@
+"""DeviceDataset: what a batch shows is what fold shows of the same samples, however they are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import pixfold as pf
+from pixfold.arrays import cuda_extension as _cuda_extension
+
+torch = pytest.importorskip("torch")
+
+DTYPES = ["float32", "float64", "float16", "bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64"]
+N, F = 45, 130
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    if request.param == "cuda" and not (torch.cuda.is_available() and _cuda_extension.is_built()):
+        pytest.skip("needs an NVIDIA GPU and the CUDA extension")
+    return request.param
+
+
+def counts(dtype="float32"):
+    return np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, (N, F)).astype(dtype)
+
+
+def packed():
+    bits = np.random.default_rng(0).integers(0, 256, (N, -(-F // 4)), dtype=np.uint8)
+    return pf.PackedGenotypes(bits, F, count_first=False)
+
+
+def csr_parts():
+    matrix = scipy.sparse.csr_array(np.where(counts() < 80, 0, counts()))
+    return [torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data)]
+
+
+KEPT = {
+    "dense": counts,
+    "csr": lambda: scipy.sparse.csr_array(np.where(counts() < 80, 0, counts())),
+    "packed": packed,
+    "torch": lambda: torch.from_numpy(counts()),
+    "torch bfloat16": lambda: torch.from_numpy(counts()).bfloat16(),
+    "torch csr": lambda: torch.sparse_csr_tensor(*csr_parts(), (N, F), check_invariants=False),
+}
+
+
+def made(X, preset="log1p-zscore", **options):
+    layout = pf.Layout.shuffled(F, seed=1)
+    host = X.float().to_dense().numpy() if isinstance(X, torch.Tensor) else X
+    normalizer = pf.Normalizer("genotype" if isinstance(X, pf.PackedGenotypes) else preset).fit(host)
+    return pf.DeviceDataset(X, layout, normalizer, **options), np.asarray(pf.fold(host, layout, normalizer))
+
+
+@pytest.mark.parametrize("kind", KEPT)
+@pytest.mark.parametrize("indices", [[0], [3, 3, 44, 0], [], list(range(N))])
+def test_fold(kind, indices, device):
+    dataset, expected = made(KEPT[kind](), device=device)
+    for given in (indices, np.array(indices, np.int32), torch.tensor(indices, dtype=torch.int64)):
+        images = dataset.fold(given)
+        assert images.device.type == device
+        np.testing.assert_array_equal(images.cpu(), expected[indices])
+    out = torch.full_like(images, 7)
+    assert dataset.fold(indices, out=out) is out
+    np.testing.assert_array_equal(out.cpu(), expected[indices])
+
+
+@pytest.mark.parametrize("interleave", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes(dtype, interleave, device):
+    x = counts(dtype)
+    dataset, expected = made(x, device=device, interleave=interleave)
+    np.testing.assert_array_equal(dataset.fold([7, 1]).cpu(), expected[[7, 1]])
+    found = torch.cat([images for images, *_ in dataset.batches(64)]).cpu().numpy()
+    order = torch.cat([indices for *_, indices in dataset.batches(64)]).cpu().numpy()
+    np.testing.assert_array_equal(found, expected[order])
+    group = 32 // x.itemsize if interleave else 1
+    assert dataset.group_size == group
+    assert dataset.nbytes == -(-N // group) * group * F * x.itemsize
+
+
+@pytest.mark.parametrize(("kind", "interleave"), [("dense", False), ("dense", True), ("csr", False), ("packed", False)])
+@pytest.mark.parametrize("batch_size", [8, 16, 64])
+def test_every_sample_once(kind, interleave, batch_size, device):
+    dataset, expected = made(KEPT[kind](), labels=np.arange(N) % 3, device=device, interleave=interleave)
+    orders = []
+    for epoch in (0, 1):
+        seen = []
+        for images, labels, indices in dataset.batches(batch_size, shuffle=True, seed=5, epoch=epoch):
+            assert len(images) == len(labels) == len(indices) <= batch_size
+            np.testing.assert_array_equal(images.cpu(), expected[indices.cpu()])
+            np.testing.assert_array_equal(labels.cpu(), indices.cpu() % 3)
+            seen.append(indices.cpu().numpy())
+        orders.append(np.concatenate(seen))
+        np.testing.assert_array_equal(np.sort(orders[-1]), np.arange(N))
+    assert batch_size == 64 or not np.array_equal(*orders)
+    again = [indices for *_, indices in dataset.batches(batch_size, shuffle=True, seed=5, epoch=1)]
+    np.testing.assert_array_equal(torch.cat(again).cpu(), orders[1])
+
+
+def test_in_order_without_a_shuffle():
+    dataset, _ = made(counts(), device="cpu")
+    assert [indices.tolist() for _, labels, indices in dataset.batches(20) if labels is None] == [
+        list(range(20)),
+        list(range(20, 40)),
+        list(range(40, 45)),
+    ]
+    assert [len(indices) for *_, indices in dataset.batches(20, drop_last=True)] == [20, 20]
+
+
+def test_groups_are_drawn_at_random():
+    orders = []
+    for seed in (0, 1):
+        dataset, _ = made(counts(), device="cpu", interleave=True, seed=seed)
+        orders.append(torch.cat([indices for *_, indices in dataset.batches(8)]).numpy())
+    assert not np.array_equal(*orders)
+    assert not np.array_equal(orders[0], np.arange(N))
+
+
+def test_sparse_samples_stay_sparse():
+    x = scipy.sparse.random(N, F, density=0.05, format="csr", dtype=np.float32, random_state=0)
+    dataset, _ = made(x, "log1p", device="cpu")
+    assert dataset.nbytes == x.nnz * (4 + 4) + (N + 1) * 8
+    assert "sparse" in repr(dataset)
+
+
+def test_packed_genotypes_stay_packed():
+    dataset, _ = made(packed(), device="cpu")
+    assert dataset.nbytes == N * -(-F // 4)
+    assert len(dataset) == N
+
+
+def test_read_in_blocks(tmp_path):
+    """From a file whose blocks are smaller than it."""
+    np.save(tmp_path / "x.npy", counts())
+    source = pf.open_source(tmp_path / "x.npy")
+    source.block_size = 7
+    dataset, expected = made(counts(), device="cpu")
+    again = pf.DeviceDataset(source, dataset.layout, dataset.normalizer, device="cpu", interleave=True)
+    np.testing.assert_array_equal(again.fold(range(N)), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", KEPT)
+def test_images_of_other_types(kind, dtype):
+    dataset, expected = made(KEPT[kind](), device="cpu", dtype=dtype)
+    images = dataset.fold(range(N))
+    assert images.dtype == getattr(torch, dtype)
+    torch.testing.assert_close(images, torch.from_numpy(expected).to(images.dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("indices", "words"),
+    [
+        ([0, N], rf"in \[0, {N}\), got 0 to {N}"),
+        ([-1], r"got -1 to -1"),
+        ([0.5], r"integers of shape \(batch,\), got torch.float32"),
+        ([[1]], r"of shape \(1, 1\)"),
+        ([True], "got torch.bool"),
+    ],
+)
+def test_bad_indices(indices, words):
+    dataset, _ = made(counts(), device="cpu")
+    with pytest.raises(pf.InputError, match=rf"DeviceDataset.fold: indices must be .*{words}"):
+        dataset.fold(indices)
+
+
+def test_bad_arguments():
+    layout = pf.Layout.natural(F)
+    with pytest.raises(pf.InputError, match=rf"X must have the layout's {F} features, got 5"):
+        pf.DeviceDataset(np.zeros((3, 5)), layout, device="cpu")
+    with pytest.raises(pf.InputError, match=r"labels must be integers of shape \(45,\), got int64 of shape \(2,\)"):
+        pf.DeviceDataset(counts(), layout, labels=[0, 1], device="cpu")
+    with pytest.raises(pf.InputError, match="got float64"):
+        pf.DeviceDataset(counts(), layout, labels=np.zeros(N), device="cpu")
+    for kind in ("csr", "packed"):
+        with pytest.raises(pf.InputError, match="interleave must be False for"):
+            pf.DeviceDataset(KEPT[kind](), layout, device="cpu", interleave=True)
+    with pytest.raises(TypeError, match="layout must be a Layout"):
+        pf.DeviceDataset(counts(), None, device="cpu")
+    dataset = pf.DeviceDataset(counts(), layout, device="cpu", interleave=True)
+    with pytest.raises(pf.InputError, match="multiple of the 8 samples that are interleaved, got 12"):
+        dataset.batches(12)
+    with pytest.raises(pf.InputError, match="batch_size must be a positive integer, got 0"):
+        dataset.batches(0)
+
+
+@pytest.mark.parametrize("interleave", [False, True])
+def test_samples_are_checked_when_they_are_read(interleave):
+    x = counts()
+    normalizer = pf.Normalizer("log1p-zscore").fit(x)
+    x[30, 7] = np.nan
+    with pytest.raises(pf.InputError, match="1 NaN in 1 feature"):
+        pf.DeviceDataset(x, pf.Layout.natural(F), normalizer, device="cpu", interleave=interleave)
