@@ -1,6 +1,18 @@
 #include "arrays.hpp"
 
+#include <bit>
+
 namespace pixfold::bindings {
+namespace {
+
+// NumPy writes this machine's byte order as '=', and as '<' or '>' where somebody asked for it by name (Zarr does).
+bool is_native(const py::dtype& dtype) {
+    constexpr char by_name = std::endian::native == std::endian::little ? '<' : '>';
+    const char order = dtype.byteorder();
+    return order == '=' || order == '|' || order == by_name;
+}
+
+}  // namespace
 
 void refuse(const char* op, const char* argument, const std::string& expected, const std::string& got) {
     throw py::value_error(std::string(op) + ": " + argument + " must be " + expected + ", got " + got);
@@ -16,8 +28,7 @@ std::string describe(const py::array& array) {
 
 DType dtype_of(const char* op, const char* argument, const py::array& array, bool bfloat16) {
     const py::dtype dtype = array.dtype();
-    const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
-    if (native) {
+    if (is_native(dtype)) {
         switch (dtype.kind()) {
             case 'b':
                 return DType::b8;
