@@ -12,7 +12,7 @@ import pytest
 
 from pixfold.errors import OutputError
 from pixfold.report import check_writable, figures, write_results
-from pixfold.report.json_values import plain
+from pixfold.util.json_values import plain
 
 
 def names(folder: Path) -> set[str]:

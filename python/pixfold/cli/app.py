@@ -60,9 +60,9 @@ class _Told:
 
 def _version(asked: bool) -> None:
     if asked:
-        import pixfold
+        from pixfold._core import __version__
 
-        typer.echo(f"pixfold {pixfold.__version__}")
+        typer.echo(f"pixfold {__version__}")
         raise typer.Exit
 
 

@@ -15,7 +15,7 @@ from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.learn import backbones
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.report.json_values import plain
+from pixfold.util.json_values import plain
 from pixfold.util.files import replacing
 from pixfold.util.optional import require
 

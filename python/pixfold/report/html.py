@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixfold.learn.results import Results
-from pixfold.report.json_values import plain
+from pixfold.util.json_values import plain
 from pixfold.util.optional import require
 
 _TOP = 20
@@ -43,7 +43,7 @@ def render(results: Results, figures: Mapping[str, bytes]) -> str:
     """
     jinja2 = require("jinja2", "train", "the report")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pixfold.report", "templates"),
+        loader=jinja2.PackageLoader(__package__, "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixfold.errors import OutputError
 from pixfold.learn.results import Results
-from pixfold.report.json_values import plain
+from pixfold.util.json_values import plain
 from pixfold.util.files import undisturbed
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""Small words of messages: names listed, things counted."""
+"""The wording of messages: their one grammar, values shown, names listed, things counted."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # On one line, cut where it is long, and standing in for a __repr__ that itself raises: a message must always come out.
@@ -12,6 +12,31 @@ _VALUES.maxstring = _VALUES.maxother = 120
 
 # How many names a message lists before it says how many there are besides.
 _LISTED = 3
+
+
+def must_be(op: str, argument: str, expected: str, received: Any) -> str:
+    """Return the message of an argument that is refused: ``OP: ARGUMENT must be EXPECTED, got RECEIVED``.
+
+    All messages about bad input have this grammar. Where a value alone does not say what is wrong, write the
+    same words by hand: ``f"fold: layout must have {n} features, got {m}"``.
+
+    Parameters
+    ----------
+    op : str
+        The function or class that refuses, as users call it; or the file that it reads.
+    argument : str
+        What is refused.
+    expected : str
+        What is accepted, such as ``"a positive integer"`` or ``one_of(names)``.
+    received
+        The value that was passed, of any kind.
+    """
+    return f"{op}: {argument} must be {expected}, got {told(received)}"
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return the choices of an argument, as a message lists them."""
+    return f"one of {', '.join(names)}"
 
 
 def listed(names: Sequence[Any], limit: int = _LISTED) -> str:
