@@ -101,8 +101,7 @@ class Tree:
                 yield inner if inner in self._known and alias.name not in self._bound_in(origin) else origin
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             # A string that is the whole name of a module is there to import it: import_module("pixfold.ops").
-            if node.value.startswith(f"{self.package}."):
-                yield node.value
+            yield node.value
 
     def _bound_in(self, module: str) -> set[str]:
         """Names that a package's __init__ defines: ``from ops import fold`` may mean the function or the module."""

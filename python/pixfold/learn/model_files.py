@@ -15,8 +15,8 @@ from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.learn import backbones
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.util.json_values import plain
 from pixfold.util.files import replacing
+from pixfold.util.json_values import plain
 from pixfold.util.optional import require
 
 if TYPE_CHECKING:

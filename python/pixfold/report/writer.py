@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pixfold.errors import OutputError
 from pixfold.learn.results import Results
-from pixfold.util.json_values import plain
 from pixfold.util.files import undisturbed
+from pixfold.util.json_values import plain
 
 if TYPE_CHECKING:
     import pandas as pd
