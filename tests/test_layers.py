@@ -99,7 +99,7 @@ class Tree:
             for alias in node.names:
                 inner = f"{origin}.{alias.name}"
                 yield inner if inner in self._known and alias.name not in self._bound_in(origin) else origin
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
             # A string that is the whole name of a module is there to import it: import_module("pixfold.ops").
             yield node.value
 
