@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import app
 from pixfold.examples.synthetic import write_nihs
 
 N = 24
@@ -135,7 +131,7 @@ def run(data: Path, out: Path, *arguments: str):
     options += ["--epochs", "1", "--runs", "1", "--threads", "1"]
     if "--device" not in options:
         options += ["--device", "cpu"]
-    return CliRunner().invoke(cli.app, ["run", str(data), "--out", str(out), *options])
+    return CliRunner().invoke(app, ["run", str(data), "--out", str(out), *options])
 
 
 def listing(folder: Path) -> list[str]:
@@ -218,38 +214,3 @@ def test_classes_too_small_for_the_split_are_named(tmp_path):
     result = run(path, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "'rare' (2 samples)" in result.stderr
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")
-def test_ctrl_c_while_training(tmp_path):
-    """A folder with earlier results stays as it was (tests of the command line have a new one)."""
-    data = write_nihs(tmp_path / "x.h5ad", 300, 400)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "findings.csv").write_text("of an earlier job")
-    before = listing(tmp_path)
-    # Says "training" once batches are being learned; the job itself would take far longer than the test.
-    code = (
-        "from pixfold import training, cli\n"
-        "learn, said = training._Loop.learn, []\n"
-        "def told(*arguments):\n"
-        "    said or print('training', flush=True)\n"
-        "    said.append(1)\n"
-        "    return learn(*arguments)\n"
-        "training._Loop.learn = told\n"
-        "cli.main()\n"
-    )
-    command = [
-        *(sys.executable, "-c", code, "run", str(data), "--label", "label", "--out", str(out)),
-        *("--backbone", "patchnet", "--epochs", "5000", "--device", "cpu", "--threads", "1"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "training\n"
-        time.sleep(0.1)
-        job.send_signal(signal.SIGINT)
-        _, said = job.communicate(timeout=30)
-    assert job.returncode == 130
-    assert said.splitlines()[-1] == "interrupted: nothing written"
-    assert "Traceback" not in said
-    assert listing(tmp_path) == before

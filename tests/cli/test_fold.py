@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import app
 from pixfold.layout import Layout
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold
@@ -17,7 +17,7 @@ from pixfold.sources import open_source
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(cli.app, ["fold", *map(str, arguments)])
+    return CliRunner().invoke(app, ["fold", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_sequences(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--shape", "3"], 2, "expected height,width"),
+        (["--shape", "3"], 2, "must be height,width"),
         (["--shape", "1,1"], 2, "has 1 pixels"),
         (["--label", "sort"], 2, "no label column 'sort'"),
         (["--dtype", "bfloat16"], 2, "neither .npy nor Zarr has bfloat16"),

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ import pytest
 # Slow readers and an eager log, so that the signal finds the job where it is meant to.
 JOB = """
 import sys, time
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import main
 from pixfold.util import progress
 from pixfold.sources.arrays.npy import NpySource
 
@@ -27,33 +25,30 @@ def slowly(self, rows):
     return read(self, rows)
 NpySource.read = slowly
 sys.argv[0] = "pixfold"
-cli.main()
+main()
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-@pytest.mark.parametrize(("stage", "wait"), [("checking values", 0.2), ("training", 0.0)])
-def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path: Path, stage: str, wait: float) -> None:
-    x = np.random.default_rng(0).random((400, 50), dtype=np.float32)
-    np.save(tmp_path / "x.npy", x)
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")
+@pytest.mark.parametrize(
+    ("stage", "wait", "further"),
+    # Blocks of a few samples are many slow reads.
+    [("checking values", 0.2, ["--memory", "10kB"]), ("training", 0.0, [])],
+)
+@pytest.mark.parametrize("earlier", [[], ["findings.csv"]])
+def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path, stage, wait, further, earlier):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((400, 50), dtype=np.float32))
     out = tmp_path / "out"
-    arguments = [
-        "run",
-        str(tmp_path / "x.npy"),
-        "--out",
-        str(out),
-        "--runs",
-        "1",
-        "--epochs",
-        "10000",
-        "--device",
-        "cpu",
+    for name in earlier:
+        out.mkdir()
+        (out / name).write_text("of an earlier job")
+    before = sorted(tmp_path.rglob("*"))
+    command = [
+        *(sys.executable, "-c", JOB, str(wait), "run", str(tmp_path / "x.npy"), "--out", str(out)),
+        *("--runs", "1", "--epochs", "10000", "--device", "cpu", *further),
     ]
-    if wait:
-        # Blocks of a few samples: many slow reads.
-        arguments += ["--memory", "10kB"]
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(JOB), str(wait), *arguments],
+        command,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -61,19 +56,20 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path: Path, stage: str, wait: 
     ) as job:
         try:
             assert job.stderr is not None
-            said = []
+            lines = []
             for line in job.stderr:
-                said.append(line)
+                lines.append(line)
                 if line.startswith(stage):
                     break
             else:
-                pytest.fail("".join(said))
+                pytest.fail("".join(lines))
             job.send_signal(signal.SIGINT)
             # Far more than the second it is held to, so that a busy machine fails nothing.
             _, rest = job.communicate(timeout=60)
         finally:
             job.kill()
     assert rest.splitlines()[-1] == "interrupted: nothing written"
+    assert "Traceback" not in rest
     assert job.returncode == 130
-    assert not out.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert all((out / name).read_text() == "of an earlier job" for name in earlier)

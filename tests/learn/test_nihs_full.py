@@ -9,16 +9,16 @@ import pytest
 from typer.testing import CliRunner
 
 import pixfold
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import app
 from pixfold.examples.synthetic import PAPER_NEEDLES
 
 
 @pytest.mark.slow
 def test_full_size(tmp_path):
     data, out = tmp_path / "nihs.h5ad", tmp_path / "out"
-    assert CliRunner().invoke(cli.app, ["nihs", str(data)]).exit_code == 0
+    assert CliRunner().invoke(app, ["nihs", str(data)]).exit_code == 0
     options = ["--label", "label", "--out", str(out), "--backbone", "patchnet", "--runs", "1"]
-    result = CliRunner().invoke(cli.app, ["run", str(data), *options])
+    result = CliRunner().invoke(app, ["run", str(data), *options])
     assert result.exit_code == 0, result.output
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test_accuracy"] >= 0.98

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import pixfold
 from pixfold import PackedGenotypes
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import app
 from pixfold.sources import open_source
 from pixfold.sources.anndata.containers import quiet
 
@@ -257,7 +257,7 @@ def invoke(command: str, data: Path, *arguments: str, label: str = "kind") -> An
     if command == "run":
         words[1] = str(data.parent.parent / words[1])
     options = [str(data.parent / option) if option.endswith(".csv") else option for option in options]
-    return CliRunner().invoke(cli.app, [command, str(data), *words, *options])
+    return CliRunner().invoke(app, [command, str(data), *words, *options])
 
 
 def listing(folder: Path) -> dict[str, int]:

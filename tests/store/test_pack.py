@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import pixfold
 from pixfold import PackedGenotypes
-from pixfold.cli.app import app as cli
+from pixfold.cli.app import app
 from pixfold.errors import InputError, OutputError
 from pixfold.sources import ArraySource, open_source, side_by_side
 from pixfold.store import chunking as plan
@@ -515,7 +515,7 @@ def test_real_data(shared_data: Path, tmp_path: Path, file: str, label: str) -> 
 
 
 def command(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, ["pack", *map(str, arguments)])
+    return CliRunner().invoke(app, ["pack", *map(str, arguments)])
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -1,65 +1,19 @@
-"""Options that several commands take: what they are called, and what their help says."""
+"""Options that several commands take: their names, types and help texts, written once."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from pixfold.normalize.normalizer import PRESETS
 
-class Negative(StrEnum):
-    """What to do with negative values when the normaliser takes a logarithm."""
+_DATA, VALUES, MACHINE = "How INPUT is read", "From values to pixels", "Where it runs"
 
-    auto = "auto"
-    error = "error"
-    shift = "shift"
-
-
-class Missing(StrEnum):
-    """What to do with missing values."""
-
-    error = "error"
-    zero = "zero"
-    mean = "mean"
-
-
-class Arrangement(StrEnum):
-    """Where features are put in the image."""
-
-    natural = "natural"
-    shuffled = "shuffled"
-
-
-class Split(StrEnum):
-    """How numeric labels become classes."""
-
-    median = "median"
-
-
-class Categorical(StrEnum):
-    """What columns of text become."""
-
-    ordinal = "ordinal"
-    onehot = "onehot"
-
-
-class Join(StrEnum):
-    """Samples that not every input has."""
-
-    all = "all"
-    inner = "inner"
-
-
-class Ambiguous(StrEnum):
-    """What letters of sequences that stand for several become."""
-
-    spread = "spread"
-    zero = "zero"
-
-
-# What is read.
 Inputs = Annotated[
     list[Path],
     typer.Argument(
@@ -69,53 +23,93 @@ Inputs = Annotated[
         "their features side by side.",
     ),
 ]
-Label = Annotated[str | None, typer.Option(help="Column that holds the classes.")]
-Labels = Annotated[
-    Path | None,
-    typer.Option(help="Table of its own (.csv, .tsv, .parquet) that --label is a column of, matched by sample name."),
+
+# The arguments of pixfold.open_source that commands take: type, default, help.
+READING: dict[str, tuple[Any, Any, str]] = {
+    "label": (str | None, None, "Column that holds the classes."),
+    "labels": (
+        Path | None,
+        None,
+        "Table of its own (.csv, .tsv, .parquet) that --label is a column of, matched by sample name.",
+    ),
+    "split": (Literal["median"] | None, None, "Make two classes of numeric labels: up to their median, and above."),
+    "layer": (str | None, None, "AnnData: layer to read instead of X, or raw."),
+    "categorical": (
+        Literal["ordinal", "onehot"],
+        "ordinal",
+        "Tables: text columns as codes, or as one feature of 0 and 1 per category.",
+    ),
+    "stack": (
+        bool,
+        False,
+        "Several INPUTs: each in image channels of its own, instead of one image of all features.",
+    ),
+    "join": (
+        Literal["all", "inner"],
+        "all",
+        "Several INPUTs: all must have the same samples, or inner uses those that all have.",
+    ),
+    "sequence": (str | None, None, "Tables: the column of DNA, RNA or protein sequences that is the data."),
+    "alphabet": (str | None, None, "Sequences: dna, rna or protein. Default: the letters tell."),
+    "ambiguous": (
+        Literal["spread", "zero"],
+        "spread",
+        "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing.",
+    ),
+    "length": (int | None, None, "Sequences: letters per sample. Default: those of the longest."),
+}
+
+
+def reads_samples(**helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of READING; it gets their values as one dict, its parameter ``reading``.
+
+    Parameters
+    ----------
+    **helps
+        Help texts that say more than READING does, for options that mean more to the command.
+    """
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_reading(**given: Any) -> None:
+            command(reading={name: given.pop(name) for name in READING}, **given)
+
+        own = inspect.signature(command, eval_str=True).parameters
+        parameters = []
+        for parameter in own.values():
+            if parameter.name == "reading":
+                parameters += [_parameter(name, *READING[name], helps.get(name)) for name in READING]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        # What Typer looks at.
+        with_reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_reading.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_reading
+
+    return decorated
+
+
+def _parameter(name: str, kind: Any, default: Any, help_text: str, own_help: str | None) -> inspect.Parameter:
+    option = typer.Option(
+        f"--{name}", help=own_help or help_text, min=1 if name == "length" else None, rich_help_panel=_DATA
+    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+Normalize = Annotated[
+    str, typer.Option(help=f"auto looks at the data; or {', '.join(PRESETS)}.", rich_help_panel=VALUES)
 ]
-SplitLabels = Annotated[
-    Split | None, typer.Option("--split", help="Make two classes of numeric labels: up to their median, and above.")
-]
-Layer = Annotated[str | None, typer.Option(help="AnnData: layer to read instead of X, or raw.")]
-Encoding = Annotated[
-    Categorical,
-    typer.Option("--categorical", help="Tables: text columns as codes, or as one feature of 0 and 1 per category."),
-]
-Stack = Annotated[
-    bool,
+Negative = Annotated[
+    Literal["auto", "error", "shift"],
     typer.Option(
-        "--stack", help="Several INPUTs: each in image channels of its own, instead of one image of all features."
+        help="Negative values before a logarithm: auto shifts each feature and says so.", rich_help_panel=VALUES
     ),
 ]
-JoinSamples = Annotated[
-    Join,
-    typer.Option("--join", help="Several INPUTs: all must have the same samples, or inner uses those that all have."),
+Missing = Annotated[
+    Literal["error", "zero", "mean"],
+    typer.Option(help="Missing values: an error, 0, or the mean of the feature.", rich_help_panel=VALUES),
 ]
-Sequence = Annotated[
-    str | None, typer.Option(help="Tables: the column of DNA, RNA or protein sequences that is the data.")
-]
-Alphabet = Annotated[str | None, typer.Option(help="Sequences: dna, rna or protein; the letters tell without it.")]
-AmbiguousLetters = Annotated[
-    Ambiguous,
-    typer.Option(
-        "--ambiguous",
-        help="Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing.",
-    ),
-]
-Length = Annotated[
-    int | None, typer.Option(min=1, help="Sequences: letters per sample; the longest decides without it.")
-]
-
-# What is done with values.
-NegativeValues = Annotated[
-    Negative,
-    typer.Option("--negative", help="Negative values before a logarithm: auto shifts each feature and says so."),
-]
-MissingValues = Annotated[
-    Missing, typer.Option("--missing", help="Missing values: an error, 0, or the mean of the feature.")
-]
-
-# How it is done.
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")]
+Arrangement = Literal["natural", "shuffled"]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.", rich_help_panel=MACHINE)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output when it exists.")]

@@ -1,0 +1,95 @@
+"""What commands print beside their results: progress, warnings, and errors of one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pixfold.errors import InputError, PixfoldError
+from pixfold.util.progress import Progress, SilentProgress, shown_on, terminal_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Messages:
+    """A progress that shows every warning once, however often and from wherever it comes."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lines: set[str] = set()
+
+    def task(self, description: str, total: float) -> Any:
+        """Count a long loop; see :class:`pixfold.util.progress.Progress`."""
+        return self._progress.task(description, total)
+
+    def log(self, message: str) -> None:
+        """Show one line."""
+        self._lines.add(message.removeprefix("warning: "))
+        self._progress.log(message)
+
+    def warn(self, message: str) -> None:
+        """Show a warning, unless it was shown before."""
+        if message not in self._lines:
+            self._lines.add(message)
+            say(f"warning: {message}")
+
+
+@contextmanager
+def messages(*, quiet: bool) -> Iterator[Messages]:
+    """Show the progress and the warnings of the work in the block.
+
+    Warnings of pixfold become lines; those of other packages are for programmers and are not shown.
+    """
+    shown = Messages(SilentProgress() if quiet else terminal_progress())
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        shown.warn(" ".join(str(message).split()))
+
+    with warnings.catch_warnings(), shown_on(shown):
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=UserWarning, module=r"pixfold(\.|$)")
+        warnings.showwarning = show
+        yield shown
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an error that a user can mend into one line and an exit code; a traceback is left to our own mistakes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise interrupted("nothing written") from None
+    except PixfoldError as error:
+        say(f"error: {error}")
+        raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+    except MemoryError as error:
+        say(f"error: out of memory{f': {error}' if str(error) else ''}")
+        raise typer.Exit(1) from None
+
+
+def interrupted(what: str) -> typer.Exit:
+    """Say what Ctrl-C left behind, and return the exit code to raise."""
+    # This line is the last one: the event loop of zarr would add what it was doing.
+    logging.getLogger("asyncio").disabled = True
+    say(f"interrupted: {what}")
+    return typer.Exit(130)
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    typer.echo(line, err=True)
+
+
+def console() -> Console:
+    """Return the console of standard output."""
+    from rich.console import Console
+
+    # Without a terminal, lines must not be wrapped at 80 columns: they are read by grep and by scripts.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)

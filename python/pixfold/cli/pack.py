@@ -1,0 +1,73 @@
+"""The command ``pixfold pack``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pixfold.cli import options
+from pixfold.cli.messages import Messages, interrupted, messages, one_line_errors
+
+
+@options.reads_samples()
+def pack(
+    *,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT... OUT.zarr",
+            help="What to pack, as for run; and the store to write. With --verify, OUT.zarr alone.",
+        ),
+    ],
+    memory: Annotated[
+        str,
+        typer.Option(help="What values may take in memory, such as 500MB or 2GiB.", rich_help_panel=options.MACHINE),
+    ] = "1GB",
+    force: options.Force = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read OUT.zarr as a whole and compare its checksums.")
+    ] = False,
+    quiet: options.Quiet = False,
+    reading: dict[str, Any],
+) -> None:
+    """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes."""
+    *inputs, out = paths
+    if not inputs and not verify:
+        raise typer.BadParameter("must be INPUT and OUT.zarr, got one path", param_hint="OUT.zarr")
+    with one_line_errors(), messages(quiet=quiet) as shown:
+        if not inputs:
+            typer.echo(_verified(out, shown))
+            return
+        try:
+            done = _packed(inputs, out, shown, verify=verify, memory=memory, force=force, **reading)
+        except KeyboardInterrupt:
+            raise interrupted(f"{out} is not written; the same call goes on after the last whole shard") from None
+        typer.echo(done)
+
+
+def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **given: Any) -> str:
+    from pixfold.store import pack as write_store
+    from pixfold.stream.blocks import in_words
+
+    start = time.monotonic()
+    made = write_store(inputs if len(inputs) > 1 else inputs[0], out, verify=verify, progress=shown, **given)
+    for message in made.messages:
+        shown.warn(message)
+    samples, features = made.shape
+    kind = {"dense": made.dtype, "csr": f"CSR of {made.dtype}", "genotypes": "genotypes at 2 bits"}[made.kind]
+    return (
+        f"{made.path}: {samples:,} samples x {features:,} features, {kind}, {in_words(made.nbytes)}, "
+        f"{time.monotonic() - start:.1f} s{', verified' if verify else ''}"
+    )
+
+
+def _verified(path: Path, shown: Messages) -> str:
+    from pixfold.sources.packed.store import PackedStore
+    from pixfold.stream.blocks import in_words
+
+    store = PackedStore(path)
+    nbytes = store.verify(shown)
+    return f"{path}: whole, all checksums agree ({len(store.about['files']):,} files, {in_words(nbytes)})"
