@@ -100,8 +100,8 @@ class Tree:
                 inner = f"{origin}.{alias.name}"
                 yield inner if inner in self._known and alias.name not in self._bound_in(origin) else origin
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
-            # A string that is the whole name of a module is there to import it: import_module("pixfold.ops").
-            yield node.value
+            # A string that names a module is there to import it: import_module("pixfold.ops"), "pixfold.ops:fold".
+            yield node.value.partition(":")[0]
 
     def _bound_in(self, module: str) -> set[str]:
         """Names that a package's __init__ defines: ``from ops import fold`` may mean the function or the module."""
@@ -177,6 +177,7 @@ def tree_of(folder: Path, **files: str) -> Tree:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pixfold.learn.run import work",
         "import importlib\nimportlib.import_module('pixfold.learn.run')",
         "HOMES = {'work': 'pixfold.learn.run'}",
+        "OPENER = 'pixfold.learn.run:work'",
     ],
 )
 def test_an_import_upwards_is_found(tmp_path, text):

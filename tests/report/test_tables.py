@@ -43,7 +43,7 @@ def test_findings_say_which_features_were_dropped():
     table = findings_table(result, list("abc"), dropped=np.array([False, True, False]))
     assert table.loc[table["dropped"], "feature"].tolist() == ["b"]
     assert not findings_table(result, list("abc"))["dropped"].any()
-    with pytest.raises(InputError, match=r"findings_table: 3 features, but dropped has shape \(2,\)"):
+    with pytest.raises(InputError, match=r"dropped must be of shape \(3,\), got \(2,\)"):
         findings_table(result, list("abc"), dropped=[True, False])
 
 
@@ -68,9 +68,9 @@ def test_class_names_that_collide_get_columns_of_their_own():
 
 def test_findings_refuse_names_that_do_not_fit():
     result = consensus_of([1.0, 2.0], [[1.0, 2.0]])
-    with pytest.raises(InputError, match="2 features, but 1 feature_names"):
+    with pytest.raises(InputError, match="feature_names must be 2 names, one per feature, got 1"):
         findings_table(result, ["a"], ["x"])
-    with pytest.raises(InputError, match="1 classes in the result, but 2 class_names"):
+    with pytest.raises(InputError, match="class_names must be 1 names, one per class, got 2"):
         findings_table(result, ["a", "b"], ["x", "y"])
 
 

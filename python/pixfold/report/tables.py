@@ -53,7 +53,9 @@ def findings_table(
     pandas = require("pandas", "train", "the findings table")
     n_features = len(consensus.importance)
     if len(feature_names) != n_features:
-        raise InputError(f"findings_table: {n_features} features, but {len(feature_names)} feature_names")
+        raise InputError(
+            f"findings_table: feature_names must be {n_features} names, one per feature, got {len(feature_names)}"
+        )
     classes = [str(name) for name in class_names or ()]
     columns: dict[str, Any] = {
         "feature": np.asarray([str(name) for name in feature_names], dtype=object),
@@ -66,14 +68,16 @@ def findings_table(
         "dropped": np.zeros(n_features, dtype=bool) if dropped is None else np.asarray(dropped, dtype=bool),
     }
     if columns["dropped"].shape != (n_features,):
-        raise InputError(f"findings_table: {n_features} features, but dropped has shape {columns['dropped'].shape}")
+        raise InputError(f"findings_table: dropped must be of shape ({n_features},), got {columns['dropped'].shape}")
     if classes:
         means, means_abs = consensus.class_mean, consensus.class_mean_abs
         if consensus.n_runs == 0:
             # No accepted run: the number of classes is not known there, the columns stay.
             means = means_abs = np.full((len(classes), n_features), np.nan)
         if len(means) != len(classes):
-            raise InputError(f"findings_table: {len(means)} classes in the result, but {len(classes)} class_names")
+            raise InputError(
+                f"findings_table: class_names must be {len(means)} names, one per class, got {len(classes)}"
+            )
         for name, mean, mean_abs in zip(classes, means, means_abs, strict=True):
             columns[_free(f"mean_{name}", columns)] = mean
             columns[_free(f"mean_abs_{name}", columns)] = mean_abs
@@ -132,11 +136,13 @@ def predictions_table(
     expected = (len(samples), len(names))
     if chances.shape != expected or codes.shape != expected[:1]:
         raise InputError(
-            f"predictions_table: {expected[0]} samples and {expected[1]} classes, but labels {codes.shape} "
-            f"and probabilities {chances.shape}"
+            f"predictions_table: labels and probabilities must be of shapes {expected[:1]} and {expected}, "
+            f"got {codes.shape} and {chances.shape}"
         )
     if codes.size and (codes.min() < -1 or codes.max() >= len(names)):
-        raise InputError(f"predictions_table: labels must be in -1 .. {len(names) - 1}")
+        raise InputError(
+            f"predictions_table: labels must be in -1 .. {len(names) - 1}, got {codes.min()} .. {codes.max()}"
+        )
     predicted = chances.argmax(axis=1) if len(names) else np.zeros(0, dtype=np.int64)
     known = codes >= 0
     label = np.full(len(codes), None, dtype=object)
