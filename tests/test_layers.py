@@ -40,7 +40,6 @@ KNOWN = {
     "genotypes -> arrays",
     "images -> learn",
     "images -> __init__",
-    "learn -> report",
     "ops -> normalize",
     "circle in learn",
     "circle in ops",

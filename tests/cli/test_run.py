@@ -16,7 +16,9 @@ from pixfold.cli.app import app
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
 from pixfold.learn.consensus import Consensus, RunImportance
-from pixfold.report import Results, figures, findings_table, history_table, summarise
+from pixfold.learn.results import Results, summarise
+from pixfold.learn.tables import findings_table, history_table
+from pixfold.report import figures
 
 
 class FakeEstimator:

@@ -8,14 +8,8 @@ import pytest
 
 from pixfold.layout import Layout
 from pixfold.learn.consensus import Consensus, RunImportance
-from pixfold.report import (
-    Results,
-    classification_metrics,
-    findings_table,
-    history_table,
-    predictions_table,
-    summarise,
-)
+from pixfold.learn.results import Results, classification_metrics, summarise
+from pixfold.learn.tables import findings_table, history_table, predictions_table
 
 
 def _make(*, n_classes: int = 2, n_features: int = 30, n_runs: int = 2, layout: Layout | None = None) -> Results:

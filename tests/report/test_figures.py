@@ -11,7 +11,9 @@ from numpy.testing import assert_array_equal
 
 from pixfold.layout import Layout
 from pixfold.learn.consensus import Consensus
-from pixfold.report import figures, findings_table, history_table
+from pixfold.learn.tables import findings_table, history_table
+from pixfold.report import figures
+from pixfold.report.figures import feature_images, style
 
 SUPERVISED = {"training_curves", "confusion_matrix", "top_features", "class_means", "attribution_image"}
 
@@ -39,7 +41,7 @@ def test_settings_of_the_caller_stay(make_results):
     with mpl.rc_context({"font.size": 31.0, "axes.facecolor": "red"}):
         before = dict(mpl.rcParams)
         results = make_results()
-        figures._png(figures.top_features(results.findings, results.class_names))
+        style.png(figures.top_features(results.findings, results.class_names))
         assert dict(mpl.rcParams) == before
 
 
@@ -93,19 +95,19 @@ def test_attribution_image_names_the_best_at_their_pixels(make_results):
 def test_features_without_a_pixel_or_sharing_one(make_results):
     # Features 0 and 1 share a pixel; the layout has three channels and is not square.
     layout = Layout.from_coordinates([0, 0, 1, 1, 0], [0, 0, 0, 1, 3], (2, 5))
-    image = figures._image(np.array([1.0, 3.0, 5.0, 7.0, 9.0]), layout)
+    image = feature_images._image(np.array([1.0, 3.0, 5.0, 7.0, 9.0]), layout)
     assert_array_equal(image, [[2, np.nan, np.nan, 9, np.nan], [5, 7, np.nan, np.nan, np.nan]])
 
 
 def test_channels_are_averaged():
     layout = Layout.natural(8, shape=(2, 2, 2))
-    assert_array_equal(figures._image(np.arange(8.0), layout), [[2, 3], [4, 5]])
+    assert_array_equal(feature_images._image(np.arange(8.0), layout), [[2, 3], [4, 5]])
 
 
 def test_large_images_keep_their_extremes():
     image = np.zeros((1000, 700))
     image[999, 699], image[500, 3], image[0, 0] = -7.0, 5.0, np.nan
-    pooled = figures._pooled(image)
+    pooled = feature_images._pooled(image)
     assert max(pooled.shape) <= 280
     assert (pooled.min(), pooled.max()) == (-7.0, 5.0)
     assert not np.isnan(pooled).any()
@@ -114,8 +116,8 @@ def test_large_images_keep_their_extremes():
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (4, 25)])
 def test_strips(make_results, shape):
     results = make_results(n_features=40, layout=Layout.natural(40, shape=shape))
-    assert figures._png(figures.attribution_image(results.findings, results.layout)).startswith(b"\x89PNG")
-    assert figures._png(figures.class_means(results.class_means, results.layout, ["a", "b"])).startswith(b"\x89PNG")
+    assert style.png(figures.attribution_image(results.findings, results.layout)).startswith(b"\x89PNG")
+    assert style.png(figures.class_means(results.class_means, results.layout, ["a", "b"])).startswith(b"\x89PNG")
 
 
 def test_latent_of_one_dimension():
@@ -131,9 +133,9 @@ def test_names_are_elided_and_never_read_as_mathematics(make_results):
     assert len(name) <= 30
     assert name.startswith("$\\broken{")
     assert name.endswith("end")
-    assert figures._png(figure).startswith(b"\x89PNG")
+    assert style.png(figure).startswith(b"\x89PNG")
 
 
 def test_levels_are_pushed_apart():
-    placed = figures._spread([0.1, 0.1, 0.5, 0.99, 1.0], 0.1)
+    placed = feature_images._spread([0.1, 0.1, 0.5, 0.99, 1.0], 0.1)
     assert placed == pytest.approx([0.1, 0.2, 0.5, 0.9, 1.0])

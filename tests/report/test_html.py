@@ -5,7 +5,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from pixfold.learn.consensus import Consensus
-from pixfold.report import findings_table, html, summarise
+from pixfold.learn.results import summarise
+from pixfold.learn.tables import findings_table
+from pixfold.report import html
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (1500).to_bytes(4, "big") + bytes(20)
 EMPTY = {"meta", "img", "br"}

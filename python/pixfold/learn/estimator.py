@@ -25,10 +25,11 @@ from pixfold.learn import train as training
 from pixfold.learn.backbones import Autoencoder
 from pixfold.learn.consensus import Consensus, ConsensusResult
 from pixfold.learn.prepare import Prepared, prepare
+from pixfold.learn.results import Results, summarise
+from pixfold.learn.tables import findings_table, history_table, predictions_table
 from pixfold.loader import FoldLoader, in_memory
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.report import Results, findings_table, history_table, predictions_table, summarise
 from pixfold.sources import open_source
 from pixfold.sources.base import Source, check_features, numbered
 from pixfold.sources.tables.categories import has_one_hot
@@ -353,7 +354,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         One row per epoch of every run.
     metrics_ : dict
         Test accuracy (mean over accepted runs), its spread, every run's own.
-    results_ : pixfold.report.Results
+    results_ : pixfold.learn.results.Results
         All of it, for :func:`pixfold.report.write_results`.
     layout_, normalizer_, module_
         Of the run that is kept for predictions: the accepted one with the lowest validation loss.

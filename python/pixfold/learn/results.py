@@ -37,10 +37,10 @@ class Results:
     task : {"classification", "self-supervised"}
         Whether labels were learned, or the input itself.
     findings : pandas.DataFrame
-        From :func:`pixfold.report.findings_table`: one row per feature in rank order; its index is the
+        From :func:`pixfold.learn.tables.findings_table`: one row per feature in rank order; its index is the
         position of the feature in the data.
     history : pandas.DataFrame
-        From :func:`pixfold.report.history_table`: one row per epoch of every run.
+        From :func:`pixfold.learn.tables.history_table`: one row per epoch of every run.
     metrics : dict
         From :func:`summarise`, and what else belongs beside it (times, versions).
     config : dict
@@ -50,7 +50,7 @@ class Results:
     class_names : list of str
         In code order; empty when self-supervised.
     predictions : pandas.DataFrame or None
-        From :func:`pixfold.report.predictions_table`: held-out samples of every run.
+        From :func:`pixfold.learn.tables.predictions_table`: held-out samples of every run.
     class_means : float64[n_classes, n_features] or None
         Mean normalised value per class, in feature order.
     latent : pandas.DataFrame or None

@@ -19,11 +19,11 @@ from pixfold.learn import train as training
 from pixfold.learn.accept import SIGNIFICANCE, chance_p_value
 from pixfold.learn.consensus import RunImportance
 from pixfold.learn.prepare import Prepared, Split, split
+from pixfold.learn.results import classification_metrics
 from pixfold.learn.train import TrainingOptions, TrainingResult
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator
-from pixfold.report import classification_metrics
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
 from pixfold.stream.layout_for import layout_for

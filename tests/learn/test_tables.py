@@ -5,7 +5,7 @@ import pytest
 
 from pixfold.errors import InputError
 from pixfold.learn.consensus import Consensus, RunImportance
-from pixfold.report import findings_table, history_table, predictions_table
+from pixfold.learn.tables import findings_table, history_table, predictions_table
 
 
 def consensus_of(importance, means):

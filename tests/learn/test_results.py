@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.report import classification_metrics, summarise
+from pixfold.learn.results import classification_metrics, summarise
 
 
 def test_classification_metrics_by_hand():
