@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 # Copies of the first allele in the codes 0, 1 (missing), 2 and 3.
 _COPIES = (2, -1, 1, 0)
@@ -57,7 +57,7 @@ class PackedGenotypes:
         op = "PackedGenotypes"
         rows = array(op, "bits", bits).array if is_torch(bits) else as_array(op, "bits", bits)
         if isinstance(n_features, bool) or not isinstance(n_features, int | np.integer) or n_features < 1:
-            raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {told(n_features)}")
+            raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {short_repr(n_features)}")
         if rows.dtype != np.uint8:
             raise TypeError(f"PackedGenotypes: bits must be uint8, got {rows.dtype}")
         width = -(-int(n_features) // 4)
@@ -108,7 +108,7 @@ class PackedGenotypes:
         if dense.array.ndim != 2 or dense.array.shape[1] == 0:
             raise InputError(f"{op}: G must have shape (n_samples, n_features >= 1), got {dense.array.shape}")
         if isinstance(missing, bool) or not isinstance(missing, int | np.integer) or missing in (0, 1, 2):
-            raise InputError(f"{op}: missing must be an integer other than 0, 1 and 2, got {told(missing)}")
+            raise InputError(f"{op}: missing must be an integer other than 0, 1 and 2, got {short_repr(missing)}")
         if not -(2**63) <= missing < 2**63:
             raise InputError(f"{op}: missing must be a 64-bit integer, got {missing}")
         n_samples, n_features = dense.array.shape
@@ -155,7 +155,7 @@ class PackedGenotypes:
 
         op = "PackedGenotypes.from_variants"
         if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 0:
-            raise InputError(f"{op}: n_samples must be a whole number, 0 or more, got {told(n_samples)}")
+            raise InputError(f"{op}: n_samples must be a whole number, 0 or more, got {short_repr(n_samples)}")
         shape, width = np.shape(bits), -(-int(n_samples) // 4)
         if len(shape) != 2 or shape[1] != width or not shape[0]:
             raise InputError(f"{op}: bits must have shape (n_features, {width}) for {n_samples} samples, got {shape}")
@@ -255,7 +255,7 @@ class PackedGenotypes:
             wanted = np.dtype(object)
         if wanted not in (np.float32, np.float64, np.float16, np.int8):
             raise InputError(
-                f"PackedGenotypes.toarray: dtype must be float16, float32, float64 or int8, got {told(dtype)}"
+                f"PackedGenotypes.toarray: dtype must be float16, float32, float64 or int8, got {short_repr(dtype)}"
             )
         n_threads = threads_argument("PackedGenotypes.toarray", threads)
         made = np.dtype(np.float32) if wanted == np.float64 else wanted

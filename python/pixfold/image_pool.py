@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixfold.errors import InputError
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 Array = NDArray[Any]
 
@@ -60,7 +60,7 @@ class ImagePool:
 
     def __init__(self, max_bytes: int = 4 << 30) -> None:
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | np.integer) or max_bytes < 1:
-            raise InputError(f"ImagePool: max_bytes must be a positive integer, got {told(max_bytes)}")
+            raise InputError(f"ImagePool: max_bytes must be a positive integer, got {short_repr(max_bytes)}")
         self.max_bytes = int(max_bytes)
         self._start()
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pixfold import _core
 from pixfold.errors import InputError
 from pixfold.util.files import load_arrays, save_arrays
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -215,7 +215,7 @@ class Layout:
         """
         parts = list(layouts) if isinstance(layouts, Sequence) else []
         if not parts or not all(isinstance(part, Layout) for part in parts):
-            raise InputError(f"Layout.stacked: layouts must be one Layout or more, got {told(layouts)}")
+            raise InputError(f"Layout.stacked: layouts must be one Layout or more, got {short_repr(layouts)}")
         height, width = max(part.height for part in parts), max(part.width for part in parts)
         pixels, channels = [], 0
         for part in parts:
@@ -341,14 +341,14 @@ def _three_sizes(shape: Sequence[int]) -> tuple[int, int, int]:
     if len(sizes) != 3 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sizes):
         raise InputError(
             "Layout: shape must be (height, width) or (channels, height, width) of positive integers,"
-            f" got {told(shape)}"
+            f" got {short_repr(shape)}"
         )
     return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 def _kept(n_features: int, keep: ArrayLike | None) -> Int64Array:
     if not isinstance(n_features, int | np.integer) or n_features < 1:
-        raise InputError(f"Layout: n_features must be a positive integer, got {told(n_features)}")
+        raise InputError(f"Layout: n_features must be a positive integer, got {short_repr(n_features)}")
     if keep is None:
         return np.arange(n_features, dtype=np.int64)
     mask = np.asarray(keep)
@@ -363,7 +363,7 @@ def _kept(n_features: int, keep: ArrayLike | None) -> Int64Array:
 
 def _shape_for(n: int, shape: Sequence[int] | None, channels: int) -> tuple[int, int, int]:
     if not isinstance(channels, int | np.integer) or channels < 1:
-        raise InputError(f"Layout: channels must be a positive integer, got {told(channels)}")
+        raise InputError(f"Layout: channels must be a positive integer, got {short_repr(channels)}")
     if shape is None:
         per_channel = -(-n // int(channels))
         side = math.isqrt(per_channel - 1) + 1

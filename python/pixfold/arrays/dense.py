@@ -14,7 +14,7 @@ from pixfold.arrays.interop import CsrParts, adopted
 from pixfold.errors import BackendError, InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.layout import Layout
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 Array = NDArray[Any]
 
@@ -311,7 +311,7 @@ def layout_argument(op: str, layout: object) -> None:
 def flag_argument(op: str, name: str, value: object) -> bool:
     """Read a bool, and nothing that only behaves like one."""
     if not isinstance(value, bool | np.bool_):
-        raise InputError(f"{op}: {name} must be True or False, got {told(value)}")
+        raise InputError(f"{op}: {name} must be True or False, got {short_repr(value)}")
     return bool(value)
 
 
@@ -320,7 +320,7 @@ def threads_argument(op: str, threads: int | None) -> int:
     if threads is None:
         return 0
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads < 2**31:
-        raise InputError(f"{op}: threads must be a positive integer or None, got {told(threads)}")
+        raise InputError(f"{op}: threads must be a positive integer or None, got {short_repr(threads)}")
     return int(threads)
 
 

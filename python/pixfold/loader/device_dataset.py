@@ -21,7 +21,7 @@ from pixfold.ops.cuda.gather import Wanted
 from pixfold.ops.fold import dtype_name
 from pixfold.sources import open_source
 from pixfold.util.optional import require
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 
 class DeviceDataset:
@@ -194,7 +194,9 @@ class DeviceDataset:
         """
         group = self.group_size
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise InputError(f"DeviceDataset.batches: batch_size must be a positive integer, got {told(batch_size)}")
+            raise InputError(
+                f"DeviceDataset.batches: batch_size must be a positive integer, got {short_repr(batch_size)}"
+            )
         if batch_size % group:
             raise InputError(
                 f"DeviceDataset.batches: batch_size must be a multiple of the {group} samples that are interleaved, "

@@ -23,7 +23,7 @@ from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, normalizer_argument
 from pixfold.sources import open_source
 from pixfold.stream.blocks import bytes_of, held_in_memory, in_words, read_ahead, sample_bytes
-from pixfold.util.text import counted, listed, told
+from pixfold.util.text import counted, listed, short_repr
 
 _SHUFFLES = (True, False, "full", "block", "auto")
 _MEMORY = 512 * 2**20
@@ -151,7 +151,7 @@ class FoldLoader:
         _whole_number("seed", seed, 0)
         if not any(shuffle is known or (isinstance(known, str) and shuffle == known) for known in _SHUFFLES):
             known_ones = ", ".join(map(repr, _SHUFFLES))
-            raise InputError(f"FoldLoader: shuffle must be one of {known_ones}, got {told(shuffle)}")
+            raise InputError(f"FoldLoader: shuffle must be one of {known_ones}, got {short_repr(shuffle)}")
         self.layout, self.normalizer = layout, normalizer
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.batch_size, self.seed = int(batch_size), int(seed)
@@ -255,7 +255,7 @@ class FoldLoader:
                 )
         if not 0 <= state["batch"] <= len(self):
             raise InputError(
-                f"FoldLoader.load_state_dict: batch must be in 0 to {len(self)}, got {told(state['batch'])}"
+                f"FoldLoader.load_state_dict: batch must be in 0 to {len(self)}, got {short_repr(state['batch'])}"
             )
         self._epoch, self._next = int(state["epoch"]), int(state["batch"])
 
@@ -342,14 +342,16 @@ class FoldLoader:
 def _whole_number(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         kind = "a positive integer" if least else "an integer, not negative"
-        raise InputError(f"FoldLoader: {name} must be {kind}, got {told(value)}")
+        raise InputError(f"FoldLoader: {name} must be {kind}, got {short_repr(value)}")
     return int(value)
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Rank and number of ranks, from torch.distributed where they are not given."""
     if (rank is None) != (world_size is None):
-        raise InputError(f"FoldLoader: rank and world_size go together, got {told(rank)} and {told(world_size)}")
+        raise InputError(
+            f"FoldLoader: rank and world_size go together, got {short_repr(rank)} and {short_repr(world_size)}"
+        )
     if rank is not None and world_size is not None:
         return _whole_number("rank", rank, 0), _whole_number("world_size", world_size, 1)
     distributed = torch.distributed

@@ -26,7 +26,7 @@ from pixfold.ops.fold_packed import packed_table
 from pixfold.stream.blocks import blocks, bytes_of
 from pixfold.util.files import load_arrays, save_arrays
 from pixfold.util.progress import Progress
-from pixfold.util.text import counted, told
+from pixfold.util.text import counted, short_repr
 
 Float64Array = NDArray[np.float64]
 
@@ -164,11 +164,11 @@ class Normalizer:
         if preset is None and library_size is None and log is None and scale is None:
             preset = "log1p-zscore"
         if preset is not None and preset not in PRESETS:
-            raise InputError(f"Normalizer: preset must be one of {', '.join(PRESETS)}, got {told(preset)}")
+            raise InputError(f"Normalizer: preset must be one of {', '.join(PRESETS)}, got {short_repr(preset)}")
         parts = PRESETS[preset] if preset is not None else Parts()
         if library_size is not None:
             if not np.isfinite(library_size) or library_size <= 0:
-                raise InputError(f"Normalizer: library_size must be a positive number, got {told(library_size)}")
+                raise InputError(f"Normalizer: library_size must be a positive number, got {short_repr(library_size)}")
             parts = replace(parts, library_size=float(library_size))
         if log is not None:
             parts = replace(parts, log=bool(log))
@@ -179,7 +179,7 @@ class Normalizer:
         if clip is None:
             clip = (0.0, 1.0) if parts.scale in ("minmax", "max") else (-np.inf, np.inf)
         if len(clip) != 2 or not clip[0] < clip[1]:
-            raise InputError(f"Normalizer: clip must be (low, high) with low < high, got {told(clip)}")
+            raise InputError(f"Normalizer: clip must be (low, high) with low < high, got {short_repr(clip)}")
         self.preset = preset
         self.parts = parts
         self.clip = (float(clip[0]), float(clip[1]))
@@ -776,7 +776,7 @@ class Normalizer:
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
-        raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {told(value)}")
+        raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {short_repr(value)}")
     return value
 
 

@@ -20,7 +20,7 @@ from pixfold.ops.cuda.aggregate import (
     on_host,
     placed_like,
 )
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -79,7 +79,9 @@ class AttributionAccumulator:
 
     def __init__(self, layout: Layout, n_classes: int) -> None:
         if isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer) or n_classes < 1:
-            raise InputError(f"AttributionAccumulator: n_classes must be a positive integer, got {told(n_classes)}")
+            raise InputError(
+                f"AttributionAccumulator: n_classes must be a positive integer, got {short_repr(n_classes)}"
+            )
         layout_argument("AttributionAccumulator", layout)
         self.layout = layout
         self.n_classes = int(n_classes)

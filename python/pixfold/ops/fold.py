@@ -26,7 +26,7 @@ from pixfold.arrays.interop import adopted
 from pixfold.errors import BackendError, InputError
 from pixfold.image_pool import ImagePool
 from pixfold.ops.fold_packed import fold_packed
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -184,7 +184,7 @@ def dtype_name(dtype: Any) -> str:
     """Name of an element type that images can have."""
     name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
     if name not in _DTYPES:
-        raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {told(dtype)}")
+        raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {short_repr(dtype)}")
     return name
 
 

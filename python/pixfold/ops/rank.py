@@ -11,7 +11,7 @@ from pixfold import _core
 from pixfold.arrays.dense import as_array, is_on_cuda, plain, threads_argument
 from pixfold.arrays.interop import adopted
 from pixfold.errors import InputError
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 
 def rank(importance: Any, *, threads: int | None = None) -> Any:
@@ -83,7 +83,7 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
         For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
-        raise InputError(f"top_k: k must be a non-negative integer, got {told(k)}")
+        raise InputError(f"top_k: k must be a non-negative integer, got {short_repr(k)}")
     n_threads = threads_argument("top_k", threads)
     importance, kind = adopted("top_k", "importance", importance)
     if kind is not None:

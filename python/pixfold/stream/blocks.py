@@ -17,7 +17,7 @@ from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import BLOCK_BYTES, Source
 from pixfold.util.progress import Progress, SilentProgress
-from pixfold.util.text import counted, told
+from pixfold.util.text import counted, short_repr
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,7 +61,7 @@ def bytes_of(size: object, what: str = "memory") -> int:
         found = int(size)
     if not 1 <= found < 2**63:
         raise InputError(
-            f"{what}: expected a size such as '500MB', '1GB', '2GiB' or a number of bytes, received {told(size)}"
+            f"{what}: expected a size such as '500MB', '1GB', '2GiB' or a number of bytes, received {short_repr(size)}"
         )
     return int(found)
 

@@ -31,7 +31,7 @@ def must_be(op: str, argument: str, expected: str, received: Any) -> str:
     received
         The value that was passed, of any kind.
     """
-    return f"{op}: {argument} must be {expected}, got {told(received)}"
+    return f"{op}: {argument} must be {expected}, got {short_repr(received)}"
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -50,6 +50,6 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
-def told(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Whatever was passed for an argument, as a message shows it: what it is and what it holds, but not all of it."""
     return " ".join(_VALUES.repr(value).split())

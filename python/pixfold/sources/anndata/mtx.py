@@ -18,7 +18,7 @@ from pixfold.sources.disk.changes import Unchanged
 from pixfold.sources.disk.rows import Rows, csr_bytes
 from pixfold.sources.disk.scratch import Block, RowsOnce, ScratchArray, SparseRows, by_rows, room_for, scratch_note
 from pixfold.util.optional import require
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 _DTYPES = {"integer": np.int32, "real": np.float64, "pattern": np.uint8}
 _LARGEST = 2**31 - 1
@@ -111,7 +111,7 @@ class MtxFile:
             if words[:2] != ["%%matrixmarket", "matrix"] or len(words) != 5:
                 raise InputError(
                     f"{self.name}: line 1: expected '%%MatrixMarket matrix coordinate ... general', "
-                    f"received {told(first.decode('latin-1').strip())}"
+                    f"received {short_repr(first.decode('latin-1').strip())}"
                 )
             if words[2] != "coordinate" or words[3] not in _DTYPES or words[4] != "general":
                 raise InputError(
@@ -131,7 +131,7 @@ class MtxFile:
             if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
                 raise InputError(
                     f"{self.name}: line {self._header}: expected features, samples, entries, "
-                    f"received {told(line.decode('latin-1').strip())}"
+                    f"received {short_repr(line.decode('latin-1').strip())}"
                 )
             n_features, n_samples, self._n_entries = map(int, sizes)
             self.shape = (n_samples, n_features)
@@ -231,7 +231,7 @@ class MtxFile:
                 words = line.split()
                 if number <= self._header or not words:
                     continue
-                text = told(line.decode("latin-1").strip())
+                text = short_repr(line.decode("latin-1").strip())
                 where = f"{self.name}: line {number}"
                 if len(words) != self._fields:
                     return InputError(f"{where}: expected {self._fields} fields, received {text}")

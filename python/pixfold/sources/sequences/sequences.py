@@ -19,7 +19,7 @@ from pixfold.sources.labels import check_column
 from pixfold.sources.sequences.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, detected
 from pixfold.sources.tables.delimited import Header
 from pixfold.util.optional import require
-from pixfold.util.text import counted, told
+from pixfold.util.text import counted, short_repr
 
 # Letters are kept as they are, one byte each: in memory up to this many, else in a temporary file.
 MEMORY_BYTES = 256 * 2**20
@@ -280,9 +280,9 @@ def _records(path: Path, label: str | None, fields: set[str]) -> Iterator[Record
 
 def _check_options(options: Options) -> None:
     if options.alphabet is not None and options.alphabet not in ALPHABETS:
-        raise InputError(f"alphabet: expected {', '.join(ALPHABETS)}, received {told(options.alphabet)}")
+        raise InputError(f"alphabet: expected {', '.join(ALPHABETS)}, received {short_repr(options.alphabet)}")
     if options.ambiguous not in ("spread", "zero"):
-        raise InputError(f"ambiguous: expected spread or zero, received {told(options.ambiguous)}")
+        raise InputError(f"ambiguous: expected spread or zero, received {short_repr(options.ambiguous)}")
     length = options.length
     if length is not None and (isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1):
-        raise InputError(f"length: expected a positive integer, received {told(length)}")
+        raise InputError(f"length: expected a positive integer, received {short_repr(length)}")

@@ -20,7 +20,7 @@ from pixfold.sources.tables.categories import known_categories
 from pixfold.sources.tables.delimited import SHOWN_BYTES
 from pixfold.util.optional import require
 from pixfold.util.progress import source_task
-from pixfold.util.text import told
+from pixfold.util.text import short_repr
 
 _PURPOSE = "reading .parquet, .feather and .arrow files"
 
@@ -100,7 +100,7 @@ def arrow_table(path: Path) -> Iterator[tuple[Any, Callable[[], Iterator[Any]]]]
             if isinstance(error, OSError) and error.errno is not None:
                 raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
             what = "Parquet" if is_parquet else "Arrow"
-            raise InputError(f"{path}: the {what} file is damaged or cut off ({told(str(error))})") from error
+            raise InputError(f"{path}: the {what} file is damaged or cut off ({short_repr(str(error))})") from error
 
 
 def _parquet(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
