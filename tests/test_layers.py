@@ -38,7 +38,6 @@ KNOWN = {
     "arrays -> ops",
     "arrays -> normalize",
     "genotypes -> arrays",
-    "images -> learn",
     "images -> __init__",
     "ops -> normalize",
     "circle in learn",

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.learn.prepare import prepare
 from pixfold.sources import ArraySource, open_source
+from pixfold.stream.prepare import prepare
 
 pytest.importorskip("pyarrow")
 pd: Any = pytest.importorskip("pandas")

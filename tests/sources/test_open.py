@@ -105,7 +105,7 @@ def test_a_tensor_is_read_as_an_array() -> None:
 def test_opening_an_array_imports_no_optional_package() -> None:
     code = (
         "import sys, numpy as np, pixfold.sources as s; s.open_source(np.ones((2, 2)));"
-        "import pixfold.learn.prepare;"
+        "import pixfold.stream.prepare;"
         "sys.exit(', '.join({'scipy', 'pandas', 'anndata', 'h5py', 'torch'} & set(sys.modules)) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

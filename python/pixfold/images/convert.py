@@ -14,7 +14,6 @@ from pixfold.errors import InputError, OutputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.images.files import ImageSet, files_of, rows_at_once, write
 from pixfold.layout import Layout
-from pixfold.learn.prepare import class_names_of, codes_of, labelled_rows, prepare
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.census import census
@@ -22,7 +21,9 @@ from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks, bytes_of
+from pixfold.stream.labels import class_names_of, codes_of, labelled_rows
 from pixfold.stream.layout_for import layout_for
+from pixfold.stream.prepare import prepare
 from pixfold.util.files import staged
 from pixfold.util.progress import Progress, SilentProgress
 

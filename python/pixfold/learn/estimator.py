@@ -24,7 +24,6 @@ from pixfold.learn import run as runs
 from pixfold.learn import train as training
 from pixfold.learn.backbones import Autoencoder
 from pixfold.learn.consensus import Consensus, ConsensusResult
-from pixfold.learn.prepare import Prepared, prepare
 from pixfold.learn.results import Results, summarise
 from pixfold.learn.tables import findings_table, history_table, predictions_table
 from pixfold.loader import FoldLoader, in_memory
@@ -34,6 +33,7 @@ from pixfold.sources import open_source
 from pixfold.sources.base import Source, check_features, numbered
 from pixfold.sources.tables.categories import has_one_hot
 from pixfold.stream.blocks import bytes_of
+from pixfold.stream.prepare import Prepared, prepare
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.provenance import versions
 

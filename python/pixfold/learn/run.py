@@ -18,8 +18,8 @@ from pixfold.learn import backbones
 from pixfold.learn import train as training
 from pixfold.learn.accept import SIGNIFICANCE, chance_p_value
 from pixfold.learn.consensus import RunImportance
-from pixfold.learn.prepare import Prepared, Split, split
 from pixfold.learn.results import classification_metrics
+from pixfold.learn.split import Split, split
 from pixfold.learn.train import TrainingOptions, TrainingResult
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
@@ -27,6 +27,7 @@ from pixfold.ops import AttributionAccumulator
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
 from pixfold.stream.layout_for import layout_for
+from pixfold.stream.prepare import Prepared
 from pixfold.util.progress import Progress, tracked
 
 Float64Array = NDArray[np.float64]

@@ -1,0 +1,153 @@
+"""Train, validation and test samples, drawn class by class."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+from pixfold.sources.base import check_labels
+from pixfold.util.text import counted
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three disjoint parts of the samples: sorted positions into ``Prepared.rows``, int64."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    messages: list[str] = field(default_factory=list)
+
+
+def split(
+    n_samples: int,
+    labels: NDArray[np.integer[Any]] | None = None,
+    *,
+    fractions: Sequence[float] = (0.60, 0.15, 0.25),
+    seed: int,
+    class_names: Sequence[str] | None = None,
+) -> Split:
+    """Draw the train, validation and test samples, class by class.
+
+    Each class is divided in the asked fractions, by largest remainder; what rounding takes from a part in one
+    class is made up in the next, so that the totals come close too. A class of three samples or more has at
+    least one in each part; one of two has them in train and test, one of a single sample in train.
+
+    Parameters
+    ----------
+    n_samples : int
+        Samples to divide, at least 3.
+    labels : ndarray of int64, shape (n_samples,), optional
+        Classes; without them samples are drawn at random.
+    fractions : three numbers
+        Of train, validation and test; positive, sum 1.
+    seed : int
+        The same seed gives the same split.
+    class_names : sequence of str, optional
+        Names of the classes, for the messages.
+
+    Returns
+    -------
+    Split
+        ``messages`` names in one sentence the classes that are too small for the fractions.
+
+    Raises
+    ------
+    InputError
+        When an argument is wrong, or there are too few samples for three parts.
+    """
+    shares = _fractions(fractions)
+    seed = _not_negative("seed", seed)
+    if n_samples < 3:
+        raise InputError(
+            f"split: expected at least 3 samples for train, validation and test, received n_samples={n_samples}"
+        )
+    if labels is None:
+        codes = np.zeros(n_samples, dtype=np.int64)
+    else:
+        codes = check_labels("split", labels, n_samples)
+        if codes.dtype.kind not in "iu" or codes.min() < 0:
+            raise InputError("split: expected labels 0, 1, 2, ... as integers, received others")
+    rng = np.random.default_rng(seed)
+    parts: list[list[NDArray[np.int64]]] = [[], [], []]
+    small: list[tuple[str, int]] = []
+    owed = np.zeros(3)
+    for code in np.unique(codes):
+        members = rng.permutation(np.flatnonzero(codes == code))
+        sizes = _sizes(len(members), shares, owed)
+        for part, chunk in zip(parts, np.split(members, np.cumsum(sizes)[:-1]), strict=True):
+            part.append(chunk)
+        if len(members) * min(shares) < 1:
+            small.append((str(class_names[code]) if class_names is not None else str(code), len(members)))
+    train, validation, test = (np.sort(np.concatenate(part)).astype(np.int64) for part in parts)
+    if not (len(train) and len(validation) and len(test)):
+        raise InputError(
+            f"split: {n_samples} samples in classes of at most 2 cannot be divided into train, validation "
+            "and test; expected at least one class of 3 samples or more"
+        )
+    return Split(train, validation, test, _small_classes(small, shares) if labels is not None else [])
+
+
+def _fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+    try:
+        train, validation, test = (float(fraction) for fraction in fractions)
+    except (TypeError, ValueError):
+        raise InputError(f"fractions: expected three numbers, received {fractions!r}") from None
+    # abs_tol: 0.6 + 0.15 + 0.25 is 1 to within rounding, and so is what a user types with six digits
+    if min(train, validation, test) <= 0 or not math.isclose(train + validation + test, 1, abs_tol=1e-6):
+        raise InputError(
+            f"fractions: expected three positive numbers (train, validation, test) of sum 1, received {fractions!r}"
+        )
+    return train, validation, test
+
+
+def _not_negative(name: str, value: object) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise InputError(f"{name}: expected an integer, not negative, received {value!r}")
+    return number
+
+
+def _sizes(n: int, shares: tuple[float, float, float], owed: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Sizes of the three parts of a class of ``n``; ``owed`` carries what rounding left to the next class."""
+    if n < 3:
+        return np.array([1, 0, n - 1], dtype=np.int64)
+    exact = n * np.asarray(shares)
+    sizes = np.floor(exact).astype(np.int64)
+    remainder = exact - sizes + owed
+    for _ in range(n - int(sizes.sum())):
+        part = int(np.argmax(remainder))
+        sizes[part] += 1
+        remainder[part] -= 1
+    for empty in np.flatnonzero(sizes == 0):
+        sizes[np.argmax(sizes)] -= 1
+        sizes[empty] = 1
+    owed[:] = np.clip(owed + exact - sizes, -1, 1)
+    return np.asarray(sizes, dtype=np.int64)
+
+
+def _small_classes(small: list[tuple[str, int]], shares: tuple[float, float, float]) -> list[str]:
+    if not small:
+        return []
+    sizes = [size for _, size in small]
+    outcomes = (
+        (max(sizes) >= 3, "a class of three or more has at least one sample in each part"),
+        (2 in sizes, "two samples are one in train and one in test"),
+        (1 in sizes, "a single sample is in train"),
+    )
+    named = ", ".join(f"{name!r} ({counted(size, 'sample')})" for name, size in small)
+    percent = " / ".join(f"{100 * share:g}" for share in shares)
+    return [
+        f"{'1 class is' if len(small) == 1 else f'{len(small):,} classes are'} too small to be divided "
+        f"{percent} %: {named}; {'; '.join(text for happened, text in outcomes if happened)}"
+    ]

@@ -1,0 +1,163 @@
+"""The labels of a source: the samples that have one, classes encoded as 0, 1, 2, ..., by new names or known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+from pixfold.sources.base import Source, check_labels
+from pixfold.sources.labels import missing_labels
+from pixfold.util.text import counted, listed
+
+# Labels that are not whole numbers and have more values than this are measurements, not classes.
+_MOST_FRACTIONAL_CLASSES = 20
+
+
+def labelled_rows(source: Source, messages: list[str]) -> tuple[NDArray[np.int64], NDArray[Any] | None]:
+    """Find the samples that have a label, or all of a source without labels.
+
+    Parameters
+    ----------
+    source : Source
+        The samples.
+    messages : list of str
+        Is told which samples have none.
+
+    Returns
+    -------
+    rows : int64 array (n,)
+        Positions of the samples, sorted.
+    labels : array (n,), or None
+        Their labels: booleans, integers, floats or text.
+    """
+    rows = np.arange(source.n_samples, dtype=np.int64)
+    if source.labels is None:
+        return rows, None
+    labels = check_labels(source.name, source.labels, source.n_samples)
+    absent = missing_labels(labels)
+    if absent.any():
+        names = [source.sample_names[i] for i in np.flatnonzero(absent)]
+        messages.append(f"{counted(len(names), 'sample')} without a label left out: {listed(names)}")
+    return rows[~absent], _uniform(source.name, labels[~absent])
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Labels as classes: codes 0, 1, 2, ... of the samples; names and values of the classes; what to tell the user."""
+
+    codes: NDArray[np.int64]
+    names: list[str]
+    values: NDArray[Any]
+    messages: list[str]
+
+
+def encode_classes(name: str, labels: NDArray[Any]) -> Classes:
+    """Encode labels of which none is missing, or say why they are no classes."""
+    if not len(labels):
+        raise InputError(f"{name}: no sample has a label")
+    if labels.dtype.kind == "f" and np.isinf(labels).any():
+        infinite = int(np.isinf(labels).sum())
+        raise InputError(f"{name}: {counted(infinite, 'label')} infinite, expected classes")
+    values, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    numbers = _as_numbers(values)
+    if numbers is not None and values.dtype.kind == "U":  # "10" after "9"
+        order = np.argsort(numbers, kind="stable")
+        position = np.empty_like(order)
+        position[order] = np.arange(len(order))
+        values, codes, sizes = values[order], position[codes], sizes[order]
+    names = [_class_name(value) for value in values]
+    n, k = len(labels), len(values)
+    if k == 1:
+        raise InputError(
+            f"{name}: the labels hold only one class ({names[0]!r}, {counted(n, 'sample')}), expected two or more"
+        )
+    fractional = values.dtype.kind == "f" and bool(np.any(values != np.floor(values)))
+    if fractional and (k > _MOST_FRACTIONAL_CLASSES or k > max(n / 2, 2)):
+        raise InputError(
+            f"{name}: Unknown label type: continuous. {k:,} different numbers in {n:,} samples, such as "
+            f"{names[0]} and {names[-1]}, look like a measurement; expected classes"
+        )
+    if k > max(n / 2, 2):
+        raise InputError(
+            f"{name}: {k:,} different labels in {n:,} samples ({listed(names)}) look like an identifier or a "
+            "measurement; expected classes that samples share"
+        )
+    messages = []
+    odd = [i for i, value in enumerate(names) if value.strip().lower() in ("nan", "na", "none", "null")]
+    if odd and values.dtype.kind == "U":
+        messages.append(
+            f"the label {names[odd[0]]!r} is text and counts as a class ({counted(int(sizes[odd[0]]), 'sample')})"
+        )
+    return Classes(codes.astype(np.int64), names, values, messages)
+
+
+def class_names_of(labels: NDArray[Any]) -> list[str]:
+    """Names of the classes among labels that :func:`labelled_rows` gave, in the order of their codes."""
+    values = np.unique(labels)
+    numbers = _as_numbers(values)
+    if numbers is not None and values.dtype.kind == "U":  # "10" after "9"
+        values = values[np.argsort(numbers, kind="stable")]
+    return [_class_name(value) for value in values]
+
+
+def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Encode labels by classes that are known already.
+
+    Parameters
+    ----------
+    name : str
+        The source, for the message.
+    labels : array (n,)
+        As :func:`labelled_rows` gives them.
+    class_names : sequence of str
+        Names of the classes 0, 1, 2, ...
+
+    Returns
+    -------
+    int64 array (n,)
+
+    Raises
+    ------
+    InputError
+        When a label is none of them.
+    """
+    code = {known: number for number, known in enumerate(class_names)}
+    names = [_class_name(value) for value in labels.tolist()]
+    unknown = sorted({label for label in names if label not in code})
+    if unknown:
+        raise InputError(f"{name}: expected labels among {listed(class_names, 10)}, received {listed(unknown)}")
+    return np.array([code[label] for label in names], dtype=np.int64)
+
+
+def _uniform(name: str, labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels of which none is missing as one NumPy type: booleans, integers, floats or text."""
+    if labels.dtype.kind in "biufU":
+        return labels
+    if labels.dtype.kind not in "OST":
+        raise InputError(f"{name}: expected labels that are numbers or text, received {labels.dtype}")
+    values = [value.decode() if isinstance(value, bytes) else value for value in labels.tolist()]
+    for kind, dtype in ((bool, np.bool_), (int, np.int64), ((int, float), np.float64)):
+        wanted = all(isinstance(v, kind) and (kind is bool or not isinstance(v, bool)) for v in values)
+        if values and wanted:
+            return np.asarray(values, dtype=dtype)
+    return np.asarray([str(value) for value in values], dtype=np.str_)
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
+    try:
+        numbers = values.astype(np.float64)
+    except ValueError:
+        return None
+    return numbers if bool(np.isfinite(numbers).all()) else None
+
+
+def _class_name(value: Any) -> str:
+    """``1.0`` is the class "1": a column of whole numbers with gaps was read as floats."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)

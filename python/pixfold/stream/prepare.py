@@ -1,0 +1,161 @@
+"""From a source to what can be used of it: empty features and samples out, labels encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixfold.errors import InputError
+from pixfold.sources.base import Source
+from pixfold.stream.labels import encode_classes, labelled_rows
+from pixfold.stream.scan import Profile, scan
+from pixfold.util.progress import Progress
+from pixfold.util.text import counted, listed
+
+Missing = Literal["error", "zero", "mean"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What of a source is used, and how its labels are encoded.
+
+    Attributes
+    ----------
+    source : Source
+        Where values are read from.
+    rows : ndarray of int64, shape (n,)
+        Positions in ``source`` of the samples that are used, sorted.
+    labels : ndarray of int64, shape (n,), or None
+        Class of each of ``rows``, counted from 0.
+    class_names : list of str, or None
+        Names of the classes, in the order of their codes.
+    classes : ndarray, or None
+        Labels as they came, sorted: that of code 0, 1, 2, ...
+    keep : ndarray of bool, shape (n_features,)
+        Which features have a value other than zero in any of ``rows``.
+    dropped_features, dropped_samples : list of str
+        Names of those that are empty: all zero or missing.
+    profile : Profile
+        What kind of numbers the values are.
+    n_unlabelled : int
+        Samples left out because their label is missing.
+    messages : list of str
+        What the user should be told, those of the source included.
+    """
+
+    source: Source
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    class_names: list[str] | None
+    classes: NDArray[Any] | None
+    keep: NDArray[np.bool_]
+    profile: Profile
+    dropped_features: list[str] = field(default_factory=list)
+    dropped_samples: list[str] = field(default_factory=list)
+    n_unlabelled: int = 0
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def sample_names(self) -> list[str]:
+        """Names of the samples in ``rows``."""
+        names = self.source.sample_names
+        return [names[row] for row in self.rows]
+
+
+def prepare(
+    source: Source,
+    *,
+    missing: Missing = "error",
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Check a source in one pass over its values, and find what of it can be used.
+
+    Samples without a label are left out; then features and samples whose values are all zero or missing.
+    Nothing else is filtered. The values themselves are not changed: ``missing`` only says whether missing
+    ones are allowed, the normaliser replaces them.
+
+    Parameters
+    ----------
+    source : Source
+        The samples, with labels or without.
+    missing : {"error", "zero", "mean"}
+        Whether values may be missing (NaN) in what is used, and how the normaliser will replace them.
+    memory : int, optional
+        Budget of the pass, in bytes; see :func:`pixfold.stream.blocks.rows_within`.
+    progress : Progress, optional
+        Where samples are counted; silent without it.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    InputError
+        When values are infinite, or missing and not allowed; when all is empty; when labels are of one class
+        only or do not name classes.
+    """
+    if missing not in ("error", "zero", "mean"):
+        raise InputError(f"missing: expected 'error', 'zero' or 'mean', received {missing!r}")
+    messages = list(source.messages)
+    rows, labels = labelled_rows(source, messages)
+    # Before the pass over the values, which may be long.
+    encoded = None if labels is None else encode_classes(source.name, labels)
+    n_unlabelled = source.n_samples - len(rows)
+
+    found = scan(source, rows, memory=memory, progress=progress)
+    empty = rows[found.empty_samples]
+    keep = found.nonzero > 0
+    dropped_samples = [source.sample_names[i] for i in empty]
+    dropped_features = [source.feature_names[i] for i in np.flatnonzero(~keep)]
+    if len(empty) == len(rows):
+        raise InputError(f"{source.name}: all values are zero or missing, there is nothing to learn from")
+    for names, total, what in (
+        (dropped_features, source.n_features, "feature"),
+        (dropped_samples, len(rows), "sample"),
+    ):
+        if names:
+            messages.append(f"{len(names):,} of {counted(total, what)} left out, all zero or missing: {listed(names)}")
+    gaps = np.where(keep, found.missing, 0)
+    if missing == "error":
+        _raise_missing(source, gaps)
+    elif gaps.any():
+        total, features = int(gaps.sum()), int(np.count_nonzero(gaps))
+        messages.append(
+            f"{counted(total, 'value')} missing in {counted(features, 'feature')}, "
+            f"replaced by {'zero' if missing == 'zero' else 'the mean of the feature'}"
+        )
+    if len(empty):
+        used = ~found.empty_samples
+        rows = rows[used]
+        if labels is not None:
+            encoded = encode_classes(source.name, labels[used])
+    if encoded is not None:
+        messages.extend(encoded.messages)
+    return Prepared(
+        source=source,
+        rows=rows,
+        labels=None if encoded is None else encoded.codes,
+        class_names=None if encoded is None else encoded.names,
+        classes=None if encoded is None else encoded.values,
+        keep=keep,
+        profile=found.profile,
+        dropped_features=dropped_features,
+        dropped_samples=dropped_samples,
+        n_unlabelled=n_unlabelled,
+        messages=messages,
+    )
+
+
+def _raise_missing(source: Source, missing: NDArray[np.int64]) -> None:
+    total = int(missing.sum())
+    if total:
+        features = [source.feature_names[i] for i in np.flatnonzero(missing)]
+        raise InputError(
+            f"{source.name}: {counted(total, 'value')} missing (NaN) in {counted(len(features), 'feature')} "
+            f'({listed(features)}); choose missing="mean" or missing="zero" (command line: --missing mean)'
+        )
