@@ -33,6 +33,9 @@ class FakeEstimator:
         self.arguments = arguments
         FakeEstimator.made.append(self)
 
+    def check_arguments(self):
+        pass
+
     def fit_source(self, source, *, command, progress):
         self.source, self.command = source, command
         with progress.task("training", 2) as task:

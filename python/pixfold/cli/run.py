@@ -137,6 +137,7 @@ def run(
             random_state=seed,
             **{name: value for name, value in chosen.items() if value is not None},
         )
+        estimator.check_arguments()
         check_writable(out)
         source = open_source(data if len(data) > 1 else data[0], **reading)
         estimator.fit_source(source, command=shlex.join(["pixfold", *sys.argv[1:]]), progress=shown)

@@ -67,7 +67,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[runs.Job, runs.RunOutcome, list[runs.RunOutcome], dict[str, Any]]:
         started = time.perf_counter()
         reporter = progress if progress is not None else SilentProgress()
-        self._check_arguments()
+        self.check_arguments()
         options = self._options()
         memory = self._memory()
         prepared = prepare(source, missing=self.missing, memory=memory, progress=reporter)
@@ -128,8 +128,13 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         }
         return job, best, outcomes, parts
 
-    def _check_arguments(self) -> None:
+    def check_arguments(self) -> None:
+        """Raise InputError for a parameter that cannot be used; nothing is read for it."""
         p = self.get_params(deep=False)
+        self._options()
+        self._memory()
+        if not isinstance(p["normalize"], Normalizer) and p["normalize"] != "auto":
+            Normalizer(p["normalize"])
         if p["arrangement"] not in _ARRANGEMENTS:
             raise InputError(f"arrangement: expected one of {', '.join(_ARRANGEMENTS)}, received {p['arrangement']!r}")
         if isinstance(p["n_runs"], bool) or not isinstance(p["n_runs"], int | np.integer) or p["n_runs"] < 1:
