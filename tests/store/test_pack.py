@@ -357,7 +357,7 @@ def test_a_disk_that_is_full(tmp_path: Path, with_zarrs: bool) -> None:
     out = tmp_path / "o.zarr"
     code = FULL.format(limit=20_000, path=str(tmp_path / "x.npy"), out=str(out))
     if not with_zarrs:
-        code = "from pixfold.sources import packed_store; packed_store.zarrs_works = lambda: False\n" + code
+        code = "from pixfold.sources.packed import store; store.zarrs_works = lambda: False\n" + code
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = result.stderr.strip().splitlines()[-1]
     assert re.fullmatch(
