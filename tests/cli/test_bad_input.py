@@ -102,15 +102,6 @@ CASES = {
     ),
     "one dimension": (lambda d: array(d, np.ones(4)), ["--label", None], ["2-D matrix"]),
     "layer": (lambda d: table(d / "x.csv"), ["--layer", "raw"], ["layers are read from AnnData alone"]),
-    "backbone": (
-        lambda d: table(d / "x.csv"),
-        ["--backbone", "resnet81"],
-        ["'resnet81' is not known", "did you mean resnet18"],
-    ),
-    "method": (lambda d: table(d / "x.csv"), ["--method", "shap"], ["method", "saliency", "'shap'"]),
-    "normalize": (lambda d: table(d / "x.csv"), ["--normalize", "zscor"], ["preset", "zscore", "'zscor'"]),
-    "device": (lambda d: table(d / "x.csv"), ["--device", "abacus"], ["device", "abacus"]),
-    "precision": (lambda d: table(d / "x.csv"), ["--precision", "8"], ["precision", "32-true", "'8'"]),
     "self-supervised method": (
         lambda d: array(d, np.random.default_rng(0).random((9, 4))),
         ["--label", None, "--method", "shap"],

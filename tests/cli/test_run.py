@@ -236,7 +236,6 @@ def test_run_without_classes_is_self_supervised(invoke, table, tmp_path):
     [
         ("--label", "kind", "--latent-dim", 4),
         ("--min-accuracy", 0.5),
-        ("--label", "kind", "--runs", 0),
         ("--negative", "perhaps"),
         ("--nonsense",),
     ],

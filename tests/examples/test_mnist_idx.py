@@ -27,9 +27,9 @@ def test_read(tmp_path, shape, compress):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "expected an IDX file of unsigned bytes"),
-        (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "expected an IDX file of unsigned bytes"),
-        (idx(np.zeros((3, 4), np.uint8))[:-1], r"expected 24 bytes for shape \(3, 4\), received 23"),
+        (b"", "must be IDX of unsigned bytes"),
+        (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "must be IDX of unsigned bytes"),
+        (idx(np.zeros((3, 4), np.uint8))[:-1], r"must be of 24 bytes for shape \(3, 4\), got 23"),
         (gzip.compress(idx(np.zeros(99, np.uint8)), mtime=0)[:-9], "cannot read the file"),
     ],
 )

@@ -22,6 +22,7 @@ _REPLACED: dict[str, Any] = {
 }
 
 
+@one_line_errors
 @options.reads_samples()
 def fold(
     *,
@@ -50,7 +51,7 @@ def fold(
         options.Arrangement,
         typer.Option(help="Features in the order of the data, or in a seeded order.", rich_help_panel=options.VALUES),
     ] = "natural",
-    seed: Annotated[int, typer.Option(min=0, help="Of the shuffled arrangement.", rich_help_panel=options.VALUES)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffled arrangement.", rich_help_panel=options.VALUES)] = 0,
     shape: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +61,7 @@ def fold(
         ),
     ] = None,
     channels: Annotated[
-        int, typer.Option(min=1, help="Channels that the features are spread over.", rich_help_panel=options.VALUES)
+        int, typer.Option(help="Channels that the features are spread over.", rich_help_panel=options.VALUES)
     ] = 1,
 ) -> None:
     """Write the image of every sample of INPUT to OUT, in constant memory."""
@@ -77,7 +78,7 @@ def fold(
         raise typer.BadParameter(
             "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
         )
-    with one_line_errors(), messages(quiet=quiet) as shown:
+    with messages(quiet=quiet) as shown:
         from pixfold.images.convert import check_free, convert
         from pixfold.sources import open_source
 

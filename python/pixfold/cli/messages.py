@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,16 @@ from pixfold.util.progress import Progress, SilentProgress, shown_on, terminal_p
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+# Options that are not called as the argument that they become.
+_OPTIONS = {
+    "n_runs": "runs",
+    "random_state": "seed",
+    "preset": "normalize",
+    "n_samples": "samples",
+    "n_features": "features",
+}
 
 
 class Messages:
@@ -59,19 +72,37 @@ def messages(*, quiet: bool) -> Iterator[Messages]:
         yield shown
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn an error that a user can mend into one line and an exit code; a traceback is left to our own mistakes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise interrupted("nothing written") from None
-    except PixfoldError as error:
-        say(f"error: {error}")
-        raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
-    except MemoryError as error:
-        say(f"error: out of memory{f': {error}' if str(error) else ''}")
-        raise typer.Exit(1) from None
+def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command turn errors that a user can mend into one line and an exit code.
+
+    Any other exception is our own mistake and keeps its traceback. What a library function calls ``n_runs`` is
+    ``--runs`` in the line.
+    """
+    parameters = set(inspect.signature(command).parameters)
+
+    @functools.wraps(command)
+    def guarded(**given: Any) -> None:
+        try:
+            command(**given)
+        except KeyboardInterrupt:
+            raise interrupted("nothing written") from None
+        except PixfoldError as error:
+            say(f"error: {_with_option(str(error), parameters)}")
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+        except MemoryError as error:
+            say(f"error: out of memory{f': {error}' if str(error) else ''}")
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+def _with_option(message: str, parameters: set[str]) -> str:
+    """Name the option in place of the function and its argument: ``OP: ARGUMENT must be EXPECTED, got RECEIVED``."""
+    found = re.match(r"\w+: (\w+) must ", message)
+    option = found and _OPTIONS.get(found[1], found[1])
+    if found is None or option not in parameters:
+        return message
+    return f"--{str(option).replace('_', '-')}{message[found.end(1) :]}"
 
 
 def interrupted(what: str) -> typer.Exit:

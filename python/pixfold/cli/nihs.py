@@ -10,18 +10,16 @@ import typer
 from pixfold.cli.messages import one_line_errors
 
 
+@one_line_errors
 def nihs(
     out: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The file to write.")],
-    samples: Annotated[int, typer.Option(min=2, help="Number of samples.")] = 10_000,
-    features: Annotated[int, typer.Option(min=1, help="Number of features.")] = 18_225,
-    needles: Annotated[int, typer.Option(min=0, help="Number of features that differ between the classes.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same file.")] = 0,
+    samples: Annotated[int, typer.Option(help="Number of samples.")] = 10_000,
+    features: Annotated[int, typer.Option(help="Number of features.")] = 18_225,
+    needles: Annotated[int, typer.Option(help="Number of features that differ between the classes.")] = 2,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
 ) -> None:
     """Write a needle-in-a-haystack data set: uniform noise, two classes, a few features that differ."""
-    with one_line_errors():
-        from pixfold.examples.synthetic import write_nihs
+    from pixfold.examples.synthetic import write_nihs
 
-        path = write_nihs(out, samples, features, needles=needles, seed=seed)
-        typer.echo(
-            f"{path}: {samples:,} samples x {features:,} features, {needles} needles; classes in the column 'label'"
-        )
+    path = write_nihs(out, samples, features, needles=needles, seed=seed)
+    typer.echo(f"{path}: {samples:,} samples x {features:,} features, {needles} needles; classes in the column 'label'")

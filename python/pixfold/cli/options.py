@@ -90,9 +90,7 @@ def reads_samples(**helps: str) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def _parameter(name: str, kind: Any, default: Any, help_text: str, own_help: str | None) -> inspect.Parameter:
-    option = typer.Option(
-        f"--{name}", help=own_help or help_text, min=1 if name == "length" else None, rich_help_panel=_DATA
-    )
+    option = typer.Option(f"--{name}", help=own_help or help_text, rich_help_panel=_DATA)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
@@ -110,6 +108,6 @@ Missing = Annotated[
     typer.Option(help="Missing values: an error, 0, or the mean of the feature.", rich_help_panel=VALUES),
 ]
 Arrangement = Literal["natural", "shuffled"]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.", rich_help_panel=MACHINE)]
+Threads = Annotated[int | None, typer.Option(help="CPU threads. Default: all.", rich_help_panel=MACHINE)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output when it exists.")]

@@ -12,6 +12,7 @@ from pixfold.cli import options
 from pixfold.cli.messages import Messages, interrupted, messages, one_line_errors
 
 
+@one_line_errors
 @options.reads_samples()
 def pack(
     *,
@@ -37,7 +38,7 @@ def pack(
     *inputs, out = paths
     if not inputs and not verify:
         raise typer.BadParameter("must be INPUT and OUT.zarr, got one path", param_hint="OUT.zarr")
-    with one_line_errors(), messages(quiet=quiet) as shown:
+    with messages(quiet=quiet) as shown:
         if not inputs:
             typer.echo(_verified(out, shown))
             return

@@ -19,6 +19,7 @@ from pixfold.cli.summary import print_summary
 _NETWORK, _RUNS = "Network and training", "Runs"
 
 
+@one_line_errors
 @options.reads_samples(label="Column that holds the classes. Without it the job is self-supervised.")
 def run(
     *,
@@ -46,19 +47,16 @@ def run(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Epochs per run at most. Default: chosen from the data.", rich_help_panel=_NETWORK),
+        typer.Option(help="Epochs per run at most. Default: chosen from the data.", rich_help_panel=_NETWORK),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Samples per training step.", rich_help_panel=_NETWORK)
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples per training step.", rich_help_panel=_NETWORK)] = None,
     latent_dim: Annotated[
         int | None,
-        typer.Option(min=1, help="Size of the latent space. Only without --label.", rich_help_panel=_NETWORK),
+        typer.Option(help="Size of the latent space. Only without --label.", rich_help_panel=_NETWORK),
     ] = None,
     runs: Annotated[
         int,
         typer.Option(
-            min=1,
             help="Runs at most, each with a new split; fewer when the ranking converges.",
             rich_help_panel=_RUNS,
         ),
@@ -66,8 +64,6 @@ def run(
     min_accuracy: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
-            max=1.0,
             help="Accuracy on validation and test samples below which a run is not used. Without it a run is "
             "used when its balanced accuracy on them is significantly above chance (permutation test, "
             "p <= 0.05). Only with --label.",
@@ -82,7 +78,7 @@ def run(
             rich_help_panel=_RUNS,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same findings.", rich_help_panel=_RUNS)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same findings.", rich_help_panel=_RUNS)] = 0,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=options.MACHINE)
     ] = "auto",
@@ -121,7 +117,7 @@ def run(
         "threads": threads,
         "memory": memory,
     }
-    with one_line_errors(), _folder_made_for(out), messages(quiet=quiet) as shown:
+    with _folder_made_for(out), messages(quiet=quiet) as shown:
         from pixfold.report import check_writable, write_results
         from pixfold.sources import open_source
 

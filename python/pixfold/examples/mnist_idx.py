@@ -49,12 +49,14 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file}: cannot read the file: {error}") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
-        raise InputError(f"{file}: expected an IDX file of unsigned bytes, which begins 00 00 08, received other bytes")
+        raise InputError(
+            f"{file}: the file must be IDX of unsigned bytes, which begins 000008, got {content[:4].hex() or 'nothing'}"
+        )
     start = 4 + 4 * content[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4"))
     if len(content) != start + math.prod(shape):
         raise InputError(
-            f"{file}: expected {start + math.prod(shape):,} bytes for shape {shape}, received {len(content):,}"
+            f"{file}: the file must be of {start + math.prod(shape):,} bytes for shape {shape}, got {len(content):,}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError, OutputError
 from pixfold.util.optional import require
+from pixfold.util.text import short_repr
 
 # The paper counts variables from 1: its needles are variable 20 and variable 17,998 of 18,225.
 PAPER_FEATURES = 18_225
@@ -126,7 +127,7 @@ def write_nihs(
     """
     target = Path(path)
     if target.suffix.lower() != ".h5ad":
-        raise InputError(f"{target}: the output must be named .h5ad, received the ending {target.suffix!r}")
+        raise InputError(f"nihs: the output must be named .h5ad, got {target.name!r}")
     if target.is_dir():
         raise OutputError(f"{target}: cannot write the file, a folder has this name")
     plan = _Plan(n_samples, n_features, needles, seed)
@@ -156,7 +157,7 @@ class _Plan:
         n_needles = _integer("needles", needles, 0)
         self.seed = _integer("seed", seed, 0)
         if n_needles > self.n_features:
-            raise InputError(f"nihs: needles must be at most n_features ({self.n_features:,}), received {n_needles:,}")
+            raise InputError(f"nihs: needles must be at most n_features ({self.n_features:,}), got {n_needles:,}")
         # Separate streams: the noise of a seed does not depend on the number of needles.
         noise, order, places, values = np.random.SeedSequence(self.seed).spawn(4)
         self._noise, self._values = noise, values
@@ -198,9 +199,9 @@ def _integer(name: str, value: object, least: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"nihs: {name} must be an integer, received {value!r}") from None
+        raise InputError(f"nihs: {name} must be an integer, got {short_repr(value)}") from None
     if number < least:
-        raise InputError(f"nihs: {name} must be at least {least}, received {number}")
+        raise InputError(f"nihs: {name} must be at least {least}, got {number}")
     return number
 
 
