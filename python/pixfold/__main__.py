@@ -1,4 +1,4 @@
-"""Entry of the ``pixfold`` command and of ``python -m pixfold``."""
+"""Entry point of the ``pixfold`` command and of ``python -m pixfold``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; say what to install where its packages are missing."""
+    """Run the command line, or say which package it lacks and how to install it."""
     try:
         from pixfold.cli.app import main as run
     except ModuleNotFoundError as error:

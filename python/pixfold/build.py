@@ -1,4 +1,4 @@
-"""What this build of pixfold holds."""
+"""What this build of pixfold contains."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from pixfold.errors import BackendError
 
 
 def build_config() -> dict[str, Any]:
-    """Say what this build holds and uses.
+    """Return what this build contains, and what it uses on this machine.
 
     Returns
     -------
     dict
-        ``version``; ``compiler``; ``isa``, the instruction set of the CPU kernels in use (PIXFOLD_ISA chooses), and
-        ``isas``, those that are built in and run on this machine; ``openmp``; ``threads``, what ``threads=None``
-        stands for; ``cuda``, whether the CUDA extension is built, with ``cuda_version``, that of its toolkit (None
-        without), and ``cuda_archs``, what it is compiled for; ``cuda_driver``, the CUDA version that this machine's
-        driver supports (None without a driver or the extension); ``cuda_devices``, a line for each device, or
-        for what keeps CUDA from listing them.
+        - ``version``, ``compiler``, ``openmp``
+        - ``isa``: the instruction set of the CPU kernels in use (PIXFOLD_ISA chooses); ``isas``: those that this build
+          contains and this machine runs
+        - ``threads``: the number that ``threads=None`` stands for
+        - ``cuda``: whether the CUDA extension is built; ``cuda_version``: of its toolkit (None without);
+          ``cuda_archs``: what it is compiled for
+        - ``cuda_driver``: the CUDA version that the driver supports (None without a driver or the extension)
+        - ``cuda_devices``: a line for each device, or for what keeps CUDA from listing them
     """
     cuda: Any = _cuda_extension.load() if _cuda_extension.is_built() else None
     return {

@@ -8,15 +8,15 @@ class PixfoldError(Exception):
 
 
 class InputError(PixfoldError, ValueError):
-    """The data or an argument is not usable; the message names it, what was expected and what came."""
+    """Data or an argument cannot be used; the message names it, what it must be and what came."""
 
 
 class OutputError(PixfoldError, OSError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written where the user wants it."""
 
 
 class MissingDependencyError(PixfoldError, ImportError):
-    """An optional package is needed and not installed; the message holds the line that installs it."""
+    """An optional package is not installed; the message holds the line that installs it."""
 
 
 class BackendError(PixfoldError, RuntimeError):

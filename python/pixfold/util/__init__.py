@@ -1,1 +1,1 @@
-"""Small things that every layer uses: words, files, optional packages, progress."""
+"""What every layer uses: the wording of messages, files, optional packages, progress, versions."""

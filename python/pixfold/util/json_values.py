@@ -1,4 +1,4 @@
-"""Values as JSON holds them."""
+"""Any value as JSON can hold it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def plain(value: Any) -> Any:
-    """Convert to what JSON holds: NumPy types to Python's, NaN and infinity to null, the rest to text."""
+    """Convert a value for JSON: NumPy types to Python's, NaN and infinity to None, other objects to text."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):

@@ -1,4 +1,4 @@
-"""Import optional dependencies where they are used, with one clear error when they are absent."""
+"""Optional packages are imported where they are used; a missing one is an error with the line that installs it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pixfold.util.optional import require
 
 T = TypeVar("T")
 
-# Seconds from which it is worth saying that something is done.
+# A task that took fewer seconds, and has no fields to show, gets no line at its end.
 _WORTH_A_LINE = 1.0
 
 
@@ -20,14 +20,14 @@ class Task(Protocol):
     """One long loop."""
 
     def advance(self, steps: float = 1.0, **fields: object) -> None:
-        """Count ``steps`` more as done; ``fields`` are shown beside the bar (``loss=0.3``)."""
+        """Count ``steps`` more as done, and show ``fields`` beside the bar (``loss=0.3``)."""
 
 
 class Progress(Protocol):
-    """Where long loops report to."""
+    """Shows how far long loops are."""
 
     def task(self, description: str, total: float) -> Any:
-        """Context manager that yields a :class:`Task`."""
+        """Return a context manager that yields the :class:`Task` of a loop of ``total`` steps."""
 
     def log(self, message: str) -> None:
         """Show one line."""
@@ -39,7 +39,7 @@ class _SilentTask:
 
 
 class SilentProgress:
-    """Says nothing: the default when pixfold is used as a library."""
+    """Shows nothing: the default when pixfold is used as a library."""
 
     @contextmanager
     def task(self, description: str, total: float) -> Iterator[Task]:
@@ -55,9 +55,9 @@ def _shown(fields: dict[str, object]) -> str:
 
 
 class LogProgress:
-    """Plain lines on standard error: at most one per task every ``interval`` seconds, and one at its end.
+    """Shows plain lines on standard error: one per task every ``interval`` seconds at most, and one at its end.
 
-    The last one is left out where a task has nothing to show but that it took no time.
+    A task that took less than a second and has no fields to show gets no line.
     """
 
     def __init__(self, interval: float = 10.0) -> None:
@@ -102,7 +102,7 @@ class _LogTask:
 
 
 class RichProgress:
-    """Rich progress bars with rate and time left, for a terminal."""
+    """Shows bars with rate and time left on a terminal."""
 
     def __init__(self) -> None:
         self._console = require("rich.console", "train", "a progress bar").Console(stderr=True)
@@ -141,7 +141,7 @@ class _RichTask:
 
 
 def tracked(batches: Iterable[T], progress: Progress | None, description: str, total: int) -> Iterator[T]:
-    """Go through batches, `total` of them, and count each when it is done with."""
+    """Yield each of `total` batches, and count it when the next one is asked for."""
     with (progress or SilentProgress()).task(description, total) as task:
         for batch in batches:
             yield batch
@@ -154,9 +154,10 @@ _shown_on: list[Progress] = [SilentProgress()]
 
 @contextmanager
 def shown_on(progress: Progress) -> Iterator[None]:
-    """Have loops report there that nobody hands a progress to: within sources, which read when they are asked to.
+    """Show the loops of sources on `progress` while the block runs.
 
-    It holds for the whole process, because sources are read from threads of their own.
+    Sources read when somebody asks them to, in threads of their own, and nobody hands them a progress. So this holds
+    for the whole process.
     """
     _shown_on.append(progress)
     try:
@@ -166,10 +167,10 @@ def shown_on(progress: Progress) -> Iterator[None]:
 
 
 def source_task(description: str, total: float, least: float) -> Any:
-    """Context manager that yields the :class:`Task` of a loop within a source; silent below ``least`` steps."""
+    """Return a context manager that yields the :class:`Task` of a source's loop; silent below ``least`` steps."""
     return (_shown_on[-1] if total >= least else _shown_on[0]).task(description, total)
 
 
 def terminal_progress() -> Progress:
-    """Bars when standard error is a terminal, log lines when it is not."""
+    """Return bars where standard error is a terminal, log lines where it is not."""
     return RichProgress() if sys.stderr.isatty() else LogProgress()

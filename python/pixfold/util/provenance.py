@@ -1,4 +1,4 @@
-"""Versions of what a result was made with."""
+"""The versions of the packages that made a result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of pixfold, Python and the packages that are installed, found without importing them."""
+    """Return the versions of pixfold, Python and the installed packages, without importing them."""
     found = {"pixfold": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

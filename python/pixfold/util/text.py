@@ -6,12 +6,9 @@ import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# On one line, cut where it is long, and standing in for a __repr__ that itself raises: a message must always come out.
+# reprlib cuts long values, and copes with a __repr__ that raises: a message must always come out.
 _VALUES = reprlib.Repr()
 _VALUES.maxstring = _VALUES.maxother = 120
-
-# How many names a message lists before it says how many there are besides.
-_LISTED = 3
 
 
 def must_be(op: str, argument: str, expected: str, received: Any) -> str:
@@ -39,8 +36,8 @@ def one_of(names: Iterable[str]) -> str:
     return f"one of {', '.join(names)}"
 
 
-def listed(names: Sequence[Any], limit: int = _LISTED) -> str:
-    """Names for a message: the first few, and how many there are besides."""
+def listed(names: Sequence[Any], limit: int = 3) -> str:
+    """Return the first `limit` names for a message, and the number of those besides."""
     shown = ", ".join(repr(str(name)) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
 
@@ -51,5 +48,5 @@ def counted(count: int, word: str) -> str:
 
 
 def short_repr(value: Any) -> str:
-    """Whatever was passed for an argument, as a message shows it: what it is and what it holds, but not all of it."""
+    """Return the repr of a value for a message: on one line, and cut where it is long."""
     return " ".join(_VALUES.repr(value).split())
