@@ -12,8 +12,8 @@ PACKAGE ?= .
 # A few processes, each with whole files of tests: most tests use one core.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
-SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
-	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name '*.j2' \))
+SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
+	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \))
 
 .PHONY: help demo test test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
 

@@ -1,8 +1,18 @@
+#include <pybind11/pybind11.h>
+
 #include <exception>
 #include <stdexcept>
 
 #include "pixfold/threads.hpp"
-#include "register.hpp"
+
+namespace pixfold::bindings {
+
+void register_build(pybind11::module_& module);
+#define PIXFOLD_OP(name) void register_##name(pybind11::module_& module);
+#include "ops.inc"
+#undef PIXFOLD_OP
+
+}  // namespace pixfold::bindings
 
 namespace {
 
@@ -27,16 +37,8 @@ PYBIND11_MODULE(_core, module) {
     module.doc() = "pixfold's CPU kernels. Use the functions of pixfold: they choose the backend and explain errors.";
     pixfold::watch_forks();
     pybind11::register_local_exception_translator(&as_input_error);
-    using namespace pixfold::bindings;
-    register_build(module);
-    register_fold(module);
-    register_packed(module);
-    register_transpose_packed(module);
-    register_unfold(module);
-    register_gradients(module);
-    register_column_stats(module);
-    register_census(module);
-    register_aggregate(module);
-    register_rank(module);
-    register_limits(module);
+    pixfold::bindings::register_build(module);
+#define PIXFOLD_OP(name) pixfold::bindings::register_##name(module);
+#include "ops.inc"
+#undef PIXFOLD_OP
 }

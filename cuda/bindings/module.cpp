@@ -1,7 +1,17 @@
+#include <pybind11/pybind11.h>
+
 #include <exception>
 
 #include "launch.hpp"
-#include "register.hpp"
+
+namespace pixfold::cuda::bindings {
+
+void register_build(pybind11::module_& module);
+#define PIXFOLD_OP(name) void register_##name(pybind11::module_& module);
+#include "ops.inc"
+#undef PIXFOLD_OP
+
+}  // namespace pixfold::cuda::bindings
 
 namespace {
 
@@ -19,16 +29,8 @@ void as_backend_error(std::exception_ptr thrown) {
 PYBIND11_MODULE(_cuda, module) {
     module.doc() = "pixfold's CUDA kernels. Use the functions of pixfold: they look after types, sizes and streams.";
     pybind11::register_local_exception_translator(&as_backend_error);
-    using namespace pixfold::cuda::bindings;
-    register_build(module);
-    register_fold(module);
-    register_fold_csr(module);
-    register_packed(module);
-    register_unfold(module);
-    register_gradients(module);
-    register_column_stats(module);
-    register_row_sums(module);
-    register_census(module);
-    register_aggregate(module);
-    register_rank(module);
+    pixfold::cuda::bindings::register_build(module);
+#define PIXFOLD_OP(name) pixfold::cuda::bindings::register_##name(module);
+#include "ops.inc"
+#undef PIXFOLD_OP
 }

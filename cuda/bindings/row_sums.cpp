@@ -1,6 +1,6 @@
-#include "call.hpp"
-#include "register.hpp"
 #include "row_sums.hpp"
+
+#include "call.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

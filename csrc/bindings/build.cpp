@@ -2,7 +2,6 @@
 
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 
 namespace pixfold::bindings {
 

@@ -1,10 +1,10 @@
+#include "rank.hpp"
+
 #include <pybind11/stl.h>
 
 #include <array>
 
 #include "call.hpp"
-#include "rank.hpp"
-#include "register.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

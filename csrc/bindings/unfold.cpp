@@ -1,7 +1,6 @@
 #include "arrays.hpp"
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {

@@ -3,7 +3,6 @@
 #include "csr_rows.hpp"
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -50,26 +49,6 @@ py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const p
                     [&](const StatsOutput& out) { return kernels().column_stats_csr(view, arguments, out, used); });
 }
 
-py::array_t<double> row_sums_dense(const py::array& x, bool bfloat16, int threads) {
-    const DenseView view = dense_view("row_sums", x, bfloat16);
-    py::array_t<double> sums(view.n_samples);
-    double* out = sums.mutable_data();
-    const int used = threads_for(threads, view.n_samples * view.n_features * 4);
-    py::gil_scoped_release release;
-    kernels().row_sums_dense(view, out, used);
-    return sums;
-}
-
-py::array_t<double> row_sums_csr(const CsrRows& rows, int threads) {
-    const CsrView view = rows.view("row_sums");
-    py::array_t<double> sums(view.n_samples);
-    double* out = sums.mutable_data();
-    const int used = threads_for(threads, rows.nnz() * 4);
-    py::gil_scoped_release release;
-    kernels().row_sums_csr(view, out, used);
-    return sums;
-}
-
 }  // namespace
 
 void register_column_stats(py::module_& module) {
@@ -78,10 +57,6 @@ void register_column_stats(py::module_& module) {
                "(count, missing, zeros, min, max, mean, m2, n_negative, n_infinite) of dense samples.");
     module.def("column_stats_csr", &stats_csr, py::arg("rows"), py::arg("log"), py::arg("clip_below_zero"),
                py::arg("offset"), py::arg("row_scale"), py::arg("threads"), "The same of compressed sparse rows.");
-    module.def("row_sums_dense", &row_sums_dense, py::arg("x"), py::arg("bfloat16"), py::arg("threads"),
-               "Sum of each sample, NaN left out.");
-    module.def("row_sums_csr", &row_sums_csr, py::arg("rows"), py::arg("threads"),
-               "Sum of each compressed sparse row, NaN left out.");
 }
 
 }  // namespace pixfold::bindings

@@ -1,7 +1,7 @@
-#include "call.hpp"
 #include "column_stats.hpp"
+
+#include "call.hpp"
 #include "packed_stats.hpp"
-#include "register.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

@@ -1,7 +1,6 @@
 #include "csr_rows.hpp"
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 
 namespace pixfold::bindings {
 namespace {

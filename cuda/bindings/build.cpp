@@ -1,7 +1,6 @@
 #include <pybind11/stl.h>
 
 #include "device.hpp"
-#include "register.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

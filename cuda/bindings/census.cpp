@@ -1,6 +1,6 @@
-#include "call.hpp"
 #include "census.hpp"
-#include "register.hpp"
+
+#include "call.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

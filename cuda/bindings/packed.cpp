@@ -1,6 +1,6 @@
-#include "call.hpp"
 #include "packed.hpp"
-#include "register.hpp"
+
+#include "call.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

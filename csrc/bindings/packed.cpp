@@ -1,12 +1,12 @@
+#include "pixfold/packed.hpp"
+
 #include <cstring>
 #include <memory>
 #include <utility>
 
 #include "parameters.hpp"
 #include "pixfold/dispatch.hpp"
-#include "pixfold/packed.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {

@@ -1,6 +1,5 @@
 #include "fold_gradient.hpp"
 #include "parameters.hpp"
-#include "register.hpp"
 #include "unfold_gradient.hpp"
 
 namespace pixfold::cuda::bindings {

@@ -1,6 +1,6 @@
-#include "call.hpp"
-#include "register.hpp"
 #include "unfold.hpp"
+
+#include "call.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

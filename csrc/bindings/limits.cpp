@@ -1,7 +1,7 @@
-#include "arrays.hpp"
 #include "pixfold/limits.hpp"
+
+#include "arrays.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 
 namespace pixfold::bindings {
 namespace {

@@ -1,12 +1,12 @@
+#include "aggregate.hpp"
+
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <cstring>
 #include <vector>
 
-#include "aggregate.hpp"
 #include "call.hpp"
-#include "register.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

@@ -6,7 +6,6 @@
 #include "parameters.hpp"
 #include "pixfold/dispatch.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {

@@ -1,9 +1,9 @@
+#include "pixfold/rank.hpp"
+
 #include <algorithm>
 
 #include "arrays.hpp"
-#include "pixfold/rank.hpp"
 #include "pixfold/threads.hpp"
-#include "register.hpp"
 
 namespace pixfold::bindings {
 namespace {
