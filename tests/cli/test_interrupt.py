@@ -48,11 +48,7 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path, stage, wait, further, ea
         *("--runs", "1", "--epochs", "10000", "--device", "cpu", *further),
     ]
     with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     ) as job:
         try:
             assert job.stderr is not None

@@ -199,20 +199,7 @@ def test_every_option_reaches_the_estimator(invoke, table, tmp_path):
     }
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     result = invoke(
-        *(
-            "run",
-            table,
-            "--label",
-            "kind",
-            "--out",
-            tmp_path / "out",
-            "--runs",
-            2,
-            "--seed",
-            7,
-            "--quiet",
-            *flags,
-        )
+        *("run", table, "--label", "kind", "--out", tmp_path / "out", "--runs", 2, "--seed", 7, "--quiet", *flags)
     )
     assert result.exit_code == 0, result.output
     arguments = FakeEstimator.made[0].arguments
@@ -233,12 +220,7 @@ def test_run_without_classes_is_self_supervised(invoke, table, tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [
-        ("--label", "kind", "--latent-dim", 4),
-        ("--min-accuracy", 0.5),
-        ("--negative", "perhaps"),
-        ("--nonsense",),
-    ],
+    [("--label", "kind", "--latent-dim", 4), ("--min-accuracy", 0.5), ("--negative", "perhaps"), ("--nonsense",)],
 )
 def test_usage_errors(invoke, table, tmp_path, flags):
     result = invoke("run", table, "--out", tmp_path / "out", *flags)

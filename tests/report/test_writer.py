@@ -54,15 +54,7 @@ def test_self_supervised_into_the_same_folder_leaves_nothing_stale(make_results,
     write_results(make_results(), tmp_path)
     write_results(make_results(n_classes=0), tmp_path)
     assert names(tmp_path) == {
-        *(
-            "findings.csv",
-            "history.csv",
-            "metrics.json",
-            "config.json",
-            "latent.csv",
-            "report.html",
-            "notes.txt",
-        ),
+        *("findings.csv", "history.csv", "metrics.json", "config.json", "latent.csv", "report.html", "notes.txt"),
         *(f"figures/{name}.png" for name in ("training_curves", "top_features", "attribution_image", "latent")),
     }
     latent = pd.read_csv(tmp_path / "latent.csv")
@@ -132,12 +124,7 @@ def test_json_holds_no_nan_and_no_numpy(make_results, tmp_path, monkeypatch):
     results = make_results(n_runs=1)
     assert np.isnan(results.metrics["test_accuracy_std"])
     results.config["seeds"] = np.arange(3)
-    results.config[np.int64(4)] = {
-        "path": Path("x"),
-        "limit": np.float32(0.5),
-        "none": None,
-        "inf": float("inf"),
-    }
+    results.config[np.int64(4)] = {"path": Path("x"), "limit": np.float32(0.5), "none": None, "inf": float("inf")}
     write_results(results, tmp_path)
 
     def refuse(token: str) -> None:

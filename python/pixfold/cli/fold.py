@@ -9,21 +9,25 @@ import typer
 
 from pixfold.cli import options
 from pixfold.cli.messages import messages, one_line_errors
+from pixfold.cli.options import Given
 
-# What --like replaces, and the values that stand for "not asked for".
-_REPLACED: dict[str, Any] = {
-    "normalize": "auto",
-    "negative": "auto",
-    "missing": "error",
-    "arrangement": "natural",
-    "seed": 0,
-    "shape": None,
-    "channels": 1,
+# Arguments of images.convert; a model (--like) brings its own.
+_PIXELS = {
+    **options.VALUES,
+    "seed": Given(int, 0, "Of the shuffled arrangement."),
+    "shape": Given(str | None, None, "Height and width, such as 139,139. Default: the smallest square with room."),
+    "channels": Given(int, 1, "Channels that the features are spread over."),
 }
+_IMAGES = {"dtype": Given(str, "float32", "float32 or float16.")}
+_MACHINE = {"memory": Given(str, "512MB", "What blocks may take, such as 512MB or 2GiB."), **options.THREADS}
 
 
 @one_line_errors
-@options.reads_samples()
+@options.takes(
+    reading={"How INPUT is read": options.READING},
+    pixels={"From values to pixels": _PIXELS},
+    writing={"The images": _IMAGES, "Where it runs": _MACHINE},
+)
 def fold(
     *,
     data: options.Inputs,
@@ -36,45 +40,16 @@ def fold(
             help="Folder of a saved model: new samples as its images. Layout, normaliser and classes are the model's."
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or float16.", rich_help_panel=options.VALUES)] = "float32",
-    memory: Annotated[
-        str, typer.Option(help="What blocks may take, such as 512MB or 2GiB.", rich_help_panel=options.MACHINE)
-    ] = "512MB",
-    threads: options.Threads = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
     reading: dict[str, Any],
-    normalize: options.Normalize = "auto",
-    negative: options.Negative = "auto",
-    missing: options.Missing = "error",
-    arrangement: Annotated[
-        options.Arrangement,
-        typer.Option(help="Features in the order of the data, or in a seeded order.", rich_help_panel=options.VALUES),
-    ] = "natural",
-    seed: Annotated[int, typer.Option(help="Of the shuffled arrangement.", rich_help_panel=options.VALUES)] = 0,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            metavar="H,W",
-            help="Height and width. Default: the smallest square that has room.",
-            rich_help_panel=options.VALUES,
-        ),
-    ] = None,
-    channels: Annotated[
-        int, typer.Option(help="Channels that the features are spread over.", rich_help_panel=options.VALUES)
-    ] = 1,
+    pixels: dict[str, Any],
+    writing: dict[str, Any],
 ) -> None:
     """Write the image of every sample of INPUT to OUT, in constant memory."""
-    given: dict[str, Any] = {
-        "normalize": normalize,
-        "negative": negative,
-        "missing": missing,
-        "arrangement": arrangement,
-        "seed": seed,
-        "shape": _height_and_width(shape),
-        "channels": channels,
-    }
-    if like is not None and given != _REPLACED:
+    if "shape" in pixels:
+        pixels["shape"] = _height_and_width(pixels["shape"])
+    if like is not None and any(pixels.get(name) != given.default for name, given in _PIXELS.items()):
         raise typer.BadParameter(
             "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
         )
@@ -89,18 +64,16 @@ def fold(
         if model is not None:
             model.check_source(source)
             classes = getattr(model, "class_names_", None)
-            given = {"layout": model.layout_, "normalizer": model.normalizer_, "class_names": classes}
-        made = convert(source, out, dtype=dtype, memory=memory, threads=threads, force=force, progress=shown, **given)
+            pixels = {"layout": model.layout_, "normalizer": model.normalizer_, "class_names": classes}
+        made = convert(source, out, force=force, progress=shown, **pixels, **writing)
         for message in made.messages:
             shown.warn(message)
         n, *image = made.shape
         classes = "" if made.class_names is None else f"; {len(made.class_names)} classes"
-        typer.echo(f"{out}: {n:,} images of {' x '.join(map(str, image))}, {dtype}{classes}")
+        typer.echo(f"{out}: {n:,} images of {' x '.join(map(str, image))}, {writing['dtype']}{classes}")
 
 
-def _height_and_width(shape: str | None) -> tuple[int, int] | None:
-    if shape is None:
-        return None
+def _height_and_width(shape: str) -> tuple[int, int]:
     parts = shape.lower().replace("x", ",").split(",")
     if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"must be height,width such as 139,139, got {shape!r}", param_hint="--shape")

@@ -8,9 +8,9 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -19,16 +19,6 @@ from pixfold.util.progress import Progress, SilentProgress, shown_on, terminal_p
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-# Options that are not called as the argument that they become.
-_OPTIONS = {
-    "n_runs": "runs",
-    "random_state": "seed",
-    "preset": "normalize",
-    "n_samples": "samples",
-    "n_features": "features",
-}
 
 
 class Messages:
@@ -75,10 +65,13 @@ def messages(*, quiet: bool) -> Iterator[Messages]:
 def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Make a command turn errors that a user can mend into one line and an exit code.
 
-    Any other exception is our own mistake and keeps its traceback. What a library function calls ``n_runs`` is
-    ``--runs`` in the line.
+    Any other exception is our own mistake and keeps its traceback. The line speaks of ``--runs``, where the library
+    speaks of ``n_runs``.
     """
-    parameters = set(inspect.signature(command).parameters)
+    annotated = inspect.signature(command, eval_str=True).parameters.items()
+    flags = {name: _flag(name, parameter.annotation) for name, parameter in annotated}
+    # The Normalizer has its own word for it.
+    flags |= {"preset": flag for name, flag in flags.items() if name == "normalize"}
 
     @functools.wraps(command)
     def guarded(**given: Any) -> None:
@@ -87,7 +80,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise interrupted("nothing written") from None
         except PixfoldError as error:
-            say(f"error: {_with_option(str(error), parameters)}")
+            say(f"error: {_with_flag(str(error), flags)}")
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
         except MemoryError as error:
             say(f"error: out of memory{f': {error}' if str(error) else ''}")
@@ -96,13 +89,18 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _with_option(message: str, parameters: set[str]) -> str:
-    """Name the option in place of the function and its argument: ``OP: ARGUMENT must be EXPECTED, got RECEIVED``."""
+def _flag(name: str, annotation: Any) -> str:
+    """Return the name of the option that a parameter of a command is given by."""
+    declared = [option.default for option in get_args(annotation) if isinstance(option, typer.models.OptionInfo)]
+    return str(declared[0]) if declared and declared[0] is not ... else f"--{name.replace('_', '-')}"
+
+
+def _with_flag(message: str, flags: Mapping[str, str]) -> str:
+    """Name the option in place of a function's argument, in ``OP: ARGUMENT must be EXPECTED, got RECEIVED``."""
     found = re.match(r"\w+: (\w+) must ", message)
-    option = found and _OPTIONS.get(found[1], found[1])
-    if found is None or option not in parameters:
+    if found is None or found[1] not in flags:
         return message
-    return f"--{str(option).replace('_', '-')}{message[found.end(1) :]}"
+    return f"{flags[found[1]]}{message[found.end(1) :]}"
 
 
 def interrupted(what: str) -> typer.Exit:

@@ -13,13 +13,14 @@ from pixfold.cli.messages import one_line_errors
 @one_line_errors
 def nihs(
     out: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="The file to write.")],
-    samples: Annotated[int, typer.Option(help="Number of samples.")] = 10_000,
-    features: Annotated[int, typer.Option(help="Number of features.")] = 18_225,
+    n_samples: Annotated[int, typer.Option("--samples", help="Number of samples.")] = 10_000,
+    n_features: Annotated[int, typer.Option("--features", help="Number of features.")] = 18_225,
     needles: Annotated[int, typer.Option(help="Number of features that differ between the classes.")] = 2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
 ) -> None:
     """Write a needle-in-a-haystack data set: uniform noise, two classes, a few features that differ."""
     from pixfold.examples.synthetic import write_nihs
 
-    path = write_nihs(out, samples, features, needles=needles, seed=seed)
-    typer.echo(f"{path}: {samples:,} samples x {features:,} features, {needles} needles; classes in the column 'label'")
+    path = write_nihs(out, n_samples, n_features, needles=needles, seed=seed)
+    size = f"{n_samples:,} samples x {n_features:,} features, {needles} needles"
+    typer.echo(f"{path}: {size}; classes in the column 'label'")

@@ -1,18 +1,81 @@
-"""Options that several commands take: their names, types and help texts, written once."""
+"""Options of the commands: tables of those that several commands take, or that go to one function as they are."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from pixfold.normalize.normalizer import PRESETS
 
-_DATA, VALUES, MACHINE = "How INPUT is read", "From values to pixels", "Where it runs"
+
+class Given(NamedTuple):
+    """An option: its type, default and help text, and its name where that is not the name of the argument."""
+
+    kind: Any
+    default: Any
+    help: str
+    flag: str = ""
+
+
+Table = Mapping[str, Given]
+
+# Arguments of pixfold.open_source.
+READING: Table = {
+    "label": Given(str | None, None, "Column that holds the classes."),
+    "labels": Given(
+        Path | None,
+        None,
+        "Table of its own (.csv, .tsv, .parquet) that --label is a column of, matched by sample name.",
+    ),
+    "split": Given(
+        Literal["median"] | None, None, "Make two classes of numeric labels: up to their median, and above."
+    ),
+    "layer": Given(str | None, None, "AnnData: layer to read instead of X, or raw."),
+    "categorical": Given(
+        Literal["ordinal", "onehot"],
+        "ordinal",
+        "Tables: text columns as codes, or as one feature of 0 and 1 per category.",
+    ),
+    "stack": Given(
+        bool, False, "Several INPUTs: each in image channels of its own, instead of one image of all features."
+    ),
+    "join": Given(
+        Literal["all", "inner"],
+        "all",
+        "Several INPUTs: all must have the same samples, or inner uses those that all have.",
+    ),
+    "sequence": Given(str | None, None, "Tables: the column of DNA, RNA or protein sequences that is the data."),
+    "alphabet": Given(str | None, None, "Sequences: dna, rna or protein. Default: the letters tell."),
+    "ambiguous": Given(
+        Literal["spread", "zero"],
+        "spread",
+        "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing.",
+    ),
+    "length": Given(int | None, None, "Sequences: letters per sample. Default: those of the longest."),
+}
+# Arguments of images.convert and of the estimators.
+VALUES: Table = {
+    "normalize": Given(str, "auto", f"auto looks at the data; or {', '.join(PRESETS)}."),
+    "negative": Given(
+        Literal["auto", "error", "shift"],
+        "auto",
+        "Negative values before a logarithm: auto shifts each feature and says so.",
+    ),
+    "missing": Given(
+        Literal["error", "zero", "mean"], "error", "Missing values: an error, 0, or the mean of the feature."
+    ),
+    "arrangement": Given(
+        Literal["natural", "shuffled"],
+        "natural",
+        "Features in the order of the data, or in a seeded order (run: a new one in every run).",
+    ),
+}
+THREADS: Table = {"threads": Given(int | None, None, "CPU threads. Default: all.")}
 
 Inputs = Annotated[
     list[Path],
@@ -23,91 +86,51 @@ Inputs = Annotated[
         "their features side by side.",
     ),
 ]
-
-# The arguments of pixfold.open_source that commands take: type, default, help.
-READING: dict[str, tuple[Any, Any, str]] = {
-    "label": (str | None, None, "Column that holds the classes."),
-    "labels": (
-        Path | None,
-        None,
-        "Table of its own (.csv, .tsv, .parquet) that --label is a column of, matched by sample name.",
-    ),
-    "split": (Literal["median"] | None, None, "Make two classes of numeric labels: up to their median, and above."),
-    "layer": (str | None, None, "AnnData: layer to read instead of X, or raw."),
-    "categorical": (
-        Literal["ordinal", "onehot"],
-        "ordinal",
-        "Tables: text columns as codes, or as one feature of 0 and 1 per category.",
-    ),
-    "stack": (
-        bool,
-        False,
-        "Several INPUTs: each in image channels of its own, instead of one image of all features.",
-    ),
-    "join": (
-        Literal["all", "inner"],
-        "all",
-        "Several INPUTs: all must have the same samples, or inner uses those that all have.",
-    ),
-    "sequence": (str | None, None, "Tables: the column of DNA, RNA or protein sequences that is the data."),
-    "alphabet": (str | None, None, "Sequences: dna, rna or protein. Default: the letters tell."),
-    "ambiguous": (
-        Literal["spread", "zero"],
-        "spread",
-        "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing.",
-    ),
-    "length": (int | None, None, "Sequences: letters per sample. Default: those of the longest."),
-}
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output when it exists.")]
 
 
-def reads_samples(**helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of READING; it gets their values as one dict, its parameter ``reading``.
+def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of tables; it gets their values as one dict for each of its parameters named here.
 
     Parameters
     ----------
-    **helps
-        Help texts that say more than READING does, for options that mean more to the command.
+    **panels
+        Parameter of the command -> title of a panel of the help -> its options. The dict that the command gets holds
+        the options that are not None.
     """
+    tables = {
+        parameter: {name: given for table in named.values() for name, given in table.items()}
+        for parameter, named in panels.items()
+    }
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def with_reading(**given: Any) -> None:
-            command(reading={name: given.pop(name) for name in READING}, **given)
+        def with_options(**values: Any) -> None:
+            for parameter, table in tables.items():
+                chosen = {name: values.pop(name) for name in table}
+                values[parameter] = {name: value for name, value in chosen.items() if value is not None}
+            command(**values)
 
-        own = inspect.signature(command, eval_str=True).parameters
         parameters = []
-        for parameter in own.values():
-            if parameter.name == "reading":
-                parameters += [_parameter(name, *READING[name], helps.get(name)) for name in READING]
-            else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-        # What Typer looks at.
-        with_reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        with_reading.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return with_reading
+        for own in inspect.signature(command, eval_str=True).parameters.values():
+            named = panels.get(own.name)
+            parameters += [own] if named is None else [_parameter(*at) for at in _placed(named)]
+        # Typer looks at these two.
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_options
 
     return decorated
 
 
-def _parameter(name: str, kind: Any, default: Any, help_text: str, own_help: str | None) -> inspect.Parameter:
-    option = typer.Option(f"--{name}", help=own_help or help_text, rich_help_panel=_DATA)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+def _placed(panels: Mapping[str, Table]) -> list[tuple[str, str, Given]]:
+    return [(title, name, given) for title, table in panels.items() for name, given in table.items()]
 
 
-Normalize = Annotated[
-    str, typer.Option(help=f"auto looks at the data; or {', '.join(PRESETS)}.", rich_help_panel=VALUES)
-]
-Negative = Annotated[
-    Literal["auto", "error", "shift"],
-    typer.Option(
-        help="Negative values before a logarithm: auto shifts each feature and says so.", rich_help_panel=VALUES
-    ),
-]
-Missing = Annotated[
-    Literal["error", "zero", "mean"],
-    typer.Option(help="Missing values: an error, 0, or the mean of the feature.", rich_help_panel=VALUES),
-]
-Arrangement = Literal["natural", "shuffled"]
-Threads = Annotated[int | None, typer.Option(help="CPU threads. Default: all.", rich_help_panel=MACHINE)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output when it exists.")]
+def _parameter(title: str, name: str, given: Given) -> inspect.Parameter:
+    flag = given.flag or f"--{name.replace('_', '-')}"
+    option = typer.Option(flag, help=given.help, rich_help_panel=title)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=given.default, annotation=Annotated[given.kind, option]
+    )

@@ -13,7 +13,7 @@ from pixfold.cli.messages import Messages, interrupted, messages, one_line_error
 
 
 @one_line_errors
-@options.reads_samples()
+@options.takes(reading={"How INPUT is read": options.READING})
 def pack(
     *,
     paths: Annotated[
@@ -23,10 +23,7 @@ def pack(
             help="What to pack, as for run; and the store to write. With --verify, OUT.zarr alone.",
         ),
     ],
-    memory: Annotated[
-        str,
-        typer.Option(help="What values may take in memory, such as 500MB or 2GiB.", rich_help_panel=options.MACHINE),
-    ] = "1GB",
+    memory: Annotated[str, typer.Option(help="What values may take, such as 500MB or 2GiB.")] = "1GB",
     force: options.Force = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read OUT.zarr as a whole and compare its checksums.")

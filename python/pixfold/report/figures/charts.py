@@ -65,12 +65,7 @@ def training_curves(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure | 
                     if value is not None and np.isfinite(value):
                         colour = PALETTE[1] if key == "test_accuracy" else INK
                         axes.axhline(
-                            value,
-                            color=colour,
-                            linestyle=style,
-                            linewidth=1.2,
-                            label=f"{label} {value:.3f}",
-                            zorder=1,
+                            value, color=colour, linestyle=style, linewidth=1.2, label=f"{label} {value:.3f}", zorder=1
                         )
                 axes.set_ylim(-0.02, 1.04)
             elif float(np.nanmin(history[[c for _, c in parts]].to_numpy(dtype=float))) >= 0.0:
@@ -158,14 +153,7 @@ def top_features(findings: pd.DataFrame, class_names: Sequence[str] = ()) -> Fig
             # A share of importance is not negative, so neither is what the error bar reaches.
             reach = np.vstack([np.minimum(spread, importance), spread])
             axes.errorbar(
-                importance,
-                places,
-                xerr=reach,
-                fmt="none",
-                ecolor=INK,
-                elinewidth=0.9,
-                capsize=2.2,
-                capthick=0.9,
+                importance, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.2, capthick=0.9
             )
         axes.set_yticks(places, names)
         axes.tick_params(axis="y", length=0)

@@ -103,10 +103,7 @@ def attribution_image(findings: pd.DataFrame, layout: Layout) -> Figure | None:
     # Placed by hand: the names to the left and right of the image need a margin that no automatic layout
     # leaves.
     side = 4.8
-    tall, margin = (
-        side * (float(np.clip(height / width, 0.4, 1.5)) if _aspect(layout) == "equal" else 0.6),
-        2.1,
-    )
+    tall, margin = (side * (float(np.clip(height / width, 0.4, 1.5)) if _aspect(layout) == "equal" else 0.6), 2.1)
     total = (side + 2 * margin, tall + 1.25)
     with styled_figure(*total, layout="none") as figure:
         from matplotlib.colors import PowerNorm
