@@ -70,8 +70,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     """
     annotated = inspect.signature(command, eval_str=True).parameters.items()
     flags = {name: _flag(name, parameter.annotation) for name, parameter in annotated}
-    # The Normalizer has its own word for it.
-    flags |= {"preset": flag for name, flag in flags.items() if name == "normalize"}
+    if "normalize" in flags:
+        flags["preset"] = flags["normalize"]  # the Normalizer has its own word for it
 
     @functools.wraps(command)
     def guarded(**given: Any) -> None:
