@@ -13,11 +13,15 @@ from typer.testing import CliRunner
 
 import pixfold
 from pixfold.cli.app import app
+from pixfold.cli.options import READING
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
+from pixfold.learn import attribute, backbones
+from pixfold.learn.backbones import torchvision_models
 from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.learn.results import Results, summarise
 from pixfold.learn.tables import findings_table, history_table
+from pixfold.normalize.normalizer import PRESETS
 from pixfold.report import figures
 
 
@@ -89,50 +93,36 @@ def table(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture
+def job(table, tmp_path) -> tuple:
+    return ("run", table, "--label", "kind", "--out", tmp_path / "new" / "out")
+
+
+def shown_text(text: str) -> str:
+    """What stands in a panel, without its frame and colours."""
+    return re.sub(r"\x1b\[[0-9;]*m|\s*[│\n]\s*", " ", text)
+
+
 def test_version_and_help(invoke):
     assert invoke("--version").stdout.strip() == f"pixfold {pixfold.__version__}"
-    shown = invoke("run", "--help")
-    assert shown.exit_code == 0
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.stdout)
-    for option in cli_options():
-        assert option[:20] in plain
-
-
-def cli_options() -> list[str]:
-    return [
-        *(
-            "--label",
-            "--labels",
-            "--split",
-            "--layer",
-            "--categorical",
-            "--stack",
-            "--join",
-            "--sequence",
-            "--alphabet",
-            "--ambiguous",
-            "--length",
-            "--out",
-            "--normalize",
-            "--negative",
-            "--missing",
-            "--arrangement",
-            "--backbone",
-        ),
-        *("--runs", "--epochs", "--batch-size", "--method", "--min-accuracy", "--latent-dim", "--device"),
-        *("--precision", "--seed", "--threads", "--memory", "--quiet"),
-    ]
-
-
-def test_no_arguments_shows_help(invoke):
     result = invoke()
     assert result.exit_code in (0, 2)  # click changed which
     assert "nihs" in result.output
 
 
-def test_run_with_classes(invoke, table, tmp_path):
-    out = tmp_path / "new" / "out"
-    result = invoke("run", table, "--label", "kind", "--out", out)
+def test_help_of_run_names_all_choices_of_the_owners(invoke):
+    result = invoke("run", "--help")
+    assert result.exit_code == 0
+    text = shown_text(result.stdout)
+    ours = [
+        name for name in backbones.names() if name == "resnet18" or name not in torchvision_models.classifier_names()
+    ]
+    for name in (*PRESETS, *attribute.methods(), *ours, *READING, "latent-dim"):
+        assert name in text
+
+
+def test_run_with_classes(invoke, job, tmp_path):
+    result = invoke(*job)
     assert result.exit_code == 0, result.output
     assert "first" not in result.stderr
     lines = result.stdout.splitlines()
@@ -140,18 +130,25 @@ def test_run_with_classes(invoke, table, tmp_path):
     assert order[:3] == ["fourth", "third", "[bold]second[/bold]"]
     assert any("test accuracy: 0.900 ± 0.000  (chance 0.500)" in line for line in lines)
     assert "accepted runs: 2 of 2" in lines
-    assert f"output folder: {out}" in lines
-    assert (out / "model.json").exists()
-    assert json.loads((out / "config.json").read_text()) == {"seed": 0}
+    assert f"output folder: {job[-1]}" in lines
+    assert (job[-1] / "model.json").exists()
+    assert json.loads((job[-1] / "config.json").read_text()) == {"seed": 0}
+    for message in ("told while it happened", "told at the end", "from the warnings module"):
+        assert result.stderr.count(message) == 1
+        assert message not in result.stdout
+    assert "warning: told at the end\n" in result.stderr
+    defaults = {"n_runs": 5, "normalize": "auto", "negative": "auto", "missing": "error", "arrangement": "natural"}
+    machine = {"device": "auto", "precision": "auto", "random_state": 0}
+    assert FakeEstimator.made[0].arguments == {"supervised": True, **defaults, **machine}
 
 
-def test_run_with_several_inputs(invoke, table, tmp_path):
+def test_run_with_several_inputs(invoke, job, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("sample,fifth\n" + "".join(f"s{i},{i}\n" for i in range(7)))
-    result = invoke("run", table, other, "--label", "kind", "--out", tmp_path / "out")
+    result = invoke(*job[:2], other, *job[2:])
     assert result.exit_code == 2
     assert "1 sample not in every input ('s7')" in result.stderr
-    result = invoke("run", table, other, "--label", "kind", "--join", "inner", "--stack", "--out", tmp_path / "out")
+    result = invoke(*job[:2], other, "--join", "inner", "--stack", *job[2:])
     assert result.exit_code == 0, result.output
     source = FakeEstimator.made[-1].source
     assert source.feature_names == ["first", "[bold]second[/bold]", "third", "fourth", "fifth"]
@@ -159,52 +156,16 @@ def test_run_with_several_inputs(invoke, table, tmp_path):
     assert source.n_samples == 7
 
 
-def test_each_warning_is_shown_once_on_stderr(invoke, table, tmp_path):
-    result = invoke("run", table, "--label", "kind", "--out", tmp_path / "out")
-    for message in ("told while it happened", "told at the end", "from the warnings module"):
-        assert result.stderr.count(message) == 1
-        assert message not in result.stdout
-    assert "warning: told at the end\n" in result.stderr
-
-
-def test_defaults_given_to_the_estimator(invoke, table, tmp_path):
-    invoke("run", table, "--label", "kind", "--out", tmp_path / "out")
-    assert FakeEstimator.made[0].arguments == {
-        "supervised": True,
-        "n_runs": 5,
-        "normalize": "auto",
-        "negative": "auto",
-        "missing": "error",
-        "arrangement": "natural",
-        "device": "auto",
-        "precision": "auto",
-        "random_state": 0,
-    }
-
-
-def test_every_option_reaches_the_estimator(invoke, table, tmp_path):
+def test_every_option_reaches_the_estimator(invoke, job):
     options = {
-        "normalize": "zscore",
-        "negative": "shift",
-        "missing": "mean",
-        "arrangement": "shuffled",
-        "backbone": "patchnet",
-        "epochs": 3,
-        "batch_size": 16,
-        "method": "integrated_gradients",
-        "min_accuracy": 0.8,
-        "device": "cpu",
-        "precision": "32-true",
-        "threads": 1,
+        **{"normalize": "zscore", "negative": "shift", "missing": "mean", "arrangement": "shuffled"},
+        **{"backbone": "patchnet", "epochs": 3, "batch_size": 16, "method": "integrated_gradients"},
+        **{"min_accuracy": 0.8, "device": "cpu", "precision": "32-true", "threads": 1, "memory": "1GB"},
     }
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
-    result = invoke(
-        *("run", table, "--label", "kind", "--out", tmp_path / "out", "--runs", 2, "--seed", 7, "--quiet", *flags)
-    )
+    result = invoke(*job, "--runs", 2, "--seed", 7, "--quiet", *flags)
     assert result.exit_code == 0, result.output
-    arguments = FakeEstimator.made[0].arguments
-    assert {name: arguments[name] for name in options} == options
-    assert (arguments["n_runs"], arguments["random_state"]) == (2, 7)
+    assert FakeEstimator.made[0].arguments == {"supervised": True, "n_runs": 2, "random_state": 7, **options}
     assert FakeEstimator.made[0].command.startswith("pixfold")
     assert "training" not in result.stderr
 
@@ -219,33 +180,43 @@ def test_run_without_classes_is_self_supervised(invoke, table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [("--label", "kind", "--latent-dim", 4), ("--min-accuracy", 0.5), ("--negative", "perhaps"), ("--nonsense",)],
+    ("flags", "message"),
+    [
+        (("--label", "kind", "--latent-dim", 8), "--latent-dim: is for self-supervised jobs"),
+        (("--backbone", "patchnet"), "--backbone: needs --label"),
+        (("--min-accuracy", 0.5), "--min-accuracy: needs --label"),
+        (("--negative", "perhaps"), "--negative"),
+        (("--nonsense",), "No such option"),
+    ],
 )
-def test_usage_errors(invoke, table, tmp_path, flags):
-    result = invoke("run", table, "--out", tmp_path / "out", *flags)
+def test_usage_errors(invoke, table, tmp_path, flags, message):
+    result = invoke("run", table, "--out", tmp_path / "new" / "out", *flags)
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert not (tmp_path / "out").exists()
+    assert message in shown_text(result.stderr)
+    assert not (tmp_path / "new").exists()
     assert FakeEstimator.made == []
 
 
+@pytest.mark.parametrize("existed", [True, False])
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
         (InputError("one class only"), 2, "error: one class only\n"),
+        (InputError("DeepMapperClassifier: n_runs must be 1, got 2"), 2, "error: --runs must be 1, got 2\n"),
         (OutputError("disk is gone"), 1, "error: disk is gone\n"),
         (MemoryError(), 1, "error: out of memory\n"),
         (KeyboardInterrupt(), 130, "interrupted: nothing written\n"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(invoke, table, tmp_path, monkeypatch, error, code, line):
+def test_errors_are_one_line_and_leave_nothing(invoke, job, tmp_path, monkeypatch, error, code, line, existed):
     monkeypatch.setattr(FakeEstimator, "raises", error)
-    result = invoke("run", table, "--label", "kind", "--out", tmp_path / "new" / "out", "--quiet")
-    assert result.exit_code == code
-    assert result.stderr == line
-    assert result.stdout == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+    if existed:
+        job[-1].mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke(*job, "--quiet")
+    assert (result.exit_code, result.stderr, result.stdout) == (code, line, "")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_unwritable_output_is_told_before_the_work(invoke, table):
@@ -255,50 +226,18 @@ def test_unwritable_output_is_told_before_the_work(invoke, table):
     assert [made.source for made in FakeEstimator.made] == [None]
 
 
-def test_missing_input_makes_no_folder(invoke, tmp_path):
-    result = invoke("run", tmp_path / "absent.csv", "--label", "kind", "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: ")
-    assert "absent.csv" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_folder_with_files_stays_after_an_error(invoke, table, tmp_path, monkeypatch):
-    (tmp_path / "out").mkdir()
-    monkeypatch.setattr(FakeEstimator, "raises", InputError("no"))
-    invoke("run", table, "--label", "kind", "--out", tmp_path / "out")
-    assert (tmp_path / "out").is_dir()
-
-
-def test_no_accepted_run_is_said(invoke, table, tmp_path, monkeypatch):
+def test_no_accepted_run_is_said(invoke, job, monkeypatch):
     monkeypatch.setattr(FakeEstimator, "accepted", False)
-    result = invoke("run", table, "--label", "kind", "--out", tmp_path / "out")
+    result = invoke(*job)
     assert result.exit_code == 0, result.output
     assert "No feature has a rank." in result.stdout
     assert "accepted runs: 0 of 2" in result.stdout
     assert "warning: no run was accepted" in result.stderr
 
 
-def test_a_mistake_of_ours_is_not_hidden(invoke, table, tmp_path, monkeypatch):
+def test_a_mistake_of_ours_is_not_hidden(invoke, job, monkeypatch):
     monkeypatch.setattr(FakeEstimator, "raises", ZeroDivisionError("bug"))
-    result = invoke("run", table, "--label", "kind", "--out", tmp_path / "out")
-    assert isinstance(result.exception, ZeroDivisionError)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--backbone", "patchnet"), "--backbone: needs --label"),
-        (("--min-accuracy", "0.8"), "--min-accuracy: needs --label"),
-        (("--label", "kind", "--latent-dim", "8"), "--latent-dim: is for self-supervised jobs"),
-    ],
-)
-def test_options_of_the_other_task_are_refused(invoke, table, tmp_path, options, message):
-    result = invoke("run", table, *options, "--out", tmp_path / "new" / "out")
-    assert result.exit_code == 2
-    assert message in re.sub(r"\x1b\[[0-9;]*m|\s*[│\n]\s*", " ", result.stderr)
-    assert FakeEstimator.made == []
-    assert not (tmp_path / "new").exists()
+    assert isinstance(invoke(*job).exception, ZeroDivisionError)
 
 
 def test_nihs(invoke, tmp_path):
@@ -308,13 +247,10 @@ def test_nihs(invoke, tmp_path):
     assert "20 samples x 50 features, 2 needles" in result.stdout
     source = pixfold.open_source(path, label="label")
     assert (source.n_samples, source.n_features) == (20, 50)
-
-
-def test_nihs_refuses_another_format(invoke, tmp_path):
     result = invoke("nihs", tmp_path / "small.csv")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_info(invoke):
