@@ -19,6 +19,8 @@ from pixfold import _core
 from pixfold.arrays.dense import samples as read_samples
 from pixfold.ops import census, reference
 from pixfold.ops.fold import fold_into_fresh
+from pixfold.ops.formula_arguments import row_scale as row_scale_of
+from pixfold.ops.formula_arguments import slot_parameters
 
 ALL = 0  # as many threads as the process may use
 Versus = Callable[..., None]
@@ -92,8 +94,8 @@ def test_fold_gradient_kernel(versus: Versus, samples: np.ndarray, preset: str, 
     rng = np.random.default_rng(1)
     gradient = rng.standard_normal((len(samples), *layout.shape), dtype=np.float32)
     flat, out = gradient.reshape(len(samples), -1), np.empty_like(samples)
-    parameters = normalizer.slot_parameters(layout, in_double=False)
-    row_scale = normalizer.row_scale(read_samples("fold_gradient", samples))
+    parameters = slot_parameters(normalizer.parameters(), layout, in_double=False)
+    row_scale = row_scale_of(normalizer.parameters(), read_samples("fold_gradient", samples))
     library_size = normalizer.parts.library_size or 0.0
 
     def op() -> object:
@@ -194,7 +196,7 @@ def test_fold_csr_kernel(versus: Versus, csr: sparse.csr_matrix, preset: str, ar
     normalizer = pf.Normalizer(preset).fit(csr)
     out = np.empty((csr.shape[0], *layout.shape), dtype=np.float32)
     rows = read_samples("fold", csr).rows
-    parameters = normalizer.slot_parameters(layout, in_double=False)
+    parameters = slot_parameters(normalizer.parameters(), layout, in_double=False)
 
     def op() -> object:
         return _core.fold_csr(rows, layout.slots, parameters, None, out, False, threads)

@@ -180,7 +180,7 @@ FOLD = {
     "normaliser not fitted": ({"normalizer": Normalizer("zscore")}, ["Normalizer: not fitted yet", "call fit"]),
     "normaliser of others": (
         {"normalizer": fitted("zscore", 15)},
-        ["fold: ", "normaliser", "16 features", "got", "15"],
+        ["fold: ", "normalizer", "16 features", "got", "15"],
     ),
     "dtype": ({"dtype": "float64"}, ["fold: dtype", "float32, float16, bfloat16", "got", "float64"]),
     "dtype of integers": ({"dtype": np.int32}, ["fold: dtype", "float32", "got", "int32"]),

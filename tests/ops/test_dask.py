@@ -11,8 +11,9 @@ import pytest
 from scipy import sparse
 
 from pixfold.errors import InputError
+from pixfold.formula import PRESETS
 from pixfold.layout import Layout
-from pixfold.normalize.normalizer import PRESETS, Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import column_stats, fold
 
 dask = pytest.importorskip("dask")

@@ -13,6 +13,7 @@ from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import column_stats, fold, reference
+from pixfold.ops.formula_arguments import packed_table
 
 FEATURES = [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1025, 1087, 18_225]
 SAMPLES = [1, 2, 3, 17]
@@ -183,10 +184,11 @@ def test_a_table_is_made_once(isa, make_layout):
     normalizer = Normalizer("genotype").fit(packed)
     layout, other = make_layout("natural", 50), make_layout("shuffled", 50)
     values = packed.code_values()
-    table = normalizer.packed_table(layout, values, "float16")
-    assert normalizer.packed_table(layout, values, "float16") is table
+    formula = normalizer.parameters()
+    table = packed_table(formula, layout, values, "float16")
+    assert packed_table(formula, layout, values, "float16") is table
     for fresh in ((layout, "float32"), (other, "float16")):
-        assert normalizer.packed_table(fresh[0], values, fresh[1]) is not table
+        assert packed_table(formula, fresh[0], values, fresh[1]) is not table
     second = PackedGenotypes(packed.bits, 50, count_first=False)
     for each in (packed, second):
         assert same_bits(fold(each, layout, normalizer), fold(each.toarray(), layout, normalizer))

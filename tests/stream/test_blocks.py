@@ -13,8 +13,9 @@ import pytest
 from scipy import sparse
 
 from pixfold.errors import InputError
+from pixfold.formula import PRESETS
 from pixfold.genotypes import PackedGenotypes
-from pixfold.normalize.normalizer import PRESETS, Normalizer
+from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import ArraySource, open_source
 from pixfold.stream import blocks as streaming
 from pixfold.stream.blocks import blocks, bytes_of, in_words, read_ahead, rows_within, sample_bytes

@@ -11,8 +11,8 @@ from pixfold.errors import InputError
 from pixfold.util.optional import require
 
 if TYPE_CHECKING:
+    from pixfold.formula import Formula
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def is_dask(x: object) -> bool:
     return any(base.__module__.startswith("dask.array") and base.__name__ == "Array" for base in type(x).__mro__)
 
 
-def fold_dask(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: str, out: Any, threads: int | None) -> Any:
+def fold_dask(X: Any, layout: Layout, normalizer: Formula | None, dtype: str, out: Any, threads: int | None) -> Any:
     """Give the lazy images of a Dask array: see :func:`pixfold.fold`."""
     from pixfold.ops.fold import image_dtype
 
@@ -34,10 +34,9 @@ def fold_dask(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: str,
     rows = sample_blocks("fold", X)
     if rows.shape[1] != layout.n_features:
         raise InputError(f"fold: X must have the layout's {layout.n_features} features, got {rows.shape[1]}")
-    if normalizer is not None and normalizer.parameters().offset.size != layout.n_features:
+    if normalizer is not None and normalizer.n_features != layout.n_features:
         raise InputError(
-            f"fold: the normaliser must be fitted on the layout's {layout.n_features} features, got "
-            f"{normalizer.parameters().offset.size}"
+            f"fold: normalizer must be fitted on the layout's {layout.n_features} features, got {normalizer.n_features}"
         )
     element = image_dtype(dtype)
     return rows.map_blocks(
@@ -101,7 +100,7 @@ def _threads(threads: int | None) -> int:
     return 1 if threads is None else threads
 
 
-def _fold_block(block: Any, how: tuple[Layout, Normalizer | None], *, element: str, threads: int) -> Any:
+def _fold_block(block: Any, how: tuple[Layout, Formula | None], *, element: str, threads: int) -> Any:
     from pixfold.ops.fold import fold
 
     layout, normalizer = how

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from pixfold.normalize.normalizer import PRESETS
+from pixfold.formula import PRESETS
 
 
 class Given(NamedTuple):

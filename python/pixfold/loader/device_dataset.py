@@ -19,6 +19,8 @@ from pixfold.loader.device_stores import OnDevice, Samples, stored
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.cuda.gather import Wanted
 from pixfold.ops.fold import dtype_name
+from pixfold.ops.formula_arguments import formula_of, row_scale
+from pixfold.ops.refusals import check_values
 from pixfold.sources import open_source
 from pixfold.util.optional import require
 from pixfold.util.text import short_repr
@@ -160,7 +162,7 @@ class DeviceDataset:
 
     def _fold_into(self, positions: Tensor, images: Tensor) -> None:
         row_scale = None if self._row_scale is None else self._row_scale[positions]
-        wanted = Wanted(self.layout, self.normalizer, row_scale, self.dtype, images)
+        wanted = Wanted(self.layout, formula_of("DeviceDataset", self.normalizer), row_scale, self.dtype, images)
         self._store.fold_into(positions, wanted)
 
     def batches(
@@ -253,11 +255,12 @@ def _checked(
     source: Samples, layout: Layout, normalizer: Normalizer | None, scales: list[NDArray[np.float64]]
 ) -> Iterator[Any]:
     """Blocks that the normaliser takes; where it scales each sample, `scales` gets by what."""
+    formula = formula_of("DeviceDataset", normalizer)
     for start in range(0, source.n_samples, source.block_size):
         block = source.read(slice(start, min(start + source.block_size, source.n_samples)))
-        if normalizer is not None:
-            normalizer.check(block, layout)
-            scale = normalizer.row_scale(_arrays.samples_anywhere("DeviceDataset", block))
+        if formula is not None:
+            check_values(block, layout, formula.accepted)
+            scale = row_scale(formula, _arrays.samples_anywhere("DeviceDataset", block))
             if scale is not None:
                 scales.append(scale)
         yield block

@@ -236,7 +236,7 @@ class _Packed(_Single):
                 self.bits,
                 self.n_features,
                 wanted.layout,
-                wanted.normalizer,
+                wanted.formula,
                 values=self.values,
                 dtype=wanted.dtype,
                 out=wanted.images,
@@ -249,7 +249,7 @@ class _Packed(_Single):
 
 def _fold_copied(samples: Any, wanted: Wanted) -> None:
     # What could be refused was refused when the samples were read.
-    fold_into_fresh(samples, wanted.layout, wanted.normalizer, dtype=wanted.dtype, out=wanted.images, threads=None)
+    fold_into_fresh(samples, wanted.layout, wanted.formula, dtype=wanted.dtype, out=wanted.images, threads=None)
 
 
 def _fill(values: Tensor, blocks: Iterator[Any]) -> None:

@@ -20,7 +20,8 @@ from pixfold.loader.gather import gather
 from pixfold.loader.order import Epoch, Order
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.census import census
-from pixfold.ops.fold import dtype_name, normalizer_argument
+from pixfold.ops.fold import dtype_name
+from pixfold.ops.formula_arguments import formula_of
 from pixfold.sources import open_source
 from pixfold.stream.blocks import bytes_of, held_in_memory, in_words, read_ahead, sample_bytes
 from pixfold.util.text import counted, listed, short_repr
@@ -140,7 +141,7 @@ class FoldLoader:
         world_size: int | None = None,
     ) -> None:
         layout_argument("FoldLoader", layout)
-        normalizer_argument("FoldLoader", normalizer)
+        formula_of("FoldLoader", normalizer)
         self.source = open_source(source)
         self.rows = np.arange(self.source.n_samples) if rows is None else np.asarray(rows, dtype=np.int64)
         if np.any(np.diff(self.rows) < 0):

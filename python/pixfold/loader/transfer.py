@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixfold.arrays.dense import Csr, Packed, samples
+from pixfold.formula import Fitted
 from pixfold.layout import Layout
-from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.cuda.fold import fold_packed_rows, fold_tensor
+from pixfold.ops.formula_arguments import formula_of
 
 _ALIGNMENT = 64
 _BUFFERS = 2
@@ -88,8 +89,9 @@ class Transfer:
         self.free[self.turn] = there
         return on_device, there
 
-    def fold(self, sent: Sent, layout: Layout, normalizer: Normalizer | None, dtype: str) -> Tensor:
+    def fold(self, sent: Sent, layout: Layout, normalizer: Fitted | None, dtype: str) -> Tensor:
         """Queue the fold of a batch behind its copy, on the current stream."""
+        formula = formula_of("FoldLoader", normalizer)
         if sent.there is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_event(sent.there)
@@ -98,13 +100,13 @@ class Transfer:
         images: Tensor
         if sent.kind == "packed":
             (bits,) = sent.parts
-            images = fold_packed_rows(bits, sent.shape[1], layout, normalizer, values=sent.code_values, dtype=dtype)
+            images = fold_packed_rows(bits, sent.shape[1], layout, formula, values=sent.code_values, dtype=dtype)
         elif sent.kind == "csr":
             with warnings.catch_warnings():  # torch says of the first such tensor that its layout is new
                 warnings.simplefilter("ignore")
                 starts, indices, values = sent.parts
                 rows = torch.sparse_csr_tensor(starts, indices, values, sent.shape, check_invariants=False)
-            images = fold_tensor(rows, layout, normalizer, dtype, None)
+            images = fold_tensor(rows, layout, formula, dtype, None)
         else:
-            images = fold_tensor(sent.parts[0], layout, normalizer, dtype, None)
+            images = fold_tensor(sent.parts[0], layout, formula, dtype, None)
         return images

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -16,21 +15,21 @@ from numpy.typing import NDArray
 
 from pixfold import _core
 from pixfold.arrays.dask import is_dask, reduce_blocks
-from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
+from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed, samples_anywhere
 from pixfold.errors import InputError
+from pixfold.formula import PRESETS, SCALES, Accepted, Fitted, Formula, Parts
 from pixfold.layout import Layout
-from pixfold.ops.census import census_of
-from pixfold.ops.column_stats import ColumnStats, column_stats, row_sums, stats_of
+from pixfold.ops.column_stats import ColumnStats, column_stats, stats_of
 from pixfold.ops.fold import fold
-from pixfold.ops.fold_packed import packed_table
+from pixfold.ops.formula_arguments import row_scale_to
+from pixfold.ops.refusals import check_values, refuse
 from pixfold.stream.blocks import blocks, bytes_of
 from pixfold.util.files import load_arrays, save_arrays
 from pixfold.util.progress import Progress
-from pixfold.util.text import counted, short_repr
+from pixfold.util.text import short_repr
 
 Float64Array = NDArray[np.float64]
 
-SCALES = ("minmax", "zscore", "max", "genotype")
 NEGATIVE = ("error", "shift")
 MISSING = ("error", "zero", "mean")
 
@@ -39,77 +38,7 @@ _STATS_BYTES = 56
 _FITTING_BYTES = 240
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a preset is a name for.
-
-    Attributes
-    ----------
-    library_size : float or None
-        Every sample is first scaled to this sum.
-    log : bool
-        Whether g is log1p.
-    scale : {"minmax", "zscore", "max", "genotype"} or None
-        How shift and scale are learned.
-    lift : bool
-        Whether features with negative values are lifted by their training minimum as part of the preset.
-    """
-
-    library_size: float | None = None
-    log: bool = False
-    scale: str | None = None
-    lift: bool = False
-
-
-PRESETS: dict[str, Parts] = {
-    "none": Parts(),
-    "log1p": Parts(log=True),
-    "minmax": Parts(scale="minmax"),
-    "log1p-minmax": Parts(log=True, scale="minmax"),
-    "norm2": Parts(log=True, scale="max", lift=True),
-    "cp10k-log1p": Parts(library_size=1e4, log=True),
-    "zscore": Parts(scale="zscore"),
-    "log1p-zscore": Parts(log=True, scale="zscore"),
-    "genotype": Parts(scale="genotype"),
-}
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The fitted formula, feature by feature.
-
-    ``y = clip((g((x + offset) * row_scale) - shift) * scale, lo, hi)``, and `fill` for a missing x.
-
-    Attributes
-    ----------
-    log : bool
-        g is log1p, else the identity.
-    library_size : float or None
-        row_scale is library_size over the sample's sum (0 for a sum of 0); 1 without.
-    offset, shift, scale, fill : float64 array, shape (n_features,)
-        In feature order.
-    lo, hi : float
-        Limits of y; infinite where there are none.
-    clip_below_zero : bool
-        Arguments of g below 0 are raised to 0.
-    missing, negative : str
-        What happens to missing and negative values.
-    """
-
-    log: bool
-    library_size: float | None
-    offset: Float64Array
-    shift: Float64Array
-    scale: Float64Array
-    fill: Float64Array
-    lo: float
-    hi: float
-    clip_below_zero: bool
-    missing: str
-    negative: str
-
-
-class Normalizer:
+class Normalizer(Fitted):
     r"""Learns one formula per feature from training samples and applies it to any samples.
 
     .. math:: y_{ij} = clip((g((x_{ij} + offset_j) \cdot row_i) - shift_j) \cdot scale_j, lo, hi)
@@ -190,8 +119,7 @@ class Normalizer:
         self._transformed: ColumnStats | None = None  # of g(x * row_scale), with `_offset` where it is set
         self._in_double = False  # whether any training samples were computed with in double
         self._offset: Float64Array | None = None
-        self._parameters: Parameters | None = None
-        self._plans: dict[Any, tuple[weakref.ref[Layout], Any]] = {}
+        self._parameters: Formula | None = None
 
     # Fitting
 
@@ -285,7 +213,6 @@ class Normalizer:
     def _forget(self, feature_names: Sequence[str] | None) -> None:
         self._raw = self._transformed = self._offset = self._parameters = None
         self._in_double = False
-        self._plans = {}
         self.feature_names = list(feature_names) if feature_names is not None else None
 
     def _fit_dask(self, X: Any, feature_names: Sequence[str] | None) -> Self:
@@ -359,7 +286,7 @@ class Normalizer:
                 f"Normalizer.{op}: negative values with negative='shift' need a second pass over the data "
                 f"for scale={self.parts.scale!r}, missing={self.missing!r}: use fit"
             )
-        self._parameters, self._plans = None, {}
+        self._parameters = None
 
     def merge(self, other: Normalizer) -> Self:
         """Add what a normaliser of the same settings has learned elsewhere.
@@ -395,14 +322,14 @@ class Normalizer:
             raise InputError(f"Normalizer: feature_names must have {x.shape[1]} entries, got {len(self.feature_names)}")
         if x.shape[0] == 0:
             return
-        row_scale = self._row_scale(x, 0)
+        row_scale = row_scale_to(self.parts.library_size, x)
         self._in_double = self._in_double or _core.computes_in_double(np.empty(0, x.dtype), x.bfloat16)
         logarithms = self.parts.log and not self._extremes_suffice
         stats = stats_of(x, logarithms, None, row_scale, False, 0)
         # The logarithm of values below -1 is NaN and a negative total scales to 0, so the values themselves say which
         # features are negative.
         hidden = self.parts.log and stats.n_negative > 0 and (logarithms or row_scale is not None)
-        self._refuse(x, stats_of(x, False, None, None, False, 0) if hidden else stats, "Normalizer.fit")
+        refuse("Normalizer.fit", x, stats_of(x, False, None, None, False, 0) if hidden else stats, self._accepted())
         if logarithms:
             if self._lift_allowed or self.parts.scale == "genotype":
                 self._raw = _merged(self._raw, stats_of(x, False, None, None, False, 0))
@@ -436,7 +363,7 @@ class Normalizer:
 
     def refuses(self, missing: int, negative: int) -> bool:
         """Whether these counts of missing and negative values are an error under the options."""
-        return (missing > 0 and self.missing == "error") or (negative > 0 and self.parts.log and not self._lift_allowed)
+        return self._accepted().refuses(missing, negative)
 
     def check(self, X: Any, layout: Layout, *, threads: int | None = None) -> None:
         """Raise the error that folding `X` would raise for missing or negative values; write nothing.
@@ -455,57 +382,15 @@ class Normalizer:
         InputError
             Saying how many there are, in which features, and which option handles them.
         """
-        n_threads = threads_argument("fold", threads)
-        x = samples_anywhere("fold", X, n_threads)
-        could_miss = self.missing == "error" and (x.dtype.kind == "f" or x.bfloat16)
-        could_be_negative = self.parts.log and not self._lift_allowed and x.dtype.kind != "u"
-        if could_miss or could_be_negative:
-            if self.parts.scale != "genotype" and not isinstance(x, Packed):
-                counts = census_of(x, n_threads)
-                if not self.refuses(counts.missing, counts.negative):
-                    return
-            stats = stats_of(x, False, None, None, False, n_threads)
-            placed = layout.pixel_of_feature >= 0
-            # A dropped feature is as good as one without values.
-            seen = replace(
-                stats,
-                missing=np.where(placed, stats.missing, 0),
-                min=np.where(placed, stats.min, np.nan),
-                max=np.where(placed, stats.max, np.nan),
-            )
-            self._refuse(x, seen, "fold")
+        check_values(X, layout, self._accepted(), threads=threads)
 
-    def _refuse(self, x: Dense | Csr | Packed | OnCuda, stats: ColumnStats, op: str) -> None:
-        if self.missing == "error" and stats.missing.any():
-            raise InputError(
-                f"{op}: X must have no missing values, got {int(stats.missing.sum())} NaN in "
-                f"{self._named(stats.missing > 0)}; missing='mean' or missing='zero' handles them"
-            )
-        if op != "fold" and stats.n_infinite:
-            found = stats_of(x, False, None, None, False, 0)
-            where = ~np.isfinite(found.min) & (found.count > 0) | ~np.isfinite(found.max) & (found.count > 0)
-            raise InputError(
-                f"{op}: X must be finite, got {counted(stats.n_infinite, 'infinite value')} in {self._named(where)}"
-            )
-        if np.any(stats.min < 0) and self.parts.log and not self._lift_allowed:
-            n = counted(stats.n_negative, "negative value")
-            raise InputError(
-                f"{op}: X must not be negative before a logarithm, got {n} in {self._named(stats.min < 0)}; "
-                "negative='shift' handles them"
-            )
-        if self.parts.scale == "genotype" and (stats.n_negative or np.any(stats.max > 2)):
-            raise InputError(
-                f"{op}: genotypes must be 0, 1 or 2 (NaN for a missing call), got other values in "
-                f"{self._named((stats.min < 0) | (stats.max > 2))}"
-            )
-
-    def _named(self, where: NDArray[np.bool_]) -> str:
-        positions = np.flatnonzero(where)
-        names = [
-            f"{self.feature_names[j]!r}" if self.feature_names is not None else f"number {j}" for j in positions[:3]
-        ]
-        more = ", ..." if positions.size > 3 else ""
-        return f"{counted(positions.size, 'feature')} ({', '.join(names)}{more})"
+    def _accepted(self) -> Accepted:
+        return Accepted(
+            missing=self.missing != "error",
+            negative=not self.parts.log or self._lift_allowed,
+            genotypes_only=self.parts.scale == "genotype",
+            feature_names=self.feature_names,
+        )
 
     # Parameters
 
@@ -514,7 +399,7 @@ class Normalizer:
         """Whether there is anything to normalise with."""
         return self._raw is not None or self._transformed is not None or self._parameters is not None
 
-    def parameters(self) -> Parameters:
+    def parameters(self) -> Formula:
         """Give the fitted formula.
 
         Raises
@@ -528,7 +413,7 @@ class Normalizer:
             self._parameters = self._derive()
         return self._parameters
 
-    def _derive(self) -> Parameters:
+    def _derive(self) -> Formula:
         stats = self._raw if self._transformed is None else self._transformed
         assert stats is not None
         n = stats.count.size
@@ -545,7 +430,7 @@ class Normalizer:
             fill = np.clip((np.nan_to_num(mean_g) - shift) * scale, lo, hi)
         else:
             fill = np.zeros(n)
-        return Parameters(
+        return Formula(
             log=self.parts.log,
             library_size=self.parts.library_size,
             offset=offset,
@@ -557,6 +442,7 @@ class Normalizer:
             clip_below_zero=self._lift_allowed,
             missing=self.missing,
             negative=self.negative,
+            accepted=self._accepted(),
         )
 
     def _shift_and_scale(
@@ -579,62 +465,10 @@ class Normalizer:
             std = np.sqrt(np.maximum(2.0 * p * (1.0 - p), 0.0))
         return np.nan_to_num(mean), np.divide(1.0, std, out=np.zeros(n), where=varies & (std > 0))
 
-    def row_scale(self, x: Dense | Csr | Packed | OnCuda, threads: int = 0) -> Float64Array | None:
-        """library_size over each sample's sum (0 for a sum of 0), or None without a library size."""
-        return self._row_scale(x, threads)
-
-    def _row_scale(self, x: Dense | Csr | Packed | OnCuda, threads: int) -> Float64Array | None:
-        if self.parts.library_size is None:
-            return None
-        if isinstance(x, Packed):
-            raise InputError(
-                "Normalizer: packed genotypes cannot be scaled to a library size, which would make every sample's "
-                "values its own: pass X.toarray()"
-            )
-        sums = row_sums(x, threads)
-        return np.divide(self.parts.library_size, sums, out=np.zeros(sums.size), where=sums > 0)
-
-    def slot_parameters(self, layout: Layout, *, in_double: bool) -> Any:
-        """Give the formula to the kernels: arrays in the order in which `layout` walks its features.
-
-        Raises
-        ------
-        InputError
-            When not fitted, or fitted on another number of features than the layout's.
-        """
-        p = self.parameters()
-        if p.offset.size != layout.n_features:
-            raise InputError(
-                f"fold: the normaliser must be fitted on the layout's {layout.n_features} features, got {p.offset.size}"
-            )
-        cached = self._plans.get(in_double)
-        if cached is not None and cached[0]() is layout:
-            return cached[1]
-        kind = np.float64 if in_double else np.float32
-        # What does nothing is not read once per value.
-        offsets = p.offset if p.offset.any() else None
-        plain = not p.shift.any() and bool(np.all(p.scale == 1.0))
-        arrays = (offsets, *((None, None) if plain else (p.shift, p.scale)), p.fill)
-        offset, shift, scale, fill = (
-            None if values is None else np.ascontiguousarray(values[layout.slot_feature], dtype=kind)
-            for values in arrays
-        )
-        plan = _core.Parameters(p.log, p.clip_below_zero, offset, shift, scale, fill, p.lo, p.hi)
-        self._plans[in_double] = (weakref.ref(layout), plan)
-        return plan
-
-    def packed_table(self, layout: Layout, values: NDArray[np.float32], dtype: str) -> Any:
-        """What each code of a packed genotype becomes at each pixel of `layout`, in the fold's output type.
-
-        `values` are what codes 0 to 3 stand for.
-        """
-        key = (dtype, values.tobytes())
-        cached = self._plans.get(key)
-        if cached is not None and cached[0]() is layout:
-            return cached[1]
-        table = packed_table(layout, self.slot_parameters(layout, in_double=False), values, dtype)
-        self._plans[key] = (weakref.ref(layout), table)
-        return table
+    @property
+    def learned(self) -> object:
+        """The statistics that were learned last; every fit replaces them."""
+        return self._transformed if self._raw is None else self._raw
 
     # Use
 
@@ -745,7 +579,7 @@ class Normalizer:
         self.preset = settings["preset"]
         self.parts = Parts(settings["library_size"], settings["log"], settings["scale"], settings["lift"])
         arrays = {name: np.array(state[name], dtype=np.float64) for name in ("offset", "shift", "scale", "fill")}
-        self._parameters = Parameters(
+        self._parameters = Formula(
             log=self.parts.log,
             library_size=self.parts.library_size,
             lo=self.clip[0],
@@ -753,6 +587,7 @@ class Normalizer:
             clip_below_zero=settings["clip_below_zero"],
             missing=self.missing,
             negative=self.negative,
+            accepted=self._accepted(),
             **arrays,
         )
         return self
@@ -765,9 +600,6 @@ class Normalizer:
     def load(cls, path: str | Path) -> Self:
         """Read a normaliser that :meth:`save` wrote."""
         return cls.from_state(load_arrays(path, ("settings", "offset", "shift", "scale", "fill"), "Normalizer.load"))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}  # plans hold what cannot be copied, and are made again when needed
 
     def __repr__(self) -> str:
         settings = {**self.settings(), "clip": self.clip}

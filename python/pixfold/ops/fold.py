@@ -26,11 +26,13 @@ from pixfold.arrays.interop import adopted
 from pixfold.errors import BackendError, InputError
 from pixfold.image_pool import ImagePool
 from pixfold.ops.fold_packed import fold_packed
+from pixfold.ops.formula_arguments import formula_of, row_scale, slot_parameters
+from pixfold.ops.refusals import check_values
 from pixfold.util.text import short_repr
 
 if TYPE_CHECKING:
+    from pixfold.formula import Fitted
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
@@ -38,7 +40,7 @@ _DTYPES = ("float32", "float16", "bfloat16")
 def fold(
     X: Any,
     layout: Layout,
-    normalizer: Normalizer | None = None,
+    normalizer: Fitted | None = None,
     *,
     dtype: Any = "float32",
     out: Any = None,
@@ -102,9 +104,9 @@ def fold(
     """
     if is_dask(X):
         layout_argument("fold", layout)
-        normalizer_argument("fold", normalizer)
+        formula = formula_of("fold", normalizer)
         threads_argument("fold", threads)
-        return fold_dask(X, layout, normalizer, dtype_name(dtype), out, threads)
+        return fold_dask(X, layout, formula, dtype_name(dtype), out, threads)
     X, kind = adopted("fold", "X", X)
     if kind is not None:
         return kind.into(
@@ -120,7 +122,7 @@ def fold(
 
 
 def fold_into_fresh(
-    X: Any, layout: Layout, normalizer: Normalizer | None, *, dtype: Any, out: Any, threads: int | None
+    X: Any, layout: Layout, normalizer: Fitted | None, *, dtype: Any, out: Any, threads: int | None
 ) -> Any:
     """:func:`fold` into memory that nobody has seen yet: an error may leave anything in `out`."""
     return _fold(X, layout, normalizer, dtype, out, threads, check_first=False)
@@ -129,19 +131,19 @@ def fold_into_fresh(
 def _fold(
     X: Any,
     layout: Layout,
-    normalizer: Normalizer | None,
+    normalizer: Fitted | None,
     dtype: Any,
     out: Any,
     threads: int | None,
     check_first: bool,
 ) -> Any:
     layout_argument("fold", layout)
-    normalizer_argument("fold", normalizer)
+    formula = formula_of("fold", normalizer)
     n_threads = threads_argument("fold", threads)
     if is_on_cuda(X):
         from pixfold.ops.cuda.fold import fold_tensor
 
-        return fold_tensor(X, layout, normalizer, dtype_name(dtype), out)
+        return fold_tensor(X, layout, formula, dtype_name(dtype), out)
     x = samples("fold", X, n_threads)
     if x.shape[1] != layout.n_features:
         raise InputError(
@@ -151,33 +153,24 @@ def _fold(
     shape = (x.shape[0], *layout.shape)
     images, result = _output(X, x, shape, name, out)
     if isinstance(x, Packed):
-        fold_packed(x, layout, normalizer, name, images, n_threads)
+        fold_packed(x, layout, formula, name, images, n_threads)
         return result
-    if check_first and normalizer is not None:
-        normalizer.check(X, layout, threads=threads)
+    if check_first and formula is not None:
+        check_values(X, layout, formula.accepted, threads=threads)
     parameters = None
-    row_scale = None
-    if normalizer is not None:
+    row_scales = None
+    if formula is not None:
         in_double = _core.computes_in_double(x.values if isinstance(x, Csr) else x.array, x.bfloat16)
-        parameters = normalizer.slot_parameters(layout, in_double=in_double)
-        row_scale = normalizer.row_scale(x, n_threads)
-    how = (layout.slots, parameters, row_scale, images, name == "bfloat16", n_threads)
+        parameters = slot_parameters(formula, layout, in_double=in_double)
+        row_scales = row_scale(formula, x, n_threads)
+    how = (layout.slots, parameters, row_scales, images, name == "bfloat16", n_threads)
     if isinstance(x, Csr):
         missing, negative = _core.fold_csr(x.rows, *how)
     else:
         missing, negative = _core.fold_dense(x.array, x.bfloat16, *how)
-    if normalizer is not None and normalizer.refuses(missing, negative):
-        normalizer.check(X, layout, threads=threads)
+    if formula is not None and formula.accepted.refuses(missing, negative):
+        check_values(X, layout, formula.accepted, threads=threads)
     return result
-
-
-def normalizer_argument(op: str, normalizer: object) -> None:
-    """Refuse what is neither a normaliser nor None."""
-    if normalizer is not None:
-        from pixfold.normalize.normalizer import Normalizer  # which folds, and so imports this module
-
-        if not isinstance(normalizer, Normalizer):
-            raise TypeError(f"{op}: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
 
 
 def dtype_name(dtype: Any) -> str:

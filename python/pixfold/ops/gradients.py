@@ -18,15 +18,15 @@ from pixfold.arrays.dense import (
     to_torch,
 )
 from pixfold.errors import InputError
-from pixfold.ops.fold import normalizer_argument
+from pixfold.ops.formula_arguments import check_features, formula_of, row_scale, slot_parameters
 
 if TYPE_CHECKING:
+    from pixfold.formula import Fitted
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 
 def fold_gradient(
-    gradient: Any, X: Any, layout: Layout, normalizer: Normalizer | None = None, *, threads: int | None = None
+    gradient: Any, X: Any, layout: Layout, normalizer: Fitted | None = None, *, threads: int | None = None
 ) -> Any:
     """Turn a gradient with respect to images into the one with respect to the samples that they were folded from.
 
@@ -60,33 +60,38 @@ def fold_gradient(
     """
     op = "fold_gradient"
     layout_argument(op, layout)
-    normalizer_argument(op, normalizer)
+    formula = formula_of(op, normalizer)
     n_threads = threads_argument(op, threads)
     if is_on_cuda(X):
         from pixfold.ops.cuda.gradients import fold_gradient_tensor
 
-        return fold_gradient_tensor(gradient, X, layout, normalizer)
+        return fold_gradient_tensor(gradient, X, layout, formula)
     x = array(op, "X", X)
     if len(x.shape) != 2 or x.shape[1] != layout.n_features:
         raise InputError(f"{op}: X must have shape (n_samples, {layout.n_features}), got {x.shape}")
     images = array(op, "gradient", gradient)
     if images.shape != (x.shape[0], *layout.shape):
         raise InputError(f"{op}: gradient must have shape {(x.shape[0], *layout.shape)}, got {images.shape}")
-    parameters, row_scale, library_size = None, None, 0.0
-    if normalizer is not None:
-        if normalizer.parameters().offset.size != layout.n_features:
-            raise InputError(
-                f"{op}: normalizer must be fitted on the layout's {layout.n_features} features, "
-                f"got {normalizer.parameters().offset.size}"
-            )
+    parameters, row_scales, library_size = None, None, 0.0
+    if formula is not None:
+        check_features(op, formula, layout)
         in_double = _core.computes_in_double(x.array, x.bfloat16)
-        parameters = normalizer.slot_parameters(layout, in_double=in_double)
-        row_scale = normalizer.row_scale(x, n_threads)
-        library_size = normalizer.parts.library_size or 0.0
+        parameters = slot_parameters(formula, layout, in_double=in_double)
+        row_scales = row_scale(formula, x, n_threads)
+        library_size = formula.library_size or 0.0
     out: Array = np.empty(x.shape, dtype=x.dtype)
     flat = plain(images.array).reshape(x.shape[0], layout.n_pixels)
     _core.fold_gradient(
-        x.array, x.bfloat16, layout.slots, parameters, row_scale, library_size, flat, images.bfloat16, out, n_threads
+        x.array,
+        x.bfloat16,
+        layout.slots,
+        parameters,
+        row_scales,
+        library_size,
+        flat,
+        images.bfloat16,
+        out,
+        n_threads,
     )
     return _like(x, X, out)
 

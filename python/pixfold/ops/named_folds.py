@@ -8,17 +8,19 @@ always a plan that was checked when it was made, never a number from a graph.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import threading
 import weakref
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixfold.arrays.dense import layout_argument
 from pixfold.errors import InputError
+from pixfold.formula import Fitted, Formula
 from pixfold.layout import Layout
-from pixfold.normalize.normalizer import Normalizer, Parameters
-from pixfold.ops.fold import normalizer_argument
+from pixfold.ops.formula_arguments import check_features, formula_of
 
 _alive: weakref.WeakValueDictionary[str, Plan] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
@@ -31,24 +33,24 @@ class Plan:
     ----------
     layout : Layout
         Equal to the caller's, over the same arrays.
-    normalizer : Normalizer or None
-        A copy: fitting the caller's normaliser again changes nothing here.
+    formula : Formula or None
+        Fitting the normaliser again gives it another one, and changes nothing here.
     handle : str
         What :func:`plan_named` finds the plan by, as long as something refers to it.
     """
 
-    __slots__ = ("__weakref__", "handle", "layout", "normalizer")
+    __slots__ = ("__weakref__", "formula", "handle", "layout")
 
-    def __init__(self, layout: Layout, normalizer: Normalizer | None, handle: str) -> None:
+    def __init__(self, layout: Layout, formula: Formula | None, handle: str) -> None:
         self.layout = layout
-        self.normalizer = normalizer
+        self.formula = formula
         self.handle = handle
 
     def __repr__(self) -> str:
-        return f"Plan({self.layout!r}, {self.normalizer!r})"
+        return f"Plan({self.layout!r}, {self.formula!r})"
 
 
-def plan_of(layout: Layout, normalizer: Normalizer | None = None) -> Plan:
+def plan_of(layout: Layout, normalizer: Fitted | None = None) -> Plan:
     """Give the plan of a layout and a normaliser, made on first use.
 
     It lives as long as the two do and the normaliser is not fitted again, or longer where something refers to it.
@@ -61,19 +63,18 @@ def plan_of(layout: Layout, normalizer: Normalizer | None = None) -> Plan:
         When `layout` is no layout or `normalizer` no normaliser.
     """
     layout_argument("fold", layout)
-    normalizer_argument("fold", normalizer)
+    formula = formula_of("fold", normalizer)
     # On the layout itself: a table of layouts would have to compare their indices at every look.
     plans: dict[str, Any] = layout.__dict__.setdefault("_plans", {})
-    if normalizer is None:
+    if formula is None:
         plain: Plan = plans.get("plain") or plans.setdefault("plain", _made(layout, None))
         return plain
-    fitted: weakref.WeakKeyDictionary[Normalizer, tuple[Parameters, Plan]]
+    fitted: weakref.WeakKeyDictionary[Formula, Plan]
     fitted = plans.get("fitted") or plans.setdefault("fitted", weakref.WeakKeyDictionary())
-    parameters = normalizer.parameters()
-    found = fitted.get(normalizer)
-    if found is None or found[0] is not parameters:
-        found = fitted[normalizer] = (parameters, _made(layout, normalizer))
-    return found[1]
+    found = fitted.get(formula)
+    if found is None:
+        found = fitted[formula] = _made(layout, formula)
+    return found
 
 
 def plan_named(op: str, handle: str) -> Plan:
@@ -93,15 +94,14 @@ def plan_named(op: str, handle: str) -> Plan:
     return plan
 
 
-def _made(layout: Layout, normalizer: Normalizer | None) -> Plan:
-    kept = copy.copy(normalizer)
-    if kept is not None:
-        kept.slot_parameters(layout, in_double=False)  # refuses what does not fit
-    handle = _digest(layout, kept)
+def _made(layout: Layout, formula: Formula | None) -> Plan:
+    if formula is not None:
+        check_features("fold", formula, layout)
+    handle = _digest(layout, formula)
     with _lock:
         plan = _alive.get(handle)
         if plan is None:
-            plan = _alive[handle] = Plan(_twin(layout), kept, handle)
+            plan = _alive[handle] = Plan(_twin(layout), formula, handle)
     return plan
 
 
@@ -113,12 +113,18 @@ def _twin(layout: Layout) -> Layout:
     return twin
 
 
-def _digest(layout: Layout, normalizer: Normalizer | None) -> str:
+def _digest(layout: Layout, formula: Formula | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for state in (layout.state(), {} if normalizer is None else normalizer.state()):
-        for name, values in sorted(state.items()):
-            digest.update(f"{name} {values.dtype} {values.shape} ".encode())
-            digest.update(values.data)
-    if normalizer is not None and normalizer.feature_names is not None:
-        digest.update("\0".join(normalizer.feature_names).encode())  # which messages name
+    for name, values in sorted(layout.state().items()):
+        _add(digest, name, values)
+    if formula is not None:
+        for name, values in formula.arrays().items():
+            _add(digest, name, values)
+        settings = (formula.log, formula.library_size, formula.lo, formula.hi, formula.clip_below_zero)
+        digest.update(repr((settings, formula.accepted)).encode())  # whose feature names are those of messages
     return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, name: str, values: NDArray[Any]) -> None:
+    digest.update(f"{name} {values.dtype} {values.shape} ".encode())
+    digest.update(np.ascontiguousarray(values).data)

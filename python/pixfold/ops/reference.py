@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from pixfold.genotypes import PackedGenotypes
 
 if TYPE_CHECKING:
+    from pixfold.formula import Fitted, Formula
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer, Parameters
 
 # A kernel rounds these inputs into float64; every other dtype is computed in float32.
 _DOUBLE = frozenset({"float64", "int32", "int64", "uint32", "uint64"})
@@ -80,9 +80,7 @@ def row_scale(x: Any, library_size: float | None) -> NDArray[np.float64]:
     return factors
 
 
-def normalize(
-    x: Any, normalizer: Normalizer | None = None, needed: NDArray[np.bool_] | None = None
-) -> NDArray[np.float64]:
+def normalize(x: Any, normalizer: Fitted | None = None, needed: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Normalise samples, in feature order.
 
     ``y = clip((g((x + offset) * row_scale) - shift) * scale, lo, hi)`` with g log1p or the identity; a
@@ -125,7 +123,7 @@ def normalize(
     return np.where(missing, fill, y)
 
 
-def fold(x: Any, layout: Layout, normalizer: Normalizer | None = None) -> NDArray[np.float64]:
+def fold(x: Any, layout: Layout, normalizer: Fitted | None = None) -> NDArray[np.float64]:
     """Normalise samples and put every feature on its pixel.
 
     A pixel that several features share holds their mean; a pixel without a feature holds 0.
@@ -146,9 +144,7 @@ def fold(x: Any, layout: Layout, normalizer: Normalizer | None = None) -> NDArra
     return _place(normalize(x, normalizer, layout.pixel_of_feature >= 0), layout)
 
 
-def fold_bound(
-    x: Any, layout: Layout, normalizer: Normalizer | None = None, dtype: str = "float32"
-) -> NDArray[np.float64]:
+def fold_bound(x: Any, layout: Layout, normalizer: Fitted | None = None, dtype: str = "float32") -> NDArray[np.float64]:
     """Bound, per pixel, how far a kernel's fold may be from `fold`.
 
     The kernel rounds every parameter and every operation of the formula once, in float32 (float64 for float64
@@ -190,9 +186,7 @@ def fold_bound(
     return np.where(exact, 0.0, rounded)
 
 
-def fold_gradient(
-    gradient: ArrayLike, x: Any, layout: Layout, normalizer: Normalizer | None = None
-) -> NDArray[np.float64]:
+def fold_gradient(gradient: ArrayLike, x: Any, layout: Layout, normalizer: Fitted | None = None) -> NDArray[np.float64]:
     """Bring a gradient with respect to the images of `fold` back to the samples.
 
     With ``a = (x + offset) * r`` and r the row's factor, the value of feature j at pixel p, which k features
@@ -237,7 +231,7 @@ def fold_gradient(
 
 
 def _derivative(
-    gradient: ArrayLike, matrix: NDArray[np.float64], layout: Layout, normalizer: Normalizer | None
+    gradient: ArrayLike, matrix: NDArray[np.float64], layout: Layout, normalizer: Fitted | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Differentiate by the argument of g, as if nothing were clipped, and say which values do move their pixel."""
     sharing = np.maximum(_place_count(layout), 1)
@@ -256,7 +250,7 @@ def _derivative(
 
 
 def fold_gradient_bound(
-    gradient: ArrayLike, x: Any, layout: Layout, normalizer: Normalizer | None = None
+    gradient: ArrayLike, x: Any, layout: Layout, normalizer: Fitted | None = None
 ) -> NDArray[np.float64]:
     """Bound, per value, how far a kernel's gradient of fold may be from `fold_gradient`.
 
@@ -323,7 +317,7 @@ def _rounded(value: NDArray[np.float64], error: NDArray[np.float64], kind: str) 
 def _undecided(
     matrix: NDArray[np.float64],
     kind: str,
-    p: Parameters,
+    p: Formula,
     argument: NDArray[np.float64],
     a_error: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
@@ -668,7 +662,7 @@ def _g_bound(
     return _second_order(before * slope + 4.0 * u * np.abs(np.log1p(np.maximum(scaled, -0.5))) + tiny)
 
 
-def _formula_bound(x: NDArray[np.float64], kind: str, p: Parameters) -> NDArray[np.float64]:
+def _formula_bound(x: NDArray[np.float64], kind: str, p: Formula) -> NDArray[np.float64]:
     """Bound the error of the whole formula, before the output is rounded."""
     u = _compute_roundoff(kind)
     tiny = _SMALLEST["float64" if kind in _DOUBLE else "float32"]

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pixfold.arrays.dense import threads_argument, usable_device
 from pixfold.errors import InputError
+from pixfold.formula import Fitted
 from pixfold.ops import gradients
 from pixfold.ops.aggregate import advanced, attributions_of
 from pixfold.ops.fold import dtype_name, fold_into_fresh
@@ -32,14 +33,13 @@ from pixfold.ops.unfold import unfold_memory
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 
 @torch.library.custom_op("pixfold::fold", mutates_args=(), device_types=("cpu", "cuda"))
 def fold_op(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
     """Fold `x` by a plan."""
     p = plan_named("fold", plan)
-    images: Tensor = fold_into_fresh(x.detach(), p.layout, p.normalizer, dtype=dtype, out=None, threads=threads or None)
+    images: Tensor = fold_into_fresh(x.detach(), p.layout, p.formula, dtype=dtype, out=None, threads=threads or None)
     return images
 
 
@@ -54,9 +54,7 @@ def _(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
 def fold_gradient_op(gradient: Tensor, x: Tensor, plan: str, threads: int = 0) -> Tensor:
     """Bring a gradient of images back to the samples."""
     p = plan_named("fold_gradient", plan)
-    found: Tensor = gradients.fold_gradient(
-        gradient.detach(), x.detach(), p.layout, p.normalizer, threads=threads or None
-    )
+    found: Tensor = gradients.fold_gradient(gradient.detach(), x.detach(), p.layout, p.formula, threads=threads or None)
     return found
 
 
@@ -238,14 +236,14 @@ def _usable(op: str, argument: str, x: Tensor) -> None:
 
 
 def fold_tensor(
-    X: Tensor, layout: Layout, normalizer: Normalizer | None, dtype: Any, out: Any, threads: int | None
+    X: Tensor, layout: Layout, normalizer: Fitted | None, dtype: Any, out: Any, threads: int | None
 ) -> Tensor:
     """:func:`pixfold.fold` of a dense tensor through the dispatcher: differentiable, and a node of compiled graphs."""
     if out is not None:
         raise InputError(f"fold: out must be None where X requires a gradient or is compiled, got {type(out).__name__}")
     _usable("fold", "X", X)
-    raw, transformed = getattr(normalizer, "_raw", None), getattr(normalizer, "_transformed", None)
-    handle, torch_dtype, n_threads = _fold_arguments(layout, normalizer, raw, transformed, dtype, threads)
+    learned = normalizer.learned if isinstance(normalizer, Fitted) else None
+    handle, torch_dtype, n_threads = _fold_arguments(layout, normalizer, learned, dtype, threads)
     images: Tensor = fold_op(X, handle, torch_dtype, n_threads)
     return images
 
@@ -259,7 +257,7 @@ def unfold_tensor(images: Tensor, layout: Layout, threads: int | None) -> Tensor
 
 
 def _fold_arguments(
-    layout: Layout, normalizer: Normalizer | None, raw: object, transformed: object, dtype: Any, threads: int | None
+    layout: Layout, normalizer: Fitted | None, learned: object, dtype: Any, threads: int | None
 ) -> tuple[str, torch.dtype, int]:
     """Turn the arguments of a fold into those of its op; what the normaliser learned is there to be guarded."""
     name = dtype_name(dtype)

@@ -30,11 +30,11 @@ from pixfold.ops.cuda.stats import row_scale_on_device
 from pixfold.util.text import counted
 
 if TYPE_CHECKING:
+    from pixfold.formula import Fitted, Formula
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 
-def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: str, out: Any) -> Any:
+def fold_tensor(X: Any, layout: Layout, formula: Formula | None, dtype: str, out: Any) -> Any:
     """:func:`pixfold.fold` of a dense or sparse CSR tensor on a CUDA device.
 
     It never waits for the device, and so cannot raise for values that the normaliser refuses. Under
@@ -54,19 +54,19 @@ def fold_tensor(X: Any, layout: Layout, normalizer: Normalizer | None, dtype: st
     sparse = on_device.is_csr(x)
     name = on_device.type_name((x.values() if sparse else x).dtype)
     parameters = row_scale = counts = None
-    if normalizer is not None:
+    if formula is not None:
         parameters = device_parameters(
-            queue.cuda, normalizer, placed, x.device, on_device.computes_in_double(name)
+            queue.cuda, formula, placed, x.device, on_device.computes_in_double(name)
         ).parameters
-        counts = device_counts(normalizer, x.device)
-        row_scale = row_scale_on_device(x, normalizer, queue)
+        counts = device_counts(formula, x.device)
+        row_scale = row_scale_on_device(x, formula, queue)
     if sparse:
-        if normalizer is not None and row_scale is not None and normalizer.parameters().offset.any():
+        if formula is not None and row_scale is not None and formula.offset.any():
             raise InputError(
                 "fold: a library size and an offset cannot be combined for sparse X: a zero would differ per sample"
             )
         rows = on_device.csr_rows(queue.cuda, x, name)
-        background = background_image(queue, placed, parameters, normalizer, name, dtype)
+        background = background_image(queue, placed, parameters, formula, name, dtype)
         queue.cuda.fold_csr(
             rows.view,
             placed.slots,
@@ -100,7 +100,7 @@ def fold_packed_rows(
     bits: Any,
     n_features: int,
     layout: Layout,
-    normalizer: Normalizer | None = None,
+    formula: Formula | None = None,
     *,
     values: Any,
     dtype: str = "float32",
@@ -117,7 +117,7 @@ def fold_packed_rows(
         Number of genotypes of a row.
     layout : Layout
         As for :func:`pixfold.fold`.
-    normalizer : Normalizer, optional
+    formula : Formula, optional
         Without a library size.
     values : float32 array of four
         What the codes stand for: ``PackedGenotypes.code_values()``.
@@ -148,10 +148,10 @@ def fold_packed_rows(
     images, channels_last = images_memory(bits, wanted, layout, dtype, out)
     placed = device_layout(queue.cuda, layout, bits.device, channels_last)
     parameters = None
-    if normalizer is not None:
-        if normalizer.parts.library_size is not None:
+    if formula is not None:
+        if formula.library_size is not None:
             raise InputError("fold: packed genotypes cannot be scaled to a library size")
-        parameters = device_parameters(queue.cuda, normalizer, placed, bits.device, False).parameters
+        parameters = device_parameters(queue.cuda, formula, placed, bits.device, False).parameters
     codes = np.asarray(values, dtype=np.float32)
     rows = queue.cuda.PackedRows(bits.data_ptr(), wanted.shape[0], n_features, bits.stride(0))
     scratch = None
@@ -159,10 +159,10 @@ def fold_packed_rows(
         scratch = torch.empty(rows.scratch, dtype=torch.int32, device=bits.device)
     where = (address(scratch), queue.ordinal, queue.stream, address(samples))
     if placed.one_to_one:
-        planes = _planes(queue, placed, parameters, normalizer, codes, dtype)
+        planes = _planes(queue, placed, parameters, formula, codes, dtype)
         queue.cuda.fold_packed(rows, placed.slots, address(planes), images.element_size(), address(images), *where)
     else:
-        planes = _planes(queue, placed, parameters, normalizer, codes, "float32")
+        planes = _planes(queue, placed, parameters, formula, codes, "float32")
         queue.cuda.fold_packed_means(rows, placed.slots, address(planes), address(images), dtype, *where)
     return images
 
@@ -196,7 +196,7 @@ def unfold_tensor(images: Any, layout: Layout) -> Any:
     return features
 
 
-def check_folds(normalizer: Normalizer) -> None:
+def check_folds(normalizer: Fitted) -> None:
     """Wait for the device and look at what folds with this normaliser have met since the last look.
 
     Raises
@@ -205,18 +205,19 @@ def check_folds(normalizer: Normalizer) -> None:
         For missing or negative values that the normaliser refuses, and for sparse indices out of range. Both come to
         one error for all folds; :meth:`pixfold.Normalizer.check` says of one array which features they are in.
     """
+    formula = normalizer.parameters()
     totals = np.zeros(3, dtype=np.int64)
-    for counts in counters(normalizer):
+    for counts in counters(formula):
         totals += counts.cpu().numpy()
         counts.zero_()
     missing, negative, outside = (int(total) for total in totals)
     if outside > 0:
         raise InputError(f"fold: indices of sparse X must be below its number of features, got {outside} that are not")
-    if missing > 0 and normalizer.refuses(missing, 0):
+    if missing > 0 and formula.accepted.refuses(missing, 0):
         raise InputError(
             f"fold: X must have no missing values, got {missing} NaN; missing='mean' or missing='zero' handles them"
         )
-    if negative > 0 and normalizer.refuses(0, negative):
+    if negative > 0 and formula.accepted.refuses(0, negative):
         raise InputError(
             f"fold: X must not be negative where a logarithm is taken, got {counted(negative, 'negative value')}; "
             "negative='shift' handles them"
@@ -266,7 +267,7 @@ def _span(x: Any) -> tuple[int, int]:
 
 
 def background_image(
-    queue: on_device.Queue, placed: DeviceLayout, parameters: Any, normalizer: Normalizer | None, name: str, dtype: str
+    queue: on_device.Queue, placed: DeviceLayout, parameters: Any, formula: Formula | None, name: str, dtype: str
 ) -> Any:
     """The image of an all-zero sample: one zero, seen everywhere."""
     import torch
@@ -280,14 +281,14 @@ def background_image(
         )
         return image
 
-    return _kept_with(placed, normalizer, ("background", name, dtype), make)
+    return _kept_with(placed, formula, ("background", name, dtype), make)
 
 
 def _planes(
     queue: on_device.Queue,
     placed: DeviceLayout,
     parameters: Any,
-    normalizer: Normalizer | None,
+    formula: Formula | None,
     values: Any,
     dtype: str,
 ) -> Any:
@@ -308,12 +309,12 @@ def _planes(
         queue.cuda.fold_dense(samples, slots, parameters, 0, address(images), dtype, 0, queue.ordinal, queue.stream)
         return images
 
-    return _kept_with(placed, normalizer, ("planes", values.tobytes(), dtype), make)
+    return _kept_with(placed, formula, ("planes", values.tobytes(), dtype), make)
 
 
-def _kept_with(placed: DeviceLayout, normalizer: Normalizer | None, key: Any, make: Callable[[], Any]) -> Any:
+def _kept_with(placed: DeviceLayout, formula: Formula | None, key: Any, make: Callable[[], Any]) -> Any:
     """Keep what kernels made of a layout and a normaliser, as long as these are the ones in use."""
-    if normalizer is None:
+    if formula is None:
         return keep(placed, key, make)
     # Holding the layout, whose number stands for it.
-    return keep(normalizer.parameters(), (id(placed), *key), lambda: (placed, make()))[1]
+    return keep(formula, (id(placed), *key), lambda: (placed, make()))[1]

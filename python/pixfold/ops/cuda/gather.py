@@ -14,8 +14,8 @@ from pixfold.ops.cuda import fold as cuda_ops
 from pixfold.ops.cuda.placed import DeviceLayout, address, device_counts, device_layout, device_parameters
 
 if TYPE_CHECKING:
+    from pixfold.formula import Formula
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Wanted:
     """
 
     layout: Layout
-    normalizer: Normalizer | None
+    formula: Formula | None
     row_scale: Any
     dtype: str
     images: Any
@@ -93,7 +93,7 @@ def fold_csr_at(store: SparseStore, positions: Any, wanted: Wanted) -> None:
         positions.numel(),
         store.n_features,
     )
-    background = cuda_ops.background_image(queue, placed, made.parameters, wanted.normalizer, store.dtype, wanted.dtype)
+    background = cuda_ops.background_image(queue, placed, made.parameters, wanted.formula, store.dtype, wanted.dtype)
     queue.cuda.fold_csr(
         rows,
         placed.slots,
@@ -120,11 +120,11 @@ class _Made:
     counts: int = 0
 
     def __init__(self, store: DenseStore | SparseStore, positions: Any, wanted: Wanted) -> None:
-        device, normalizer = store.values.device, wanted.normalizer
+        device, formula = store.values.device, wanted.formula
         self.queue = on_device.queue_of("fold", "X", store.values)
         _, channels_last = cuda_ops.images_memory(store.values, positions, wanted.layout, wanted.dtype, wanted.images)
         self.placed = device_layout(self.queue.cuda, wanted.layout, device, channels_last)
-        if normalizer is not None:
+        if formula is not None:
             in_double = on_device.computes_in_double(store.dtype)
-            self.parameters = device_parameters(self.queue.cuda, normalizer, self.placed, device, in_double).parameters
-            self.counts = address(device_counts(normalizer, device))
+            self.parameters = device_parameters(self.queue.cuda, formula, self.placed, device, in_double).parameters
+            self.counts = address(device_counts(formula, device))

@@ -13,14 +13,14 @@ from pixfold.ops.cuda.placed import address, device_layout, device_parameters
 from pixfold.ops.cuda.stats import row_scale_on_device
 
 if TYPE_CHECKING:
+    from pixfold.formula import Formula
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer
 
 _IMAGES = ("float32", "float16", "bfloat16")
 _SAMPLES = (*_IMAGES, "float64")
 
 
-def fold_gradient_tensor(gradient: Any, X: Any, layout: Layout, normalizer: Normalizer | None) -> Any:
+def fold_gradient_tensor(gradient: Any, X: Any, layout: Layout, formula: Formula | None) -> Any:
     """:func:`pixfold.ops.gradients.fold_gradient` of tensors on a CUDA device."""
     import torch
 
@@ -35,7 +35,7 @@ def fold_gradient_tensor(gradient: Any, X: Any, layout: Layout, normalizer: Norm
             f"on {images.device}"
         )
     queue = on_device.queue_of(op, "X", x)
-    scales_rows = normalizer is not None and normalizer.parts.library_size is not None
+    scales_rows = formula is not None and formula.library_size is not None
     channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     if scales_rows or not channels_last:
         # A sample's sum goes by the pixels as they lie: it has the same bits in every memory format.
@@ -43,11 +43,11 @@ def fold_gradient_tensor(gradient: Any, X: Any, layout: Layout, normalizer: Norm
     placed = device_layout(queue.cuda, layout, x.device, channels_last)
     parameters = row_scale = workspace = None
     library_size = 0.0
-    if normalizer is not None:
+    if formula is not None:
         in_double = x.dtype == torch.float64
-        parameters = device_parameters(queue.cuda, normalizer, placed, x.device, in_double).parameters
-        row_scale = row_scale_on_device(x, normalizer, queue)
-        library_size = normalizer.parts.library_size or 0.0
+        parameters = device_parameters(queue.cuda, formula, placed, x.device, in_double).parameters
+        row_scale = row_scale_on_device(x, formula, queue)
+        library_size = formula.library_size or 0.0
     if row_scale is not None:
         size = queue.cuda.fold_gradient_workspace(x.shape[0], placed.n_slots)
         workspace = torch.empty(size, dtype=torch.float64, device=x.device)

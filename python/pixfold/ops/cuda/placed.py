@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 
 if TYPE_CHECKING:
+    from pixfold.formula import Formula
     from pixfold.layout import Layout
-    from pixfold.normalize.normalizer import Normalizer, Parameters
 
 _Made = TypeVar("_Made")
 
@@ -137,24 +137,21 @@ class DeviceParameters:
     arrays: tuple[Any, ...]
 
 
-def device_parameters(
-    cuda: Any, normalizer: Normalizer, layout: DeviceLayout, device: Any, in_double: bool
-) -> DeviceParameters:
+def device_parameters(cuda: Any, p: Formula, layout: DeviceLayout, device: Any, in_double: bool) -> DeviceParameters:
     """Give a fitted normaliser on a device."""
-    p = normalizer.parameters()
-    if p.offset.size != layout.n_features:
+    if p.n_features != layout.n_features:
         raise InputError(
-            f"fold: the normaliser must be fitted on the layout's {layout.n_features} features, got {p.offset.size}"
+            f"fold: normalizer must be fitted on the layout's {layout.n_features} features, got {p.n_features}"
         )
     # The parameters are new when the normaliser is fitted again; the layout's copy stands for the layout.
     return _kept.get(p, (id(layout), in_double), lambda: _parameters_on(cuda, p, layout, device, in_double))
 
 
-def _parameters_on(cuda: Any, p: Parameters, layout: DeviceLayout, device: Any, in_double: bool) -> DeviceParameters:
+def _parameters_on(cuda: Any, p: Formula, layout: DeviceLayout, device: Any, in_double: bool) -> DeviceParameters:
     kind = np.float64 if in_double else np.float32
     # What does nothing is not read once per value. A missing value that is refused stays missing: see fold_tensor.
     plain = not p.shift.any() and bool(np.all(p.scale == 1.0))
-    fill = np.full_like(p.fill, np.nan) if p.missing == "error" else p.fill
+    fill = p.fill if p.accepted.missing else np.full_like(p.fill, np.nan)
     wanted = (p.offset if p.offset.any() else None, None if plain else p.shift, None if plain else p.scale, fill)
     arrays = tuple(
         None if values is None else to_device(values[layout.order].astype(kind), device) for values in wanted
@@ -163,14 +160,14 @@ def _parameters_on(cuda: Any, p: Parameters, layout: DeviceLayout, device: Any, 
     return DeviceParameters(parameters, (layout, *arrays))
 
 
-def device_counts(normalizer: Normalizer, device: Any) -> Any:
+def device_counts(formula: Formula, device: Any) -> Any:
     """Three int64 counters on a device: missing and negative values and indices out of range that folds have met."""
-    return _counts.get(normalizer.parameters(), device, lambda: to_device(np.zeros(3, dtype=np.int64), device))
+    return _counts.get(formula, device, lambda: to_device(np.zeros(3, dtype=np.int64), device))
 
 
-def counters(normalizer: Normalizer) -> list[Any]:
+def counters(formula: Formula) -> list[Any]:
     """The :func:`device_counts` of all devices."""
-    return _counts.all(normalizer.parameters())
+    return _counts.all(formula)
 
 
 def keep(owner: object, key: object, make: Callable[[], _Made]) -> _Made:

@@ -16,7 +16,7 @@ from pixfold.errors import InputError
 from pixfold.ops.cuda.placed import address, to_device
 
 if TYPE_CHECKING:
-    from pixfold.normalize.normalizer import Normalizer
+    from pixfold.formula import Formula
 
 Float64Array = NDArray[np.float64]
 
@@ -81,11 +81,11 @@ def row_sums_on_device(x: OnCuda) -> Float64Array:
     return sums
 
 
-def row_scale_on_device(x: Any, normalizer: Normalizer, queue: on_device.Queue) -> Any:
+def row_scale_on_device(x: Any, formula: Formula, queue: on_device.Queue) -> Any:
     """library_size over each sample's sum (0 for a sum that is not positive), None without one; nothing waits."""
     import torch
 
-    size = normalizer.parts.library_size
+    size = formula.library_size
     if size is None:
         return None
     sums = _row_sums(x, queue)
