@@ -12,7 +12,6 @@ import pytest
 
 from pixfold.errors import OutputError
 from pixfold.report import check_writable, figures, write_results
-from pixfold.util.json_values import plain
 
 
 def names(folder: Path) -> set[str]:
@@ -89,20 +88,20 @@ def test_full_disk_is_an_output_error(make_results, tmp_path, monkeypatch):
     assert names(tmp_path) == set()
 
 
-def test_out_is_a_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("mine")
-    with pytest.raises(OutputError, match="is a file, a folder is needed"):
-        check_writable(path)
-    with pytest.raises(OutputError, match="cannot be written to"):
-        check_writable(path / "below")
-    assert path.read_text() == "mine"
-
-
-def test_figures_is_a_file(tmp_path):
-    (tmp_path / "figures").write_text("mine")
-    with pytest.raises(OutputError, match="figures is a file"):
-        check_writable(tmp_path)
+@pytest.mark.parametrize(
+    ("file", "out", "message"),
+    [
+        ("out", "out", "is a file, a folder is needed"),
+        ("out", "out/below", "cannot be written to"),
+        ("out/figures", "out", "figures is a file"),
+    ],
+)
+def test_a_file_in_the_way(tmp_path, file, out, message):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(OutputError, match=message):
+        check_writable(tmp_path / out)
+    assert (tmp_path / file).read_text() == "mine"
 
 
 def test_no_permission(tmp_path, monkeypatch):
@@ -134,15 +133,6 @@ def test_json_holds_no_nan_and_no_numpy(make_results, tmp_path, monkeypatch):
     config = json.loads((tmp_path / "config.json").read_text(), parse_constant=refuse)
     assert config["seeds"] == [0, 1, 2]
     assert config["4"] == {"path": "x", "limit": 0.5, "none": None, "inf": None}
-
-
-def test_plain_keeps_bool_and_sorts_sets():
-    assert plain({"a": np.True_, "b": {3, 1, 2}, "c": (1, None), "d": np.array(2.5)}) == {
-        "a": True,
-        "b": [1, 2, 3],
-        "c": [1, None],
-        "d": 2.5,
-    }
 
 
 def test_ctrl_c_cannot_split_the_renames(make_results, tmp_path, monkeypatch):

@@ -84,11 +84,11 @@ def nihs(n_samples: int = 10_000, n_features: int = PAPER_FEATURES, *, needles: 
     Ersavas, Smith and Mattick, "Novel applications of convolutional neural networks in the age of
     transformers", Sci. Rep. 14 (2024).
     """
-    plan = _Plan(n_samples, n_features, needles, seed)
-    X = np.empty((plan.n_samples, plan.n_features), dtype=np.float32)
-    for _ in plan.blocks(out=X):  # fills X
+    haystack = _Haystack(n_samples, n_features, needles, seed)
+    X = np.empty((haystack.n_samples, haystack.n_features), dtype=np.float32)
+    for _ in haystack.blocks(out=X):  # fills X
         pass
-    return NihsData(X, plan.y, plan.needles, plan.feature_names)
+    return NihsData(X, haystack.y, haystack.needles, haystack.feature_names)
 
 
 def write_nihs(
@@ -130,7 +130,7 @@ def write_nihs(
         raise InputError(f"nihs: the output must be named .h5ad, got {target.name!r}")
     if target.is_dir():
         raise OutputError(f"{target}: cannot write the file, a folder has this name")
-    plan = _Plan(n_samples, n_features, needles, seed)
+    haystack = _Haystack(n_samples, n_features, needles, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # anndata announces its own future on import and on write
         anndata_io = require("anndata", "io", "writing .h5ad files").io
@@ -139,7 +139,7 @@ def write_nihs(
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             with h5py.File(temporary, "w") as file:
-                _write(file, plan, anndata_io, pandas)
+                _write(file, haystack, anndata_io, pandas)
             temporary.replace(target)
         except OSError as error:
             raise OutputError(f"{target}: cannot write the file: {_reason(error)}") from error
@@ -148,7 +148,7 @@ def write_nihs(
     return target
 
 
-class _Plan:
+class _Haystack:
     """The checked arguments of one data set, and its values row block by row block."""
 
     def __init__(self, n_samples: int, n_features: int, needles: int, seed: int) -> None:
@@ -205,18 +205,18 @@ def _integer(name: str, value: object, least: int) -> int:
     return number
 
 
-def _write(file: Any, plan: _Plan, anndata_io: Any, pandas: Any) -> None:
+def _write(file: Any, haystack: _Haystack, anndata_io: Any, pandas: Any) -> None:
     file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-    X = file.create_dataset("X", (plan.n_samples, plan.n_features), dtype="<f4")
+    X = file.create_dataset("X", (haystack.n_samples, haystack.n_features), dtype="<f4")
     X.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    for start, block in plan.blocks():
+    for start, block in haystack.blocks():
         X[start : start + len(block)] = block
-    needle = np.zeros(plan.n_features, dtype=bool)
-    needle[plan.needles] = True
-    label = pandas.Categorical.from_codes(plan.y, categories=["class_0", "class_1"])
-    samples = [f"sample_{i}" for i in range(1, plan.n_samples + 1)]
+    needle = np.zeros(haystack.n_features, dtype=bool)
+    needle[haystack.needles] = True
+    label = pandas.Categorical.from_codes(haystack.y, categories=["class_0", "class_1"])
+    samples = [f"sample_{i}" for i in range(1, haystack.n_samples + 1)]
     anndata_io.write_elem(file, "obs", pandas.DataFrame({"label": label}, index=samples))
-    anndata_io.write_elem(file, "var", pandas.DataFrame({"needle": needle}, index=plan.feature_names))
+    anndata_io.write_elem(file, "var", pandas.DataFrame({"needle": needle}, index=haystack.feature_names))
     for group in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
         anndata_io.write_elem(file, group, {})
 

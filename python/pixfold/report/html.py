@@ -13,14 +13,13 @@ from pixfold.learn.results import Results
 from pixfold.util.json_values import plain
 from pixfold.util.optional import require
 
-_TOP = 20
-_NAMED = 30
-# Name of the figure -> its caption.
+_TOP, _NAMED = 20, 30
+# Figure -> its caption.
 _CAPTIONS = {
     "top_features": "The features with the best ranks.",
     "attribution_image": "Importance of every feature, at its pixel; light grey pixels are padding.",
     "latent": "Every sample in the latent space, along the two directions in which it varies most.",
-    "confusion_matrix": "What the held-out samples were taken for, summed over runs.",
+    "confusion_matrix": "True and predicted classes of the held-out samples, summed over runs.",
     "training_curves": "Training and validation, epoch by epoch.",
     "class_means": "Mean of the normalised values of each class, folded like the samples.",
 }
@@ -76,7 +75,7 @@ def render(results: Results, figures: Mapping[str, bytes]) -> str:
 
 
 def _headline(results: Results) -> list[tuple[str, str, str]]:
-    """Give the numbers on top: value, what it is, and what to compare it with."""
+    """Return the numbers on top: each with its name and what to compare it with."""
     metrics = results.metrics
     numbers = []
     for key, name, beside in (
@@ -145,9 +144,9 @@ def _runs(runs: Any) -> list[dict[str, str]]:
 
 
 def _css_width(png: bytes) -> int:
-    """Read the width of a PNG file (big-endian, bytes 16 to 20) and give the pixels it gets on the page."""
-    # 150 dpi drawn at 100 pixels per inch: text has one size in all figures, and stays sharp on dense
-    # screens.
+    """Return the width in pixels that a PNG file gets on the page."""
+    # Bytes 16 to 20 of a PNG file hold its width, big-endian. 150 dpi drawn at 100 pixels per inch: text has one size
+    # in all figures, and stays sharp on dense screens.
     return int.from_bytes(png[16:20], "big") * 2 // 3
 
 

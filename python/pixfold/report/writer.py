@@ -1,4 +1,4 @@
-"""The output folder: every file is whole or not there."""
+"""The output folder: a file in it is whole, or not there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FIGURES = "figures"
-# Files that a later job of another kind into the same folder may not need: a stale one must not stay beside
-# new ones.
+# Not every job has these: those of an earlier job must not stay beside the files of a new one.
 _OPTIONAL_TABLES = ("predictions.csv", "latent.csv")
 
 
 def check_writable(out: str | Path) -> Path:
-    """Make the folder, parents included, and check that it can be written to; call it before the work begins.
+    """Make the output folder and its parents, and check that it can be written to; call it before the work begins.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ def check_writable(out: str | Path) -> Path:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"output folder {folder}: is a file, a folder is needed")
-    with _said_of(folder):
+    with _errors_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -61,9 +60,8 @@ def write_results(
 ) -> list[Path]:
     """Write the output folder.
 
-    Everything is first written under a hidden temporary folder inside ``out``; only when the last file is
-    complete are they renamed into place. On an exception or Ctrl-C before that the temporary folder is
-    removed, and what the folder held stays as it was.
+    All files are written to a hidden temporary folder inside ``out`` first, and renamed into place when the last one
+    is complete. An exception or Ctrl-C before that removes the temporary folder, and ``out`` stays as it was.
 
     Parameters
     ----------
@@ -90,7 +88,7 @@ def write_results(
     from pixfold.report import figures, html
 
     folder = check_writable(out)
-    with _said_of(folder), _staging(folder) as staging:
+    with _errors_of(folder), _staging(folder) as staging:
         _write_csv(results.findings, staging / "findings.csv")
         _write_csv(results.history, staging / "history.csv")
         _write_json(results.metrics, staging / "metrics.json")
@@ -117,7 +115,7 @@ def write_results(
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder on the same file system, for atomic renames; gone in every case at the end."""
+    """Make a temporary folder inside `folder`, so that renames are atomic, and remove it in the end."""
     staging = Path(tempfile.mkdtemp(prefix=".pixfold-", dir=folder))
     try:
         yield staging
@@ -126,7 +124,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _said_of(folder: Path) -> Iterator[None]:
+def _errors_of(folder: Path) -> Iterator[None]:
     """Turn an error of the operating system into one that names the output folder."""
     try:
         yield

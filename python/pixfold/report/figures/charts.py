@@ -227,7 +227,7 @@ def latent(table: pd.DataFrame) -> Figure | None:
 
 
 def _class_colours(top: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Give one colour per feature, and the legend (class -> colour); no legend without classes."""
+    """Return a colour for each feature, and the legend (class -> colour), which is empty without classes."""
     names = [name for name in class_names if f"mean_{name}" in top]
     signed = top[[f"mean_{name}" for name in names]].to_numpy(dtype=float) if names else np.empty((len(top), 0))
     if not names or not np.isfinite(signed).any(axis=1).all():

@@ -184,7 +184,7 @@ def _image(values: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
 
 
 def _factor(height: int, width: int) -> int:
-    """Give the side of the blocks that :func:`_pooled` shrinks to one pixel."""
+    """Return the side of the blocks that :func:`_pooled` shrinks to one pixel."""
     return -(-max(height, width) // _LONGEST_SIDE)
 
 

@@ -60,7 +60,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled_figure(width: float, height: float, *, layout: str = "constrained") -> Iterator[Figure]:
-    """Make a figure of so many inches; what is drawn inside the block gets the style of the report."""
+    """Make a figure of that size in inches; what the block draws on it gets the style of the report."""
     matplotlib = require("matplotlib", "train", "drawing figures")
     with matplotlib.rc_context(_STYLE):
         yield require("matplotlib.figure", "train", "drawing figures").Figure(
@@ -79,7 +79,7 @@ def png(figure: Figure) -> bytes:
 
 
 def colour_map(name: str) -> Any:
-    """Get a colour map that shows padding in light grey."""
+    """Return a colour map that shows padding in light grey."""
     return require("matplotlib", "train", "drawing figures").colormaps[name].with_extremes(bad=LIGHT)
 
 
