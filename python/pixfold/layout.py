@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from pixfold import _core
 from pixfold.errors import InputError
 from pixfold.util.files import load_arrays, save_arrays
-from pixfold.util.text import short_repr
+from pixfold.util.text import must_be
 
 Int64Array = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+
+_MOST = np.iinfo(np.int64).max
 
 
 class Layout:
     """An immutable map from features to the pixels of a (channels, height, width) image.
 
-    Build one with :meth:`natural`, :meth:`shuffled`, :meth:`from_index`, :meth:`from_coordinates` or, of others,
-    :meth:`stacked`.
+    :meth:`natural`, :meth:`shuffled`, :meth:`from_index`, :meth:`from_coordinates` and :meth:`stacked` build one.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ class Layout:
 
     def __init__(self, pixel_of_feature: ArrayLike, shape: Sequence[int]) -> None:
         # Attributes are set once, here; __setattr__ refuses every later change.
-        object.__setattr__(self, "shape", _three_sizes(shape))
-        pixels = _integers(pixel_of_feature, "pixel_of_feature")
+        object.__setattr__(self, "shape", _three_sizes("Layout", shape))
+        pixels = _integers("Layout", "pixel_of_feature", pixel_of_feature)
         outside = np.flatnonzero((pixels < -1) | (pixels >= self.n_pixels))
         if outside.size:
             j = int(outside[0])
@@ -97,8 +97,8 @@ class Layout:
         -------
         Layout
         """
-        features = _kept(n_features, keep)
-        return cls._place(n_features, features, _shape_for(features.size, shape, channels))
+        features = _kept("Layout.natural", n_features, keep)
+        return cls._place(n_features, features, _shape_for("Layout.natural", features.size, shape, channels))
 
     @classmethod
     def shuffled(
@@ -116,15 +116,17 @@ class Layout:
         n_features, shape, channels, keep
             As in :meth:`natural`.
         seed : int
-            The same seed and number of features give the same arrangement.
+            Not negative. The same seed and number of features give the same arrangement.
 
         Returns
         -------
         Layout
         """
-        features = _kept(n_features, keep)
-        shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(features)
-        return cls._place(n_features, shuffled, _shape_for(features.size, shape, channels))
+        op = "Layout.shuffled"
+        features = _kept(op, n_features, keep)
+        bits = np.random.PCG64(_whole(op, "seed", seed, "a non-negative integer", least=0))
+        shuffled = np.random.Generator(bits).permutation(features)
+        return cls._place(n_features, shuffled, _shape_for(op, features.size, shape, channels))
 
     @classmethod
     def from_index(cls, index: ArrayLike, shape: Sequence[int] | None = None, channels: int = 1) -> Self:
@@ -146,18 +148,19 @@ class Layout:
         InputError
             When two features claim one pixel or an index is out of range.
         """
-        pixels = _integers(index, "index")
+        op = "Layout.from_index"
+        pixels = _integers(op, "index", index)
         placed = np.sort(pixels[pixels >= 0])
         twice = placed[1:][placed[1:] == placed[:-1]]
         if twice.size:
             claimed = np.flatnonzero(pixels == twice[0])
             raise InputError(
-                f"Layout.from_index: index must name each pixel once, got pixel {twice[0]} for features "
+                f"{op}: index must name each pixel once, got pixel {twice[0]} for features "
                 f"{claimed[0]} and {claimed[1]} (from_coordinates allows several features on a pixel)"
             )
         room = int(placed[-1]) + 1 if placed.size else 1
         # With a given shape the constructor names the index that lies outside.
-        return cls(pixels, _shape_for(room if shape is None else 1, shape, channels))
+        return cls(pixels, _shape_for(op, room if shape is None else 1, shape, channels))
 
     @classmethod
     def from_coordinates(cls, rows: ArrayLike, columns: ArrayLike, shape: Sequence[int]) -> Self:
@@ -179,19 +182,16 @@ class Layout:
         InputError
             When the arrays differ in length or a coordinate lies outside the image.
         """
-        r, c = _integers(rows, "rows"), _integers(columns, "columns")
+        op = "Layout.from_coordinates"
+        r, c = _integers(op, "rows", rows), _integers(op, "columns", columns)
         if r.size != c.size:
-            raise InputError(
-                f"Layout.from_coordinates: rows and columns must have equal lengths, got {r.size} and {c.size}"
-            )
-        full = _three_sizes(shape)
+            raise InputError(f"{op}: rows and columns must have equal lengths, got {r.size} and {c.size}")
+        full = _three_sizes(op, shape)
         for name, values, size in (("rows", r, full[1]), ("columns", c, full[2])):
             outside = np.flatnonzero((values < 0) | (values >= size))
             if outside.size:
                 j = int(outside[0])
-                raise InputError(
-                    f"Layout.from_coordinates: {name} must be in [0, {size}), got {values[j]} for feature {j}"
-                )
+                raise InputError(f"{op}: {name} must be in [0, {size}), got {values[j]} for feature {j}")
         return cls(r * full[2] + c, full)
 
     @classmethod
@@ -215,7 +215,7 @@ class Layout:
         """
         parts = list(layouts) if isinstance(layouts, Sequence) else []
         if not parts or not all(isinstance(part, Layout) for part in parts):
-            raise InputError(f"Layout.stacked: layouts must be one Layout or more, got {short_repr(layouts)}")
+            raise InputError(must_be("Layout.stacked", "layouts", "one Layout or more", layouts))
         height, width = max(part.height for part in parts), max(part.width for part in parts)
         pixels, channels = [], 0
         for part in parts:
@@ -325,50 +325,65 @@ def _frozen(array: Int64Array) -> Int64Array:
     return array
 
 
-def _integers(values: ArrayLike, name: str) -> Int64Array:
-    array = np.asarray(values)
+def _whole(op: str, name: str, value: object, expected: str, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(must_be(op, name, expected, value))
+    return int(value)
+
+
+def _array(op: str, name: str, values: ArrayLike, expected: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of several lengths
+        raise InputError(must_be(op, name, expected, values)) from None
+
+
+def _integers(op: str, name: str, values: ArrayLike) -> Int64Array:
+    array = _array(op, name, values, "one-dimensional")
     if array.ndim != 1 or array.size == 0:
-        raise InputError(f"Layout: {name} must be one-dimensional and not empty, got shape {array.shape}")
+        raise InputError(f"{op}: {name} must be one-dimensional and not empty, got shape {array.shape}")
     if array.dtype.kind not in "iu":
-        raise InputError(f"Layout: {name} must be integers, got {array.dtype}")
+        raise InputError(f"{op}: {name} must be integers, got {array.dtype}")
+    if array.max() > _MOST:
+        raise InputError(must_be(op, name, "integers below 2**63", int(array.max())))
     return array.astype(np.int64)
 
 
-def _three_sizes(shape: Sequence[int]) -> tuple[int, int, int]:
+def _three_sizes(op: str, shape: Sequence[int]) -> tuple[int, int, int]:
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     if len(sizes) == 2:
         sizes = (1, *sizes)
-    if len(sizes) != 3 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sizes):
-        raise InputError(
-            "Layout: shape must be (height, width) or (channels, height, width) of positive integers,"
-            f" got {short_repr(shape)}"
-        )
-    return int(sizes[0]), int(sizes[1]), int(sizes[2])
+    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
+    if len(sizes) != 3 or not whole:
+        expected = "(height, width) or (channels, height, width) of positive integers"
+        raise InputError(must_be(op, "shape", expected, shape))
+    channels, height, width = (int(size) for size in sizes)
+    if channels * height * width > _MOST:
+        raise InputError(must_be(op, "shape", "of fewer than 2**63 pixels", shape))
+    return channels, height, width
 
 
-def _kept(n_features: int, keep: ArrayLike | None) -> Int64Array:
-    if not isinstance(n_features, int | np.integer) or n_features < 1:
-        raise InputError(f"Layout: n_features must be a positive integer, got {short_repr(n_features)}")
+def _kept(op: str, n_features: int, keep: ArrayLike | None) -> Int64Array:
+    n = _whole(op, "n_features", n_features, "a positive integer", least=1)
     if keep is None:
-        return np.arange(n_features, dtype=np.int64)
-    mask = np.asarray(keep)
-    if mask.dtype != np.bool_ or mask.shape != (n_features,):
-        raise InputError(
-            f"Layout: keep must be a bool array of shape ({n_features},), got {mask.dtype} of shape {mask.shape}"
-        )
+        return np.arange(n, dtype=np.int64)
+    expected = f"a bool array of shape ({n},)"
+    mask = _array(op, "keep", keep, expected)
+    if mask.dtype != np.bool_ or mask.shape != (n,):
+        raise InputError(f"{op}: keep must be {expected}, got {mask.dtype} of shape {mask.shape}")
     if not mask.any():
-        raise InputError("Layout: keep must leave at least one feature, got none")
+        raise InputError(f"{op}: keep must leave at least one feature, got none")
     return np.flatnonzero(mask).astype(np.int64)
 
 
-def _shape_for(n: int, shape: Sequence[int] | None, channels: int) -> tuple[int, int, int]:
-    if not isinstance(channels, int | np.integer) or channels < 1:
-        raise InputError(f"Layout: channels must be a positive integer, got {short_repr(channels)}")
+def _shape_for(op: str, n: int, shape: Sequence[int] | None, channels: int) -> tuple[int, int, int]:
+    n_channels = _whole(op, "channels", channels, "a positive integer", least=1)
     if shape is None:
-        per_channel = -(-n // int(channels))
-        side = math.isqrt(per_channel - 1) + 1
-        return int(channels), side, side
-    sizes = _three_sizes((channels, *shape) if len(tuple(shape)) == 2 else shape)
+        side = math.isqrt(-(-n // n_channels) - 1) + 1
+        return _three_sizes(op, (n_channels, side, side))
+    sizes = _three_sizes(op, shape)
+    if len(shape) == 2:
+        sizes = _three_sizes(op, (n_channels, *sizes[1:]))
     if math.prod(sizes) < n:
-        raise InputError(f"Layout: shape {sizes} has {math.prod(sizes)} pixels, which must be at least the {n} needed")
+        raise InputError(f"{op}: shape must have at least {n} pixels, got {math.prod(sizes)} of {sizes}")
     return sizes

@@ -458,10 +458,13 @@ LAYOUTS = {
         lambda: Layout(np.array([0, 2**63 - 1]), (2, 2)),
         ["Layout", "[0, 4)", "got 9223372036854775807"],
     ),
-    "pixel twice": (lambda: Layout.from_index([3, 1, 3]), ["Layout.from_index: index", "once", "got pixel 3"]),
-    "float index": (lambda: Layout.from_index([0.0, 1.0]), ["Layout: index", "integers", "got float64"]),
-    "index in a matrix": (lambda: Layout.from_index([[0, 1]]), ["Layout: index", "one-dimensional", "got", "(1, 2)"]),
-    "no features": (lambda: Layout.from_index(np.empty(0, int)), ["Layout: index", "not empty", "got", "(0,)"]),
+    "pixel twice": (lambda: Layout.from_index([3, 1, 3]), ["from_index: index", "once", "got pixel 3"]),
+    "float index": (lambda: Layout.from_index([0.0, 1.0]), ["from_index: index", "integers", "got float64"]),
+    "index in a matrix": (
+        lambda: Layout.from_index([[0, 1]]),
+        ["from_index: index", "one-dimensional", "got", "(1, 2)"],
+    ),
+    "no features": (lambda: Layout.from_index(np.empty(0, int)), ["from_index: index", "not empty", "got", "(0,)"]),
     "negative row": (
         lambda: Layout.from_coordinates([0, -1], [0, 0], (2, 2)),
         ["Layout.from_coordinates: rows", "[0, 2)", "got -1 for feature 1"],
