@@ -298,7 +298,7 @@ def _refuse_infinite(source: Source, samples: Any, rows: NDArray[np.int64], thre
 
 
 def _about(source: Source, plan: _Plan) -> dict[str, Any]:
-    from pixfold import __version__
+    from pixfold._core import __version__
 
     return {
         "pixfold": __version__,
