@@ -448,44 +448,6 @@ def test_k(k, got):
     assert_refused(lambda: top_k(np.arange(5.0), k), ["top_k: k", "non-negative integer", "got", got])
 
 
-LAYOUTS = {
-    "negative index": (lambda: Layout.from_index([0, -2, 1]), ["Layout", "-1 or in [0, ", "got -2 for feature 1"]),
-    "index beyond the image": (
-        lambda: Layout.from_index([0, 4, 1], shape=(2, 2)),
-        ["Layout", "[0, 4)", "got 4 for feature 1"],
-    ),
-    "index at the limit": (
-        lambda: Layout(np.array([0, 2**63 - 1]), (2, 2)),
-        ["Layout", "[0, 4)", "got 9223372036854775807"],
-    ),
-    "pixel twice": (lambda: Layout.from_index([3, 1, 3]), ["from_index: index", "once", "got pixel 3"]),
-    "float index": (lambda: Layout.from_index([0.0, 1.0]), ["from_index: index", "integers", "got float64"]),
-    "index in a matrix": (
-        lambda: Layout.from_index([[0, 1]]),
-        ["from_index: index", "one-dimensional", "got", "(1, 2)"],
-    ),
-    "no features": (lambda: Layout.from_index(np.empty(0, int)), ["from_index: index", "not empty", "got", "(0,)"]),
-    "negative row": (
-        lambda: Layout.from_coordinates([0, -1], [0, 0], (2, 2)),
-        ["Layout.from_coordinates: rows", "[0, 2)", "got -1 for feature 1"],
-    ),
-    "column beyond the image": (
-        lambda: Layout.from_coordinates([0, 1], [0, 2], (2, 2)),
-        ["Layout.from_coordinates: columns", "[0, 2)", "got 2 for feature 1"],
-    ),
-    "lengths": (
-        lambda: Layout.from_coordinates([0, 1], [0], (2, 2)),
-        ["Layout.from_coordinates: rows and columns", "equal lengths", "got 2 and 1"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", LAYOUTS)
-def test_layouts(case):
-    make, words = LAYOUTS[case]
-    assert_refused(make, words)
-
-
 class TestTorch:
     """The same of tensors."""
 
