@@ -95,7 +95,7 @@ def test_sequences(tmp_path):
         (["--dtype", "bfloat16"], 2, "neither .npy nor Zarr has bfloat16"),
         (["--like", "model", "--normalize", "zscore"], 2, "brings its own normaliser"),
         (["--like", "model"], 2, "expected a folder with model.safetensors"),
-        (["--memory", "x"], 2, "expected a size such as"),
+        (["--memory", "x"], 2, "memory must be a size such as"),
     ],
 )
 def test_bad_arguments(table, tmp_path, arguments, code, message):

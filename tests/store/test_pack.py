@@ -332,7 +332,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_too_little_memory(tmp_path: Path) -> None:
     path = INPUTS["variant-major"](tmp_path)
-    with pytest.raises(InputError, match=r"memory=30 bytes is too small for .*x\.bed: .* at least 128 bytes"):
+    with pytest.raises(InputError, match=r"pack: memory must be at least 128 bytes for .*x\.bed, .*, got 30 bytes"):
         pixfold.pack(path, tmp_path / "o.zarr", memory=30)
     assert not list(tmp_path.glob("o.zarr*"))
 

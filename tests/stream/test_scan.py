@@ -108,5 +108,5 @@ def test_infinite_values_of_many_blocks(form):
 
 
 def test_a_budget_that_is_too_small():
-    with pytest.raises(InputError, match=r"^scan: memory=99 bytes \(99 bytes\) is too small for array"):
+    with pytest.raises(InputError, match=r"^scan: memory must be at least 920 bytes for array, .*, got 99 bytes"):
         scan(ArraySource(np.ones((4, 5))), np.arange(4), memory=99)

@@ -48,7 +48,7 @@ def pack(
 
 def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **given: Any) -> str:
     from pixfold.store import pack as write_store
-    from pixfold.stream.blocks import in_words
+    from pixfold.stream.budget import in_words
 
     start = time.monotonic()
     made = write_store(inputs if len(inputs) > 1 else inputs[0], out, verify=verify, progress=shown, **given)
@@ -64,7 +64,7 @@ def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **g
 
 def _verified(path: Path, shown: Messages) -> str:
     from pixfold.sources.packed.store import PackedStore
-    from pixfold.stream.blocks import in_words
+    from pixfold.stream.budget import in_words
 
     store = PackedStore(path)
     nbytes = store.verify(shown)

@@ -20,7 +20,8 @@ from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
-from pixfold.stream.blocks import blocks, bytes_of
+from pixfold.stream.blocks import blocks
+from pixfold.stream.budget import bytes_of
 from pixfold.stream.labels import class_names_of, codes_of, labelled_rows
 from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import prepare
@@ -132,7 +133,7 @@ def convert(
     path = Path(out)
     targets = files_of(path)
     element = _stored_dtype(dtype)
-    budget = bytes_of(memory)
+    budget = bytes_of("convert", memory)
     check_free(path, force=force)
     opened = source if isinstance(source, Source) else open_source(source)
     if layout is None and normalizer is None:

@@ -32,7 +32,7 @@ from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import open_source
 from pixfold.sources.base import Source, check_features, numbered
 from pixfold.sources.tables.categories import has_one_hot
-from pixfold.stream.blocks import bytes_of
+from pixfold.stream.budget import bytes_of
 from pixfold.stream.prepare import Prepared, prepare
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.provenance import versions
@@ -148,7 +148,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"min_accuracy: expected a number from 0 to 1, received {accuracy!r}")
 
     def _memory(self) -> int | None:
-        return None if self.memory is None else bytes_of(self.memory)
+        return None if self.memory is None else bytes_of(type(self).__name__, self.memory)
 
     def _options(self) -> training.TrainingOptions:
         p = self.get_params(deep=False)

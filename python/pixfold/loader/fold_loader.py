@@ -9,22 +9,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
-from pixfold.arrays.dense import layout_argument
+from pixfold.arrays.dense import threads_argument
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
+from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of, positions_of
+from pixfold.loader.batch_rows import batch_rows
 from pixfold.loader.folding import Folding, folding_on
-from pixfold.loader.gather import gather
 from pixfold.loader.order import Epoch, Order
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.census import census
-from pixfold.ops.fold import dtype_name
-from pixfold.ops.formula_arguments import formula_of
 from pixfold.sources import open_source
-from pixfold.stream.blocks import bytes_of, held_in_memory, in_words, read_ahead, sample_bytes
-from pixfold.util.text import counted, listed, short_repr
+from pixfold.stream.blocks import held_in_memory, read_ahead, sample_bytes
+from pixfold.stream.budget import bytes_of, in_words
+from pixfold.util.checks import check_all, switch, whole_number
+from pixfold.util.text import counted, listed, must_be, one_of
 
 _SHUFFLES = (True, False, "full", "block", "auto")
 _MEMORY = 512 * 2**20
@@ -32,9 +34,19 @@ _MEMORY = 512 * 2**20
 _BLOCK_BYTES = 4 * 2**20
 _AHEAD = 2
 _BATCHES_ALIVE = 3  # in use, being made, and the one before
+_CHECKS = {
+    "batch_size": whole_number(1),
+    "seed": whole_number(0),
+    "check_finite": switch,
+    "prefetch": whole_number(0, optional=True),
+    "rank": whole_number(0, optional=True),
+    "world_size": whole_number(1, optional=True),
+}
+
+Batch = tuple[Tensor, Tensor | None, Tensor]
 
 
-class FoldLoader:
+class FoldLoader(IterableDataset[Batch]):
     """Batches of images that can be gone through again and again; nothing larger than a batch is ever dense.
 
     Samples are read ahead in a thread, which ends with the iterator, and folded when a batch is asked for.
@@ -47,8 +59,9 @@ class FoldLoader:
         Feature -> pixel map.
     normalizer : Normalizer, optional
         A fitted normaliser.
-    rows : int64 array, optional
-        Positions in the source of the samples that are used, sorted. Default: all.
+    rows : int array, optional
+        Positions in the source of the samples that are used, in any order; a position that is repeated (a bootstrap)
+        is a sample of its own each time. Default: all.
     labels : int array, one per entry of `rows`, optional
         Class of each sample.
     batch_size : int
@@ -89,8 +102,8 @@ class FoldLoader:
     Raises
     ------
     InputError
-        When labels and rows differ in length, rows are not sorted, the batch size is not positive, a budget does not
-        hold the blocks, a value is infinite and `check_finite` is set, or what the source raises while it is read.
+        For an argument that is not as described; for a budget that does not hold the blocks; for an infinite value
+        where `check_finite` is set; and what the source raises while it is read.
 
     Notes
     -----
@@ -117,7 +130,14 @@ class FoldLoader:
     ``Join`` is for that.)
 
     *Resuming.* :meth:`state_dict` says after which batch an epoch stands; a loader of the same arguments that is given
-    it goes on with exactly the remaining batches.
+    it goes on with exactly the remaining batches. Without a state, every pass begins with the first batch.
+
+    *Workers.* ``DataLoader(loader, batch_size=None, num_workers=2)`` gives the same batches in the same order: worker w
+    of W makes batches w, w + W, w + 2 W, ..., so that each sample comes once. A loader reads ahead and folds in several
+    threads by itself, so that workers seldom make it faster. The states of the workers' copies do not come back:
+    :meth:`state_dict` of the loader in the main process stays where it was. To resume there, count the batches and load
+    ``loader.state_dict() | {"batch": count}`` before the DataLoader starts. A loader that is made within a worker with
+    `rank` and `world_size` is not shared again. Images for a CUDA device cannot be made in workers.
     """
 
     def __init__(
@@ -140,46 +160,47 @@ class FoldLoader:
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        layout_argument("FoldLoader", layout)
-        formula_of("FoldLoader", normalizer)
-        self.source = open_source(source)
-        self.rows = np.arange(self.source.n_samples) if rows is None else np.asarray(rows, dtype=np.int64)
-        if np.any(np.diff(self.rows) < 0):
-            raise InputError("FoldLoader: rows must be sorted")
-        if labels is not None and len(labels) != len(self.rows):
-            raise InputError(f"FoldLoader: labels must have {len(self.rows)} entries, got {len(labels)}")
-        _whole_number("batch_size", batch_size, 1)
-        _whole_number("seed", seed, 0)
+        check_formula("FoldLoader", layout, normalizer)
+        given = {"batch_size": batch_size, "seed": seed, "check_finite": check_finite, "prefetch": prefetch}
+        check_all("FoldLoader", _CHECKS, {**given, "rank": rank, "world_size": world_size})
         if not any(shuffle is known or (isinstance(known, str) and shuffle == known) for known in _SHUFFLES):
-            known_ones = ", ".join(map(repr, _SHUFFLES))
-            raise InputError(f"FoldLoader: shuffle must be one of {known_ones}, got {short_repr(shuffle)}")
-        self.layout, self.normalizer = layout, normalizer
-        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+            raise InputError(must_be("FoldLoader", "shuffle", one_of(map(repr, _SHUFFLES)), shuffle))
+        threads_argument("FoldLoader", threads)
+        self.layout, self.normalizer, self.threads, self.check_finite = layout, normalizer, threads, check_finite
         self.batch_size, self.seed = int(batch_size), int(seed)
-        self.dtype, self.device, self.threads = dtype_name(dtype), torch.device(device), threads
-        self.check_finite = check_finite
+        self.dtype, self.device = image_dtype("FoldLoader", dtype), device_of("FoldLoader", device)
+        budget = None if memory is None else bytes_of("FoldLoader", memory)
+        self._shared_by_caller = rank is not None and get_worker_info() is not None
+        rank, world_size = _place(rank, world_size)
+
+        self.source = open_source(source)
+        check_features("FoldLoader", "source", self.source.n_features, layout)
+        n = self.source.n_samples
+        self.rows = np.arange(n) if rows is None else positions_of("FoldLoader", "rows", rows, n)
+        self.labels = None if labels is None else labels_of("FoldLoader", labels, len(self.rows))
         held = held_in_memory(self.source)
-        self.prefetch = (0 if held else _AHEAD) if prefetch is None else _whole_number("prefetch", prefetch, 0)
+        self.prefetch = (0 if held else _AHEAD) if prefetch is None else int(prefetch)
         if shuffle == "auto":
             shuffle = "full" if held else "block"
         self.shuffle = "full" if shuffle is True else shuffle
-        budget = None if memory is None else bytes_of(memory, "FoldLoader: memory")
         block_rows, buffer_blocks = 0, 0
         if self.shuffle == "block" or (self.shuffle is False and not held):
-            block_rows, buffer_blocks = self._blocks(budget)
-        rank, world_size = _place(rank, world_size)
+            block_rows, buffer_blocks = self._blocks(budget, held)
         self.order = Order(
             self.rows.size, self.batch_size, self.shuffle, self.seed, block_rows, buffer_blocks, rank, world_size
         )
+        # A shuffle may draw from the rows in any order: in that of the source, what is read together lies together.
+        self._by_row = np.argsort(self.rows, kind="stable") if self.shuffle else np.arange(self.rows.size)
         self._epoch = 0
-        self._next = 0  # batch of the epoch that comes next
+        self._first = 0  # batch that the next pass begins with
+        self._next = 0  # batch of the pass under way that comes next
         self._pool = ImagePool()
         self._folding: Folding | None = None
 
-    def _blocks(self, budget: int | None) -> tuple[int, int]:
+    def _blocks(self, budget: int | None, held: bool) -> tuple[int, int]:
         """How many samples are read together, and from how many such blocks batches are drawn."""
         each = sample_bytes(self.source)
-        chunk = int(getattr(self.source, "chunk_rows", self.source.block_size))
+        chunk = 1 if held else int(getattr(self.source, "chunk_rows", self.source.block_size))
         unit = chunk if self.shuffle == "block" or chunk > self.batch_size else self.batch_size
         # One block that is drawn from, those that wait, and one on its way.
         least, beside, block = self.prefetch + 2, 0, _BLOCK_BYTES
@@ -188,12 +209,12 @@ class FoldLoader:
             beside = self.batch_size * (_BATCHES_ALIVE * image + each)
             block = min(block, max(0, budget - beside) // (2 * least))
         rows = max(block // each // unit * unit, unit)
-        if budget is not None and budget < least * rows * each + beside:
+        needed = least * rows * each + beside
+        if budget is not None and budget < needed:
             raise InputError(
-                f"FoldLoader: memory={budget:,} bytes ({in_words(budget)}) is too small for {self.source.name}: "
-                f"{least} blocks of {counted(rows, 'sample')} take {in_words(least * rows * each)}, and batches of "
-                f"{counted(self.batch_size, 'sample')} {in_words(beside)}; expected at least "
-                f"{least * rows * each + beside:,} bytes, or smaller batches"
+                f"FoldLoader: memory must be at least {needed:,} bytes for {self.source.name}, where {least} "
+                f"blocks of {counted(rows, 'sample')} take {in_words(needed - beside)} and batches of "
+                f"{counted(self.batch_size, 'sample')} {in_words(beside)}, got {budget:,} bytes"
             )
         if self.shuffle is False:
             return rows, 1
@@ -221,10 +242,16 @@ class FoldLoader:
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass: the same seed and epoch give the same order.
 
-        A pass that was resumed half-way (:meth:`load_state_dict`) goes on where it is of the same epoch.
+        A pass that is to be resumed half-way (:meth:`load_state_dict`) goes on where it is of the same epoch.
+
+        Raises
+        ------
+        InputError
+            When `epoch` is no integer of 0 or more.
         """
+        whole_number(0)("FoldLoader.set_epoch", "epoch", epoch)
         if int(epoch) != self._epoch:
-            self._next = 0
+            self._first = self._next = 0
         self._epoch = int(epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -242,23 +269,20 @@ class FoldLoader:
         InputError
             When the state is of a loader with other samples, batches or ranks: which of them, and how it differs.
         """
-        own = self._identity()
+        op, own = "FoldLoader.load_state_dict", self._identity()
         missing = [name for name in ("epoch", "batch", *own) if name not in state]
         if missing:
-            raise InputError(
-                f"FoldLoader.load_state_dict: expected what state_dict gave, received one without {missing[0]!r}"
-            )
+            raise InputError(f"{op}: state must be what state_dict gave, got one without {missing[0]!r}")
         for name, value in own.items():
             if state[name] != value:
                 raise InputError(
-                    f"FoldLoader.load_state_dict: the state is of a loader with {name}={state[name]!r}, expected "
-                    f"{value!r}: its batches would be others"
+                    f"{op}: state must be of a loader with {name}={value!r}, got {state[name]!r}: "
+                    "its batches are others"
                 )
-        if not 0 <= state["batch"] <= len(self):
-            raise InputError(
-                f"FoldLoader.load_state_dict: batch must be in 0 to {len(self)}, got {short_repr(state['batch'])}"
-            )
-        self._epoch, self._next = int(state["epoch"]), int(state["batch"])
+        whole_number(0)(op, "epoch", state["epoch"])
+        whole_number(0, below=len(self) + 1)(op, "batch", state["batch"])
+        self._epoch = int(state["epoch"])
+        self._first = self._next = int(state["batch"])
 
     def _identity(self) -> dict[str, Any]:
         order = self.order
@@ -272,57 +296,79 @@ class FoldLoader:
             "world_size": order.world_size,
         }
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-        if self._next >= len(self):  # the last pass came to its end
-            self._next = 0
-        return self._batches(self._next)
+    def __iter__(self) -> Iterator[Batch]:
+        # A state that stands at the end of its pass is of a pass that is over.
+        first, self._first = self._first if self._first < len(self) else 0, 0
+        self._next = first
+        return self._batches(first)
 
-    def _batches(self, first: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    def _batches(self, first: int) -> Iterator[Batch]:
+        worker, workers = self._worker()
+        numbers = np.arange(first + worker, len(self), workers)
+        epoch = self.order.epoch(self._epoch)
+        if len(numbers) < len(epoch):
+            epoch = epoch.part(numbers)
         if self._folding is None:
             self._folding = folding_on(self.device, self.layout, self.normalizer, self.dtype, self.threads)
-        epoch = self.order.epoch(self._epoch)
-        batches = self._samples(epoch, first)
+        batches = self._samples(epoch)
         try:
-            for number, (positions, images) in enumerate(self._folding.images(batches), first + 1):
+            for number, (places, images) in zip(numbers.tolist(), self._folding.images(batches), strict=True):
+                positions = self._by_row[places]
                 labels = None if self.labels is None else torch.from_numpy(self.labels[positions]).to(self.device)
-                self._next = number
+                # A worker goes on with its next batch when a state brings it here: see __iter__ and the first line.
+                self._next = number + workers - worker
                 yield images, labels, torch.from_numpy(positions)
                 del images
         finally:
             batches.close()  # and with it the thread that reads
 
-    def _samples(self, epoch: Epoch, first: int) -> Generator[tuple[NDArray[np.int64], Any], None, None]:
-        """Positions and samples of each batch, from batch `first` on."""
-        wanted = np.flatnonzero(epoch.last >= first)
-        blocks = read_ahead(lambda segment: self._read(epoch.read_with(segment)), wanted.tolist(), self.prefetch)
-        coming = iter(wanted.tolist())
+    def _worker(self) -> tuple[int, int]:
+        """Number of this worker of a DataLoader, and how many there are."""
+        info = get_worker_info()
+        if info is None or self._shared_by_caller:
+            return 0, 1
+        if self.device.type == "cuda":
+            raise InputError(
+                f"FoldLoader: device must be 'cpu' in a worker of a DataLoader, got {str(self.device)!r}: "
+                "give num_workers=0"
+            )
+        return info.id, info.num_workers
+
+    def _samples(self, epoch: Epoch) -> Generator[tuple[NDArray[np.int64], Any], None, None]:
+        """Places in the epoch's order, and samples, of each batch."""
+        coming = iter(range(len(epoch.last)))
+        blocks = read_ahead(lambda segment: self._read(epoch.read_with(segment)), range(len(epoch.last)), self.prefetch)
         held: dict[int, Any] = {}
         try:
-            for number in range(first, len(epoch)):
-                positions, segment, place = epoch.batch(number)
-                # Within a batch samples stand by segment, and mostly all are of one.
-                cuts = (
-                    np.zeros(1, np.int64) if segment[0] == segment[-1] else np.flatnonzero(np.diff(segment, prepend=-1))
-                )
+            for number in range(len(epoch)):
+                places, segment, place = epoch.batch(number)
+                # Samples of one segment follow each other, and mostly all are of one.
+                cuts = np.flatnonzero(np.diff(segment, prepend=-1)).tolist()
                 needed = segment[cuts].tolist()
                 while not held.keys() >= set(needed):
                     held[next(coming)] = next(blocks)
-                ends = [*cuts[1:].tolist(), len(segment)]
-                parts = [(held[s], place[a:b]) for s, a, b in zip(needed, cuts.tolist(), ends, strict=True)]
-                samples = gather(parts, self._pool)
+                ends = [*cuts[1:], len(segment)]
+                parts = [(held[s], place[a:b]) for s, a, b in zip(needed, cuts, ends, strict=True)]
+                samples = batch_rows(parts, self._pool.empty)
                 del parts
                 for s in needed:
                     if epoch.last[s] == number:
                         del held[s]
-                yield positions, samples
+                yield places, samples
                 del samples
         finally:
             blocks.close()
 
-    def _read(self, positions: NDArray[np.int64]) -> Any:
-        rows = self.rows[positions]
-        first, last = int(rows[0]), int(rows[-1])
-        samples = self.source.read(slice(first, last + 1) if last - first == len(rows) - 1 else rows)
+    def _read(self, places: NDArray[np.int64]) -> Any:
+        rows = self.rows[self._by_row[places]]
+        steps = np.diff(rows)
+        if (steps == 1).all():
+            samples = self.source.read(slice(int(rows[0]), int(rows[-1]) + 1))
+        elif (steps > 0).all():
+            samples = self.source.read(rows)
+        else:  # sources read rising rows best, and each once
+            rows, where = np.unique(rows, return_inverse=True)
+            samples = batch_rows([(self.source.read(rows), where)])
         if self.check_finite and not isinstance(samples, PackedGenotypes):
             self._refuse_infinite(samples)
         return samples
@@ -335,26 +381,17 @@ class FoldLoader:
         columns = samples.indices[infinite] if self.source.is_sparse else np.flatnonzero(infinite.any(axis=0))
         names = [self.source.feature_names[j] for j in np.unique(columns)]
         raise InputError(
-            f"{self.source.name}: {counted(int(np.count_nonzero(infinite)), 'value')} infinite in "
-            f"{counted(len(names), 'feature')} ({listed(names)}); expected finite numbers"
+            f"{self.source.name}: values must be finite, got {np.count_nonzero(infinite):,} infinite in "
+            f"{counted(len(names), 'feature')} ({listed(names)})"
         )
-
-
-def _whole_number(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        kind = "a positive integer" if least else "an integer, not negative"
-        raise InputError(f"FoldLoader: {name} must be {kind}, got {short_repr(value)}")
-    return int(value)
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Rank and number of ranks, from torch.distributed where they are not given."""
     if (rank is None) != (world_size is None):
-        raise InputError(
-            f"FoldLoader: rank and world_size go together, got {short_repr(rank)} and {short_repr(world_size)}"
-        )
+        raise InputError(f"FoldLoader: rank and world_size must be given together, got {rank} and {world_size}")
     if rank is not None and world_size is not None:
-        return _whole_number("rank", rank, 0), _whole_number("world_size", world_size, 1)
+        return int(rank), int(world_size)
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.arrays.memory import ArraySource
 from pixfold.sources.base import Source
-from pixfold.stream.blocks import blocks, free_memory, sample_bytes
+from pixfold.stream.blocks import blocks, sample_bytes
+from pixfold.stream.budget import free_memory
 from pixfold.util.progress import Progress
 
 # Part of what is free, or of the budget, that samples may take when they are read once and kept.

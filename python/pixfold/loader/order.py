@@ -90,7 +90,7 @@ class Order:
         stream, cuts = stream[first:last], self.cuts
         if self.block_rows and not self.shuffle:
             return Epoch.of(stream, cuts, (stream - first) // self.block_rows)
-        return Epoch.of(stream, cuts, np.repeat(np.arange(len(cuts) - 1), np.diff(cuts)))
+        return Epoch.of(stream, cuts, _batches(cuts))
 
     def _mixed(self, number: int) -> Epoch:
         first, last = self.bounds
@@ -129,7 +129,7 @@ class Epoch:
     Attributes
     ----------
     positions : int64 array
-        Of the samples, batch after batch; within a batch by segment, rising.
+        Of the samples, batch after batch; those of one segment follow each other within a batch.
     cuts : int64 array
         Where batches begin and end.
     segment, place : int64 array
@@ -152,24 +152,30 @@ class Epoch:
     last: Int64Array
 
     @classmethod
-    def of(cls, positions: Int64Array, cuts: Int64Array, segment: NDArray[np.int64]) -> Epoch:
+    def of(cls, positions: Int64Array, cuts: Int64Array, segment: Int64Array) -> Epoch:
         """Work out what is read when, from positions in their order and any numbers for their segments."""
-        batch = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
-        _, first, code = np.unique(segment, return_index=True, return_inverse=True)
-        number = np.empty(len(first), dtype=np.int64)
-        number[np.argsort(first, kind="stable")] = np.arange(len(first))
-        # By first use, counted in batches: within a batch, samples stand by segment.
-        segment = number[code]
-        inner = np.lexsort((positions, segment, batch))
-        positions, segment = positions[inner], segment[inner]
+        segment = _by_first_use(segment)
+        # Within a batch samples stand by segment.
+        inner = np.lexsort((positions, segment, _batches(cuts)))
+        return cls._of(positions[inner], cuts, segment[inner])
+
+    @classmethod
+    def _of(cls, positions: Int64Array, cuts: Int64Array, segment: Int64Array) -> Epoch:
         members = np.lexsort((positions, segment))
-        counts = np.bincount(segment, minlength=len(first))
+        counts = np.bincount(segment)
         starts = np.concatenate([[0], np.cumsum(counts)])
         place = np.empty_like(members)
         place[members] = np.arange(len(members)) - starts[segment[members]]
-        last = np.zeros(len(first), dtype=np.int64)
-        last[segment] = batch  # the last of repeated places is the one that stays
+        last = np.zeros(len(counts), dtype=np.int64)
+        last[segment] = _batches(cuts)  # the last of repeated places is the one that stays
         return cls(positions, cuts, segment, place, positions[members], starts, last)
+
+    def part(self, batches: Int64Array) -> Epoch:
+        """Take some batches, as they are; of each segment only the samples that they need are read."""
+        first, sizes = self.cuts[batches], np.diff(self.cuts)[batches]
+        cuts = np.concatenate([[0], np.cumsum(sizes)])
+        chosen = np.repeat(first - cuts[:-1], sizes) + np.arange(cuts[-1])
+        return self._of(self.positions[chosen], cuts, _by_first_use(self.segment[chosen]))
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -182,3 +188,16 @@ class Epoch:
     def read_with(self, segment: int) -> Int64Array:
         """Positions that are read together, rising."""
         return self.members[self.starts[segment] : self.starts[segment + 1]]
+
+
+def _by_first_use(segment: Int64Array) -> Int64Array:
+    """Number segments in the order in which they are first needed."""
+    _, first, code = np.unique(segment, return_index=True, return_inverse=True)
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return number[code]
+
+
+def _batches(cuts: Int64Array) -> Int64Array:
+    """Number of the batch of each sample."""
+    return np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))

@@ -23,7 +23,8 @@ from pixfold.ops.column_stats import ColumnStats, column_stats, stats_of
 from pixfold.ops.fold import fold
 from pixfold.ops.formula_arguments import row_scale_to
 from pixfold.ops.refusals import check_values, refuse
-from pixfold.stream.blocks import blocks, bytes_of
+from pixfold.stream.blocks import blocks
+from pixfold.stream.budget import bytes_of
 from pixfold.util.files import load_arrays, save_arrays
 from pixfold.util.progress import Progress
 from pixfold.util.text import short_repr
@@ -160,7 +161,7 @@ class Normalizer(Fitted):
         """
         if is_dask(X):
             return self._fit_dask(X, feature_names)
-        budget = None if memory is None else bytes_of(memory)
+        budget = None if memory is None else bytes_of("Normalizer.fit", memory)
         if isinstance(X, str | os.PathLike):
             from pixfold.sources import open_source  # which reads formats, and so imports much
 

@@ -11,7 +11,7 @@ from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import Source
 from pixfold.sources.genotypes.plink import PlinkSource
-from pixfold.stream.blocks import blocks, in_words
+from pixfold.stream.blocks import blocks
 from pixfold.util.progress import Progress
 
 # What one read decompresses, and what one file holds before compression. Many chunks to a shard keep files few, and
@@ -109,8 +109,8 @@ def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Plan:
     most = memory // _BAND_SHARE // variant_bytes
     if most < 4:
         raise InputError(
-            f"pack: memory={memory:,} bytes is too small for {source.name}: expected room for a few variants, at least "
-            f"{in_words(4 * _BAND_SHARE * variant_bytes)}"
+            f"pack: memory must be at least {4 * _BAND_SHARE * variant_bytes:,} bytes for {source.name}, for a few "
+            f"variants, got {memory:,} bytes"
         )
     n_bands = -(-source.n_features // (most - most % 4))
     width = -(-source.n_features // (4 * n_bands))  # bytes: bands of nearly one width

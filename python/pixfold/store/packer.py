@@ -18,7 +18,7 @@ from pixfold.store.chunking import Plan, plan_for
 from pixfold.store.resume import TEMPORARY, State, fingerprint
 from pixfold.store.tables import tables_of
 from pixfold.store.writers import write_tables, writer_for
-from pixfold.stream.blocks import bytes_of
+from pixfold.stream.budget import bytes_of
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import counted
 
@@ -103,7 +103,7 @@ def pack(
         When zarr, anndata or a package that reads `data` is not installed.
     """
     target, shown = Path(out), progress or SilentProgress()
-    budget = bytes_of(memory)
+    budget = bytes_of("pack", memory)
     check_free(target, force=force)
     source = open_source(data, **options)
     part = target.with_name(target.name + ".part")

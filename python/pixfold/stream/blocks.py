@@ -1,13 +1,11 @@
-"""Reading within a budget of memory: sizes in words, blocks that fit, and the next one read while one is worked on."""
+"""Samples block by block within a budget of memory, the next block read while one is worked on."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,90 +14,18 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import BLOCK_BYTES, Source
+from pixfold.stream.budget import in_words
 from pixfold.util.progress import Progress, SilentProgress
-from pixfold.util.text import counted, short_repr
+from pixfold.util.text import counted
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?\s*", re.IGNORECASE)
 
 # Blocks alive at one time: one that is worked on, one that was read ahead, and what the reader itself holds twice.
 _BLOCKS_ALIVE = 3
 # Bytes per feature of a block that is worth its own statistics: they are merged once per block, feature by feature.
 _BYTES_PER_FEATURE = 256
 _SAMPLED_ROWS = 64
-
-
-def bytes_of(size: object, what: str = "memory") -> int:
-    """Read a size of memory.
-
-    Parameters
-    ----------
-    size : int or str
-        Bytes, or a number with a unit: ``"500MB"``, ``"1.5 GB"`` (powers of ten), ``"512MiB"``, ``"2GiB"`` (of two).
-    what : str
-        How the message calls it.
-
-    Returns
-    -------
-    int
-        Bytes.
-
-    Raises
-    ------
-    InputError
-        For anything that is no positive size.
-    """
-    found: float = -1
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
-        if match:
-            found = float(match[1]) * _UNITS[match[2].lower()]
-    elif isinstance(size, int | np.integer) and not isinstance(size, bool):
-        found = int(size)
-    if not 1 <= found < 2**63:
-        raise InputError(
-            f"{what}: expected a size such as '500MB', '1GB', '2GiB' or a number of bytes, received {short_repr(size)}"
-        )
-    return int(found)
-
-
-def in_words(n_bytes: float) -> str:
-    """Bytes for a message: ``1.4 GB``."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if n_bytes >= scale:
-            return f"{n_bytes / scale:,.3g} {unit}" if n_bytes < 1000 * scale else f"{n_bytes / scale:,.0f} {unit}"
-    return counted(int(n_bytes), "byte")
-
-
-def free_memory() -> int:
-    """Bytes that can be had without anything being swapped out or killed: the machine's, or what a container allows."""
-    return min((found for found in (_of_machine(), _of_container()) if found is not None), default=4 << 30)
-
-
-def _of_machine() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _of_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the limit of a control group leaves; files that it has cached can be given up."""
-    try:
-        limit = (root / "memory.max").read_text().strip()
-        if limit == "max":
-            return None
-        used = int((root / "memory.current").read_text())
-        cached = re.search(r"^inactive_file (\d+)$", (root / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):
-        return None
-    return max(0, int(limit) - used + (int(cached[1]) if cached else 0))
 
 
 def samples_bytes(samples: Any) -> int:
@@ -157,11 +83,11 @@ def rows_within(source: Source, memory: int | None, *, fixed: int = 0, op: str =
     if memory is not None:
         within = (memory - fixed) // (_BLOCKS_ALIVE * each)
         if within < 1:
+            least = fixed + _BLOCKS_ALIVE * each
             raise InputError(
-                f"{op}: memory={memory:,} bytes ({in_words(memory)}) is too small for {source.name}: a sample of "
-                f"{counted(source.n_features, 'feature')} takes {in_words(each)}, and what is kept per feature "
-                f"{in_words(fixed)}; expected at least {in_words(fixed + _BLOCKS_ALIVE * each + 1)} "
-                f"({fixed + _BLOCKS_ALIVE * each:,} bytes)"
+                f"{op}: memory must be at least {least:,} bytes for {source.name}, where a sample of "
+                f"{counted(source.n_features, 'feature')} takes {in_words(each)} and what is kept per feature "
+                f"{in_words(fixed)}, got {memory:,} bytes"
             )
         if within < rows:
             rows = within - within % source.block_size if within > source.block_size else within
