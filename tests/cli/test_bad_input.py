@@ -49,6 +49,7 @@ def half_h5ad(folder: Path) -> Path:
     return path
 
 
+SELF = "self-supervised"
 # What is wrong: (input from a folder, further arguments, what the message must hold)
 CASES = {
     "label column": (
@@ -90,30 +91,23 @@ CASES = {
     "folder": (lambda d: d, [], ["expected a file, or a folder with zarr.json", "received another folder"]),
     "unknown ending": (lambda d: zipped(d / "x.xlsx", b"PK"), [], ["expected a file ending in .h5ad"]),
     "no labels in an array": (lambda d: array(d, np.ones((9, 4))), [], ["no columns to take labels 'kind' from"]),
-    "all zero": (lambda d: array(d, np.zeros((9, 4))), ["--label", None], ["all values are zero or missing"]),
-    "one sample": (lambda d: array(d, np.ones((1, 4))), ["--label", None], ["at least 3 samples", "n_samples=1"]),
-    "one dimension": (lambda d: array(d, np.ones(4)), ["--label", None], ["2-D matrix"]),
+    "all zero": (lambda d: array(d, np.zeros((9, 4))), [SELF], ["all values are zero or missing"]),
+    "one sample": (lambda d: array(d, np.ones((1, 4))), [SELF], ["at least 3 samples", "n_samples=1"]),
+    "one dimension": (lambda d: array(d, np.ones(4)), [SELF], ["2-D matrix"]),
     "layer": (lambda d: table(d / "x.csv"), ["--layer", "raw"], ["layers are read from AnnData alone"]),
     "self-supervised method": (
         lambda d: array(d, np.random.default_rng(0).random((9, 4))),
-        ["--label", None, "--method", "shap"],
+        [SELF, "--method", "shap"],
         ["method", "saliency", "'shap'"],
     ),
 }
 
 
 def run(data: Path, out: Path, *arguments: str):
-    options = ["--label", "kind", *arguments]
-    if "--label" in arguments:
-        options = [*arguments]
-        at = options.index("--label")
-        if options[at + 1] is None:
-            del options[at : at + 2]
-    if "--backbone" not in options and "--label" in options:
-        options += ["--backbone", "patchnet"]
-    options += ["--epochs", "1", "--runs", "1", "--threads", "1"]
-    if "--device" not in options:
-        options += ["--device", "cpu"]
+    # Of an option that is given twice, the last one counts.
+    options = [] if SELF in arguments else ["--label", "kind", "--backbone", "patchnet"]
+    options += [argument for argument in arguments if argument != SELF]
+    options += ["--epochs", "1", "--runs", "1", "--threads", "1", "--device", "cpu"]
     return CliRunner().invoke(app, ["run", str(data), "--out", str(out), *options])
 
 
