@@ -90,9 +90,9 @@ def test_sequences(tmp_path):
     ("arguments", "code", "message"),
     [
         (["--shape", "3"], 2, "must be height,width"),
-        (["--shape", "1,1"], 2, "has 1 pixels"),
+        (["--shape", "1,1"], 2, "shape must have at least 5 pixels, got 1"),
         (["--label", "sort"], 2, "no label column 'sort'"),
-        (["--dtype", "bfloat16"], 2, "neither .npy nor Zarr has bfloat16"),
+        (["--dtype", "bfloat16"], 2, "--dtype must be one of float32, float16, got 'bfloat16'"),
         (["--like", "model", "--normalize", "zscore"], 2, "brings its own normaliser"),
         (["--like", "model"], 2, "expected a folder with model.safetensors"),
         (["--memory", "x"], 2, "memory must be a size such as"),

@@ -203,9 +203,9 @@ def test_images_of_a_model(out):
     ("name", "options", "error", "message"),
     [
         ("x.npz", {}, InputError, r"x\.npz: expected an output ending in \.zarr or \.npy"),
-        ("x.npy", {"dtype": "bfloat16"}, InputError, "neither .npy nor Zarr has bfloat16"),
+        ("x.npy", {"dtype": "bfloat16"}, InputError, "dtype must be one of float32, float16, got 'bfloat16'"),
         ("x.npy", {"dtype": "int8"}, InputError, "dtype must be one of"),
-        ("x.npy", {"shape": (2, 2)}, InputError, "has 4 pixels, which must be at least the 50 needed"),
+        ("x.npy", {"shape": (2, 2)}, InputError, "shape must have at least 50 pixels, got 4"),
         ("x.npy", {"memory": "much"}, InputError, "convert: memory must be a size such as '500MB'"),
         (
             "x.npy",
@@ -213,8 +213,8 @@ def test_images_of_a_model(out):
             InputError,
             r"memory must be at least [\d,]+ bytes for array, where a sample of 50 features",
         ),
-        ("x.npy", {"normalize": "zcsore"}, InputError, "preset must be one of"),
-        ("x.npy", {"missing": "median"}, InputError, "missing: expected"),
+        ("x.npy", {"normalize": "zcsore"}, InputError, "normalize must be one of"),
+        ("x.npy", {"missing": "median"}, InputError, "missing must be one of"),
         ("no/x.npy", {}, OutputError, "the folder .*no does not exist"),
     ],
 )

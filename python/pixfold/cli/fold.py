@@ -54,9 +54,10 @@ def fold(
             "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
         )
     with messages(quiet=quiet) as shown:
-        from pixfold.images.convert import check_free, convert
+        from pixfold.images.convert import check_arguments, check_free, convert
         from pixfold.sources import open_source
 
+        check_arguments(**pixels, **writing)
         check_free(out, force=force)
         model = None if like is None else _model(like)
         categories = None if model is None else model.categories_

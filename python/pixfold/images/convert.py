@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError, OutputError
+from pixfold.formula import PRESETS
 from pixfold.genotypes import PackedGenotypes
 from pixfold.images.files import ImageSet, files_of, rows_at_once, write
 from pixfold.layout import Layout
 from pixfold.normalize.choose import choose_normalizer
-from pixfold.normalize.normalizer import Normalizer
+from pixfold.normalize.normalizer import MISSING, NEGATIVE, Normalizer
 from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.sources import open_source
@@ -25,12 +26,44 @@ from pixfold.stream.budget import bytes_of
 from pixfold.stream.labels import class_names_of, codes_of, labelled_rows
 from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import prepare
+from pixfold.util.checks import check_all, choice, is_whole, whole_number
 from pixfold.util.files import staged
 from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.text import must_be
 
 # Of the memory budget: what blocks of samples may take while images are made of them, and the images that are written
 # together, which compressed are there a second time.
 _BLOCKS_SHARE, _IMAGES_SHARE = 0.5, 0.2
+
+
+def _memory(op: str, name: str, value: Any) -> None:
+    bytes_of(op, value)
+
+
+def _dtype(op: str, name: str, value: Any) -> None:
+    # Neither .npy nor Zarr has bfloat16.
+    choice(("float32", "float16"))(op, name, dtype_name(value))
+
+
+def _shape(op: str, name: str, value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, Sequence) and len(value) == 2 and all(is_whole(n, 1) for n in value)
+    ):
+        raise InputError(must_be(op, name, "height and width, two positive integers", value))
+
+
+_CHECKS = {
+    "normalize": choice(("auto", *PRESETS)),
+    "negative": choice(("auto", *NEGATIVE)),
+    "missing": choice(MISSING),
+    "arrangement": choice(("natural", "shuffled")),
+    "seed": whole_number(0),
+    "shape": _shape,
+    "channels": whole_number(1),
+    "dtype": _dtype,
+    "memory": _memory,
+    "threads": whole_number(1, optional=True),
+}
 
 
 @dataclass(frozen=True)
@@ -132,8 +165,19 @@ def convert(
     reporter = progress if progress is not None else SilentProgress()
     path = Path(out)
     targets = files_of(path)
-    element = _stored_dtype(dtype)
-    budget = bytes_of("convert", memory)
+    check_arguments(
+        normalize=normalize,
+        negative=negative,
+        missing=missing,
+        arrangement=arrangement,
+        seed=seed,
+        shape=shape,
+        channels=channels,
+        dtype=dtype,
+        memory=memory,
+        threads=threads,
+    )
+    element, budget = dtype_name(dtype), bytes_of("convert", memory)
     check_free(path, force=force)
     opened = source if isinstance(source, Source) else open_source(source)
     if layout is None and normalizer is None:
@@ -166,6 +210,17 @@ def convert(
     with staged(*targets) as temporary:
         write(temporary, images, _folded(opened, plan, images, rows, read, threads), rows)
     return Converted(path, images.shape, plan.layout, plan.normalizer, plan.class_names, plan.messages)
+
+
+def check_arguments(**given: Any) -> None:
+    """Check arguments of :func:`convert`, before anything is read.
+
+    Raises
+    ------
+    InputError
+        For one that cannot be used.
+    """
+    check_all("convert", _CHECKS, given)
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -313,10 +368,3 @@ def _about(source: Source, plan: _Plan) -> dict[str, Any]:
         "dropped_samples": plan.dropped_samples,
         "messages": plan.messages,
     }
-
-
-def _stored_dtype(dtype: Any) -> str:
-    name = dtype_name(dtype)
-    if name == "bfloat16":
-        raise InputError("convert: neither .npy nor Zarr has bfloat16: expected dtype float32 or float16")
-    return name

@@ -17,7 +17,7 @@ Check = Callable[[str, str, Any], None]
 
 def is_whole(value: Any, least: int) -> bool:
     """Whether a value is an integer of at least ``least``; True and False are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
 def whole_number(least: int, *, below: int | None = None, optional: bool = False) -> Check:
