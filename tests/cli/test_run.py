@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -263,10 +261,3 @@ def test_info(invoke):
     assert rows["instruction set"].startswith(config["isa"])
     assert rows["CUDA extension"].startswith("built" if config["cuda"] else "not built")
     assert rows["devices of torch"].startswith("cpu")
-
-
-def test_importing_the_command_line_is_light():
-    heavy = ("torch", "pandas", "matplotlib", "sklearn", "anndata", "scipy")
-    code = f"import sys, pixfold.cli.app; print([m for m in {heavy} if m in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
