@@ -39,7 +39,6 @@ KNOWN = {
     "genotypes -> arrays",
     "circle in learn",
     "circle in ops",
-    "circle in sources",
 }
 
 # Import with NumPy alone. ops/torch.py is about torch.

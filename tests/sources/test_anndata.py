@@ -158,7 +158,7 @@ def test_labels_and_layers(tmp_path: Path, where: str) -> None:
         ),
         ({"layer": "count"}, "no layer 'count'; layers there are: 'counts', 'sparse', 'raw'"),
         ({"y": [1, 2]}, "expected 40 labels, one per sample, received 2"),
-        ({"y": [1, 2], "label": "kind"}, "received both"),
+        ({"y": [1, 2], "label": "kind"}, "got both"),
     ],
 )
 def test_bad_options(tmp_path: Path, where: str, options: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ def test_refusals() -> None:
         open_source(lazy()[0])
     with pytest.raises(InputError, match="Complex data not supported"):
         open_source(lazy().astype(complex))
-    with pytest.raises(InputError, match="has no columns to take labels 'a' from"):
+    with pytest.raises(InputError, match="has no columns to take labels from"):
         open_source(lazy(), label="a")
     with pytest.raises(InputError, match="expected 12 labels"):
         open_source(lazy(), y=[1])

@@ -106,7 +106,7 @@ def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
 
 def test_arguments_that_do_not_go_together(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("id,kind\ns1,u\n")
-    with pytest.raises(InputError, match=r"l\.csv: say which of its columns holds the labels"):
+    with pytest.raises(InputError, match=r"label must name a column of .*l\.csv, got None"):
         open_source(DATA, labels=tmp_path / "l.csv")
     with pytest.raises(InputError, match="either as the column 'kind' or as y"):
         open_source(DATA, labels=tmp_path / "l.csv", label="kind", y=[1, 2, 3, 4])

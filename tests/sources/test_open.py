@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.sources import open_source
+from pixfold.sources import ReadOptions, open_source
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
 
@@ -79,9 +81,40 @@ def test_layer_of_a_table(tmp_path: Path) -> None:
         open_source(tmp_path / "x.csv", layer="raw")
 
 
-def test_an_encoding_that_is_not_known() -> None:
-    with pytest.raises(InputError, match="categorical: expected 'ordinal' or 'onehot', received 'one-hot'"):
-        open_source(np.ones((2, 2)), categorical="one-hot")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": 3}, "label must be the name of a column, got 3"),
+        ({"labels": 3, "label": "a"}, "labels must be a path, got 3"),
+        ({"labels": "l.csv"}, "label must name a column of l.csv, got None"),
+        ({"label": "a", "y": [1]}, "labels must be given either as the column 'a' or as y, got both"),
+        ({"split": "mean"}, "split must be 'median', got 'mean'"),
+        ({"layer": 3}, "layer must be the name of a layer, got 3"),
+        ({"categorical": "one-hot"}, "categorical must be 'ordinal' or 'onehot', got 'one-hot'"),
+        ({"categories": ["a"]}, r"categories must be a mapping of columns to their categories, got \['a'\]"),
+        ({"join": "outer"}, "join must be 'all' or 'inner', got 'outer'"),
+        ({"stack": "no"}, "stack must be True or False, got 'no'"),
+        ({"verify": 1}, "verify must be True or False, got 1"),
+        ({"sequence": 1}, "sequence must be the name of a column, got 1"),
+        ({"alphabet": "latin"}, "alphabet must be 'dna' or 'rna' or 'protein', got 'latin'"),
+        ({"ambiguous": None}, "ambiguous must be 'spread' or 'zero', got None"),
+        ({"length": 0}, "length must be a positive integer, got 0"),
+        ({"length": True}, "length must be a positive integer, got True"),
+        ({"length": np.array([1, 2])}, "length must be a positive integer, got array"),
+    ],
+)
+def test_options_are_checked_before_anything_is_read(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^open_source: {message}"):
+        open_source(tmp_path / "there_is_no.npy", **options)
+
+
+def test_options_are_those_of_read_options() -> None:
+    shown = list(inspect.signature(open_source).parameters)
+    assert shown == ["data", *inspect.signature(ReadOptions).parameters]
+    with pytest.raises(TypeError, match=r"open_source: keyword arguments must be one of label, .*, got 'lable'"):
+        open_source(np.ones((2, 2)), lable="a")
+    assert ReadOptions(label="a", join="all", y=None).asked_for() == {"label": "a"}
+    assert all(option.metadata["help"] for option in dataclasses.fields(ReadOptions))
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])

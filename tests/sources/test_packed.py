@@ -15,10 +15,10 @@ import pytest
 from scipy import sparse
 
 import pixfold
+import pixfold.sources.packed.store as packed_store
 from pixfold import PackedGenotypes
 from pixfold.errors import InputError
 from pixfold.sources import open_source
-from pixfold.sources.packed.source import store as packed_store
 from pixfold.store import chunking as plan
 
 zarr: Any = pytest.importorskip("zarr")

@@ -11,7 +11,7 @@ import pytest
 from pixfold.errors import InputError
 from pixfold.ops import fold
 from pixfold.sources import Source, open_source
-from pixfold.sources.sequences.sequences import sequences
+from pixfold.sources.sequences import sequences
 from pixfold.stream.layout_for import layout_for
 
 pytest.importorskip("dnaio")
@@ -80,9 +80,9 @@ def test_options(tmp_path: Path) -> None:
     peptides: Any = open_source(path, alphabet="protein", length=4)
     assert len(peptides.channel_sizes) == 20
     for options, message in (
-        ({"alphabet": "latin"}, "alphabet: expected dna, rna, protein, received 'latin'"),
-        ({"ambiguous": "guess"}, "ambiguous: expected spread or zero, received 'guess'"),
-        ({"length": 0}, "length: expected a positive integer, received 0"),
+        ({"alphabet": "latin"}, "open_source: alphabet must be 'dna' or 'rna' or 'protein', got 'latin'"),
+        ({"ambiguous": "guess"}, "ambiguous must be 'spread' or 'zero', got 'guess'"),
+        ({"length": 0}, "length must be a positive integer, got 0"),
     ):
         with pytest.raises(InputError, match=message):
             open_source(path, **options)
@@ -203,5 +203,5 @@ def test_sequences_where_there_are_none(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((2, 2)))
     with pytest.raises(InputError, match="a column of sequences is read from tables alone"):
         open_source(tmp_path / "x.npy", sequence="site")
-    with pytest.raises(InputError, match="expected sequences for alphabet='dna', which NumPy array is not"):
+    with pytest.raises(InputError, match="alphabet must be None, because it holds no sequences, got 'dna'"):
         open_source(tmp_path / "x.npy", alphabet="dna")

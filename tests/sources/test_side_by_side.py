@@ -166,7 +166,7 @@ def test_the_label_column_may_be_in_either_file(tmp_path: Path) -> None:
         assert sorted(joined.feature_names) == ["c1", "g1", "g2"]
     with pytest.raises(InputError, match=r"no input has the labels 'sort': .*rna\.csv: no label column 'sort'.*meth"):
         open_source([first, second], label="sort")
-    with pytest.raises(InputError, match="received both"):
+    with pytest.raises(InputError, match="got both"):
         open_source([first, second], label="kind", y=[0, 1])
     broken = table(tmp_path / "broken.csv", "id,g1", ["w,1", "x,3,4"])
     with pytest.raises(InputError, match=r"broken\.csv: line 3 has 3 fields"):
@@ -190,7 +190,7 @@ def test_a_layer_goes_to_anndata(tmp_path: Path) -> None:
     frame = pandas.DataFrame(B, index=NAMES, columns=["b0", "b1"])
     joined = open_source([adata, frame], layer="twice")
     np.testing.assert_array_equal(joined.read(slice(None)), np.hstack([2 * A, B]))
-    with pytest.raises(InputError, match="layers are read from AnnData alone, received layer 'twice'"):
+    with pytest.raises(InputError, match="layers are read from AnnData alone, got 'twice'"):
         open_source([frame, frame], layer="twice")
 
 
@@ -211,9 +211,9 @@ def test_stacked_inputs_ask_for_channels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ([], {}, "expected at least one source, received none"),
-        ([A, B], {"join": "outer"}, "join must be all or inner, got 'outer'"),
-        ([A, B], {"names": ["a"]}, "expected 2 names, one per source, received 1"),
+        ([], {}, "sources must be at least one, got none"),
+        ([A, B], {"join": "outer"}, "join must be 'all' or 'inner', got 'outer'"),
+        ([A, B], {"names": ["a"]}, "names must be 2, one per source, got 1"),
         ([A, B], {"y": [1]}, "expected 4 labels, one per sample, received 1"),
         ([A, B[:2]], {}, "expected 4 samples as in array, received 2"),
     ],

@@ -310,7 +310,7 @@ def test_stores_of_pixfold_go_to_their_own_source(tmp_path: Path, monkeypatch: p
     zarr.open_group(tmp_path / "x.zarr", mode="w").attrs["pixfold"] = {}
     opened: Any = open_source(tmp_path / "x.zarr")
     assert opened == (tmp_path / "x.zarr", None)
-    with pytest.raises(InputError, match="layers are read from AnnData alone, received layer 'raw'"):
+    with pytest.raises(InputError, match="layers are read from AnnData alone, got 'raw'"):
         open_source(tmp_path / "x.zarr", layer="raw")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
+from pixfold.sources.options import ReadOptions
 
 _NPY, _ZIP, _HDF5, _GZIP, _PLAIN = "a NumPy array", "a ZIP archive", "HDF5", "gzip", "text"
 _BED = "PLINK 1 .bed"
@@ -36,24 +36,6 @@ _HDF5_OFFSETS = (512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a user may say about how a source is read; see :func:`pixfold.open_source`."""
-
-    label: str | None = None
-    y: Any = None
-    layer: str | None = None
-    categories: Mapping[str, Sequence[str]] | None = None
-    categorical: str = "ordinal"
-    verify: bool = False
-    sequence: str | None = None
-    alphabet: str | None = None
-    ambiguous: str = "spread"
-    length: int | None = None
-    join: Literal["all", "inner"] = "all"
-    stack: bool = False
-
-
-@dataclass(frozen=True)
 class Format:
     """One format.
 
@@ -62,14 +44,14 @@ class Format:
     name : str
         What it is, for messages.
     opener : str
-        ``"module:function"``; called with the path and :class:`Options`, it returns a source. Imported when a
+        ``"module:function"``; called with the path and :class:`ReadOptions`, it returns a source. Imported when a
         file of this format is opened.
     suffixes : tuple of str
         Ends of file names, each with what the first bytes of such a file must be (a value of ``_MAGIC``).
     members : tuple of str
         A folder that holds any of these is of this format.
     takes : frozenset of str
-        Fields of :class:`Options` beside ``label`` and ``y`` that mean something here.
+        Those options that are not for every format, and are for this one.
     """
 
     name: str
@@ -78,7 +60,7 @@ class Format:
     members: tuple[str, ...] = ()
     takes: frozenset[str] = frozenset()
 
-    def open(self, path: Path, options: Options) -> Source:
+    def open(self, path: Path, options: ReadOptions) -> Source:
         """Open a file or folder of this format."""
         module, _, function = self.opener.partition(":")
         source: Source = getattr(importlib.import_module(module), function)(path, options)
@@ -86,7 +68,7 @@ class Format:
 
 
 _TEXT = (".csv", ".tsv", ".txt")
-_CATEGORICAL = frozenset({"categories", "categorical", "sequence"})
+_SEQUENCES = frozenset({"sequence"})
 
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata.anndata:open_h5ad", {".h5ad": _HDF5}, takes=frozenset({"layer"})),
@@ -111,7 +93,7 @@ FORMATS = (
             **{f"{end}.gz": _GZIP for end in _TEXT},
             **{f"{end}.zst": _ZSTD for end in _TEXT},
         },
-        takes=_CATEGORICAL,
+        takes=_SEQUENCES,
     ),
     Format(
         "sequences",
@@ -124,9 +106,9 @@ FORMATS = (
         takes=frozenset({"alphabet"}),
     ),
     Format("PLINK 1", "pixfold.sources.genotypes.plink:open_plink", {".bed": _BED}),
-    Format("Parquet", "pixfold.sources.tables.arrow:open_arrow", {".parquet": _PARQUET}, takes=_CATEGORICAL),
+    Format("Parquet", "pixfold.sources.tables.arrow:open_arrow", {".parquet": _PARQUET}, takes=_SEQUENCES),
     Format(
-        "Arrow", "pixfold.sources.tables.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_CATEGORICAL
+        "Arrow", "pixfold.sources.tables.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_SEQUENCES
     ),
     Format("NumPy array", "pixfold.sources.arrays.memory:open_npy", {".npy": _NPY}),
     Format("NumPy archive", "pixfold.sources.arrays.memory:open_npz", {".npz": _ZIP}),

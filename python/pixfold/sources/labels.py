@@ -44,12 +44,6 @@ def check_column(name: str, label: str, columns: Sequence[str], likely: Sequence
     raise InputError(f"{name}: no label column {label!r}{hint or ';'} {there}")
 
 
-def check_one_of(label: object, y: object, name: str) -> None:
-    """Raise InputError when labels are given both as a column and beside the data."""
-    if label is not None and y is not None:
-        raise InputError(f"{name}: give labels either as the column {label!r} or as y, received both")
-
-
 def missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell which labels are None, NaN, NaT, ``pandas.NA`` or blank text."""
     if labels.dtype.kind in "biu":
@@ -83,8 +77,6 @@ def split_labels(name: str, labels: NDArray[Any] | None, split: str) -> tuple[ND
     InputError
         When there are no labels, they are no finite numbers, or all of them are at most the median.
     """
-    if split != "median":
-        raise InputError(f"split: expected 'median', received {split!r}")
     if labels is None:
         raise InputError(f"{name}: there are no labels to split at the median; name their column with label")
     known = ~missing_labels(labels)

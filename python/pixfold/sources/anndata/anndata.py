@@ -17,8 +17,8 @@ from pixfold.sources.arrays.dask import DaskSource
 from pixfold.sources.arrays.memory import ArraySource, is_sparse
 from pixfold.sources.base import Source, check_size
 from pixfold.sources.disk.on_disk import StoredSource
-from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
+from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import listed
 
@@ -57,7 +57,7 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
         if adata.isbacked:
             if adata.is_view:
                 raise InputError("AnnData: a view of a backed object is not read; give its .to_memory()")
-            return open_stored(Hdf5File(Path(adata.filename)), Options(layer=layer, y=labels))
+            return open_stored(Hdf5File(Path(adata.filename)), ReadOptions(layer=layer, y=labels))
         matrix, var_names = _layer_of(adata, layer)
     if is_dask(matrix):
         return DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
@@ -73,12 +73,12 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
     )
 
 
-def open_h5ad(path: Path, options: Options) -> Source:
+def open_h5ad(path: Path, options: ReadOptions) -> Source:
     """Open an .h5ad file; see :func:`open_stored`."""
     return open_stored(Hdf5File(path), options)
 
 
-def open_stored(container: Container, options: Options) -> StoredSource:
+def open_stored(container: Container, options: ReadOptions) -> StoredSource:
     """Make a source of AnnData on disk, which stays there: names and labels are read now, values when asked for.
 
     Dense matrices and CSR are read by row. CSC is brought to rows at the first read, within bounded memory.
@@ -87,7 +87,7 @@ def open_stored(container: Container, options: Options) -> StoredSource:
     ----------
     container : Container
         The file or store.
-    options : Options
+    options : ReadOptions
         Its ``label``, ``layer`` and ``y`` are those of :func:`open_anndata`.
 
     Raises

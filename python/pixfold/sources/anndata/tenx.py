@@ -15,14 +15,14 @@ from pixfold.sources.anndata.mtx import MtxFile
 from pixfold.sources.anndata.stored import CsrMatrix
 from pixfold.sources.base import Source, check_size
 from pixfold.sources.disk.on_disk import StoredSource
-from pixfold.sources.formats import Options
+from pixfold.sources.options import ReadOptions
 from pixfold.util.text import counted, listed
 
 _FEATURES, _BARCODES = ("features.tsv", "genes.tsv"), ("barcodes.tsv",)
 _ENDS = (".mtx.gz", ".mtx")
 
 
-def open_mtx(path: Path, options: Options) -> Source:
+def open_mtx(path: Path, options: ReadOptions) -> Source:
     """Open a folder with a matrix, its features and its barcodes, each compressed with gzip or not.
 
     Parameters
@@ -30,7 +30,7 @@ def open_mtx(path: Path, options: Options) -> Source:
     path : Path
         The folder, or its matrix: then features and barcodes stand beside it, with the same beginning of their
         names (``GSM1_matrix.mtx.gz``, ``GSM1_features.tsv.gz``, ``GSM1_barcodes.tsv.gz``).
-    options : Options
+    options : ReadOptions
         Its ``y`` are the labels: these files have none.
 
     Raises
@@ -40,7 +40,7 @@ def open_mtx(path: Path, options: Options) -> Source:
     MissingDependencyError
         When pyarrow or pandas is not installed.
     """
-    _no_label(path, options)
+    options.refuse(str(path), "label")
     matrix_path = (
         next(p for p in (path / "matrix.mtx.gz", path / "matrix.mtx") if p.exists()) if path.is_dir() else path
     )
@@ -72,14 +72,14 @@ def open_mtx(path: Path, options: Options) -> Source:
     )
 
 
-def open_h5(path: Path, options: Options) -> Source:
+def open_h5(path: Path, options: ReadOptions) -> Source:
     """Open a 10x .h5 file: a feature-barcode matrix of Cell Ranger 3 on, or one of the genomes of version 2.
 
     Parameters
     ----------
     path : Path
         The file.
-    options : Options
+    options : ReadOptions
         Its ``layer`` chooses a genome where there are several; its ``y`` are the labels: the file has none.
 
     Raises
@@ -107,7 +107,7 @@ def open_h5(path: Path, options: Options) -> Source:
             )
         if len(groups) > 1 or (options.layer is not None and options.layer != groups[0]):
             raise InputError(f"{path}: give one genome as the layer, received {options.layer!r}: {listed(groups, 10)}")
-        _no_label(path, options)
+        options.refuse(str(path), "label")
         key = groups[0]
         group = root[key]
         sizes = group["shape"][:]
@@ -132,11 +132,6 @@ def open_h5(path: Path, options: Options) -> Source:
         labels=options.y,
         messages=list(matrix.messages),
     )
-
-
-def _no_label(path: Path, options: Options) -> None:
-    if options.label is not None:
-        raise InputError(f"{path}: 10x files have no column to take labels {options.label!r} from; give them as y")
 
 
 def _members(node: Any) -> set[str]:

@@ -18,7 +18,7 @@ from pixfold.errors import InputError
 from pixfold.sources.anndata.containers import Container
 from pixfold.sources.base import Source
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
-from pixfold.sources.formats import Options
+from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import listed
 
@@ -27,7 +27,7 @@ _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 _PACKED = "pixfold"
 
 
-def open_zarr(path: Path, options: Options) -> Source:
+def open_zarr(path: Path, options: ReadOptions) -> Source:
     """Open a Zarr store that holds AnnData, or that pixfold packed.
 
     Raises
@@ -44,12 +44,10 @@ def open_zarr(path: Path, options: Options) -> Source:
             raise InputError(f"{path}: expected a Zarr group (AnnData, or packed by pixfold), received one array")
         attributes = dict(root.attrs)
     if _PACKED in attributes:
-        if options.layer is not None:
-            raise InputError(f"{path}: layers are read from AnnData alone, received layer {options.layer!r}")
+        options.refuse(str(path), "layer")
         packed: Source = importlib.import_module("pixfold.sources.packed.source").open_packed(path, options)
         return packed
-    if options.verify:
-        raise InputError(f"{path}: only stores that pixfold pack has written hold checksums to verify")
+    options.refuse(str(path), "verify")
     # Before 0.8 anndata wrote no encoding-type.
     kind = str(attributes.get("encoding-type", ""))
     with store.reading():

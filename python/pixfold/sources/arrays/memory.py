@@ -29,7 +29,7 @@ from pixfold.sources.base import (
     relabelled,
     unique_names,
 )
-from pixfold.sources.formats import Options
+from pixfold.sources.options import ReadOptions
 from pixfold.util.text import listed
 
 
@@ -106,7 +106,7 @@ class ArraySource:
         return self._matrix[wanted]
 
 
-def open_npy(path: Path, options: Options) -> Source:
+def open_npy(path: Path, options: ReadOptions) -> Source:
     """Open a .npy file; its values stay on disk.
 
     Raises
@@ -114,8 +114,7 @@ def open_npy(path: Path, options: Options) -> Source:
     InputError
         When the file is cut off, holds objects, or is no matrix of real numbers.
     """
-    if options.label is not None:
-        raise InputError(f"{path}: a .npy file has no columns to take labels {options.label!r} from")
+    options.refuse(str(path), "label")
     with _readable(path):
         try:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -127,7 +126,7 @@ def open_npy(path: Path, options: Options) -> Source:
     return relabelled(NpySource(path, matrix.dtype, matrix.shape, matrix.offset, fortran=fortran), options.y)
 
 
-def open_npz(path: Path, options: Options) -> Source:
+def open_npz(path: Path, options: ReadOptions) -> Source:
     """Open a .npz file: a matrix saved by ``scipy.sparse.save_npz``, or an archive with the array ``X``.
 
     Beside ``X`` an archive may hold ``feature_names``, ``sample_names`` and labels. An archive of one 2-D
@@ -137,7 +136,7 @@ def open_npz(path: Path, options: Options) -> Source:
     ----------
     path : Path
         The file.
-    options : Options
+    options : ReadOptions
         Its ``label`` is the name of the array with the labels. Without it there are none, as for every other
         format.
 
@@ -156,8 +155,7 @@ def open_npz(path: Path, options: Options) -> Source:
             arrays = {} if is_scipys else {key: _member(archive, key, path) for key in keys}
     if not is_scipys:
         return relabelled(_from_archive(path, arrays, options.label), options.y)
-    if options.label is not None:
-        raise InputError(f"{path}: no labels {options.label!r}, the file holds a sparse matrix alone")
+    options.refuse(str(path), "label")
     return relabelled(ArraySource(_load_sparse(path), name=str(path)), options.y)
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import block_rows, check_labels, check_size, normalize_rows, unique_names
-from pixfold.sources.formats import Options
 from pixfold.sources.genotypes.bed_file import BedFile
 from pixfold.sources.labels import check_column
+from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import counted
 
@@ -28,7 +28,7 @@ _SPAN_BYTES = 64 * 2**20
 _NOT_KNOWN = ("-9", "NA", "na", "NaN", "nan", ".")
 
 
-def open_plink(path: Path, options: Options) -> PlinkSource:
+def open_plink(path: Path, options: ReadOptions) -> PlinkSource:
     """Open a .bed file; see :class:`PlinkSource`."""
     return PlinkSource(path, label=options.label, y=options.y)
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import block_rows, check_labels, normalize_rows
-from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
+from pixfold.sources.options import ReadOptions
 from pixfold.sources.packed.store import PackedStore
 from pixfold.util.optional import require
 
 
-def open_packed(path: Path, options: Options) -> PackedSource:
+def open_packed(path: Path, options: ReadOptions) -> PackedSource:
     """Open a packed store; see :class:`PackedSource`."""
     return PackedSource(path, label=options.label, y=options.y, verify=options.verify)
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.base import Source, block_rows, check_labels, check_size, normalize_rows
 from pixfold.sources.disk.scratch import ScratchArray
-from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
+from pixfold.sources.options import ReadOptions
 from pixfold.sources.sequences.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, detected
 from pixfold.sources.tables.delimited import Header
 from pixfold.util.optional import require
-from pixfold.util.text import counted, short_repr
+from pixfold.util.text import counted
 
 # Letters are kept as they are, one byte each: in memory up to this many, else in a temporary file.
 MEMORY_BYTES = 256 * 2**20
@@ -50,7 +50,7 @@ class SequenceSource:
         Gone through once.
     name : str
         How messages call it.
-    options : Options
+    options : ReadOptions
         Its ``alphabet``, ``ambiguous``, ``length`` and ``y``.
     alphabet : Alphabet, optional
         Where the options name none; by default the letters tell.
@@ -67,13 +67,12 @@ class SequenceSource:
     """
 
     def __init__(
-        self, records: Iterable[Record], name: str, options: Options, alphabet: Alphabet | None = None
+        self, records: Iterable[Record], name: str, options: ReadOptions, alphabet: Alphabet | None = None
     ) -> None:
         self.name = name
         self.messages: list[str] = []
         self.categories: dict[str, list[str]] = {}
         self.is_sparse = False
-        _check_options(options)
         letters, self.sample_names, labels = _Letters(), [], []
         lengths: list[int] = []
         for number, record in enumerate(records):
@@ -186,14 +185,14 @@ class _Letters:
         self._waiting.clear()
 
 
-def open_sequences(path: Path, options: Options) -> Source:
+def open_sequences(path: Path, options: ReadOptions) -> Source:
     """Open a FASTA or FASTQ file: one sample per record, named by the first word of its header.
 
     Parameters
     ----------
     path : Path
         Alone or followed by ``.gz`` or ``.zst``.
-    options : Options
+    options : ReadOptions
         See :class:`SequenceSource`. Its ``label`` is a field of the headers, ``>id label=x`` or ``[label=x]``, or
         "description", all that follows the first word.
 
@@ -213,7 +212,7 @@ def open_sequences(path: Path, options: Options) -> Source:
     return source
 
 
-def open_frame(frame: Any, options: Options, name: str = "DataFrame") -> Source:
+def open_frame(frame: Any, options: ReadOptions, name: str = "DataFrame") -> Source:
     """Make a source of a column of sequences of a pandas DataFrame; its index names the samples."""
     columns = [str(column) for column in frame.columns]
     for wanted in (options.sequence, options.label):
@@ -227,7 +226,7 @@ def open_frame(frame: Any, options: Options, name: str = "DataFrame") -> Source:
     return SequenceSource(records, name, options)
 
 
-def open_table(path: Path, options: Options) -> Source:
+def open_table(path: Path, options: ReadOptions) -> Source:
     """Make a source of a column of sequences of a table; a column named id, name or sample names the samples."""
     pandas = require("pandas", "io", "reading tables of sequences")
     lower = path.name.lower()
@@ -276,13 +275,3 @@ def _records(path: Path, label: str | None, fields: set[str]) -> Iterator[Record
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     except Exception as error:
         raise InputError(f"{path}: the file is damaged or cut off ({error})") from error
-
-
-def _check_options(options: Options) -> None:
-    if options.alphabet is not None and options.alphabet not in ALPHABETS:
-        raise InputError(f"alphabet: expected {', '.join(ALPHABETS)}, received {short_repr(options.alphabet)}")
-    if options.ambiguous not in ("spread", "zero"):
-        raise InputError(f"ambiguous: expected spread or zero, received {short_repr(options.ambiguous)}")
-    length = options.length
-    if length is not None and (isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1):
-        raise InputError(f"length: expected a positive integer, received {short_repr(length)}")

@@ -13,8 +13,8 @@ import numpy as np
 from pixfold.errors import InputError, OutputError
 from pixfold.sources.base import Source, block_rows
 from pixfold.sources.disk.changes import unchanged
-from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
+from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.builder import Columns, TableBuilder, numeric_columns
 from pixfold.sources.tables.categories import known_categories
 from pixfold.sources.tables.delimited import SHOWN_BYTES
@@ -29,7 +29,7 @@ _BUFFER_BYTES = 64 * 2**20
 _LEAST_BUFFER = 4096
 
 
-def open_arrow(path: Path, options: Options) -> Source:
+def open_arrow(path: Path, options: ReadOptions) -> Source:
     """Read a Parquet file or an Arrow one (Feather version 2): columns are features, rows are samples.
 
     The index of the pandas.DataFrame that the file was written of names the samples. Without an index the first
@@ -43,7 +43,7 @@ def open_arrow(path: Path, options: Options) -> Source:
     ----------
     path : Path
         ``.parquet``, ``.feather`` or ``.arrow``.
-    options : Options
+    options : ReadOptions
         Its ``label``, ``y``, ``categories`` and ``categorical`` are those of :func:`pixfold.open_source`.
 
     Returns
@@ -145,7 +145,7 @@ def _ipc(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
     return schema, batches
 
 
-def _columns(name: str, schema: Any, options: Options) -> Columns:
+def _columns(name: str, schema: Any, options: ReadOptions) -> Columns:
     """Tell what the columns are by their types."""
     types = require("pyarrow", "io", _PURPOSE).types
     columns = Columns([field.name for field in schema], naming=index_columns(schema))
@@ -168,7 +168,7 @@ def _columns(name: str, schema: Any, options: Options) -> Columns:
     return columns
 
 
-def _read(name: str, schema: Any, columns: Columns, options: Options, batches: Iterator[Any]) -> Source | None:
+def _read(name: str, schema: Any, columns: Columns, options: ReadOptions, batches: Iterator[Any]) -> Source | None:
     """Read all batches; return None when they show that columns are to be read as something else."""
     pyarrow = require("pyarrow", "io", _PURPOSE)
 

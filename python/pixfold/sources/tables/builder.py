@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pixfold.sources.base import Source, check_labels, check_size, unique_names
 from pixfold.sources.disk.row_store import RowStore, source_of
-from pixfold.sources.formats import Options
 from pixfold.sources.labels import label_values
+from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.categories import Coding, Encoding, TextColumn, check_known, known_categories
 
 # The name of a sample whose name is a word for missing values: this is what it most likely was.
@@ -57,7 +57,7 @@ class Columns:
         """Columns that are features and hold numbers."""
         return [at for at in self.features if at not in self.text]
 
-    def could_name(self, options: Options) -> bool:
+    def could_name(self, options: ReadOptions) -> bool:
         """Tell whether the first column names the samples, provided that its values can."""
         return (
             not self.naming
@@ -76,13 +76,13 @@ class TableBuilder:
         The source, for messages.
     columns : Columns
         What the columns are.
-    options : Options
+    options : ReadOptions
         What the user said.
     where : callable
         Says where a cell is, of its place and the name of its column.
     """
 
-    def __init__(self, name: str, columns: Columns, options: Options, where: Callable[[int, str], str]) -> None:
+    def __init__(self, name: str, columns: Columns, options: ReadOptions, where: Callable[[int, str], str]) -> None:
         self._name, self._columns, self._options, self._where = name, columns, options, where
         self._messages: list[str] = []
         self._positions = columns.features

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.util.text import counted, listed
 
-# How columns may be encoded; see :func:`pixfold.open_source`.
-ENCODINGS = ("ordinal", "onehot")
 BOOLEAN = ("False", "True")
 # As they are written in files.
 _BOOLEAN_TEXTS = {"True": 1, "TRUE": 1, "true": 1, "False": 0, "FALSE": 0, "false": 0}

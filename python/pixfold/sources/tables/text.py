@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from pixfold.sources.base import Source
 from pixfold.sources.disk.changes import unchanged
-from pixfold.sources.formats import Options
 from pixfold.sources.labels import check_column
+from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.builder import Columns, TableBuilder
 from pixfold.sources.tables.categories import NUMBER, is_mixed, known_categories, wrong_cell
 from pixfold.sources.tables.delimited import Cells, Header, UncommonTextError, read_cells, readable
 from pixfold.util.optional import require
 
 
-def open_text(path: Path, options: Options) -> Source:
+def open_text(path: Path, options: ReadOptions) -> Source:
     """Read a delimited text file: one header line of names, then one line per sample.
 
     The first column names the samples when its header is empty, or when it is text that differs in every line
@@ -35,7 +35,7 @@ def open_text(path: Path, options: Options) -> Source:
     ----------
     path : Path
         ``.csv``, ``.tsv`` or ``.txt``, alone or followed by ``.gz`` or ``.zst``.
-    options : Options
+    options : ReadOptions
         Its ``label``, ``y``, ``categories`` and ``categorical`` are those of :func:`pixfold.open_source`.
 
     Returns
@@ -79,7 +79,7 @@ def open_text(path: Path, options: Options) -> Source:
 
 
 def _read(
-    path: Path, header: Header, columns: Columns, options: Options, uncommon: bool, settled: bool
+    path: Path, header: Header, columns: Columns, options: ReadOptions, uncommon: bool, settled: bool
 ) -> Source | None:
     """Read all lines; return None when they show that columns are to be read as something else."""
     blocks = read_cells(path, header, uncommon=uncommon)
@@ -108,7 +108,7 @@ def _read(
         raise
 
 
-def _guess(cells: Cells, columns: Columns, header: Header, options: Options) -> None:
+def _guess(cells: Cells, columns: Columns, header: Header, options: ReadOptions) -> None:
     """Find the columns of texts, and whether the first one names the samples, by the first block."""
     numbers = _Numbers(columns, header.decimal)
     numbers.read(cells)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
-from pixfold.sources.base import Source, as_values, block_rows, check_labels, normalize_rows, numbered, unique_names
-from pixfold.sources.labels import check_one_of
+from pixfold.sources.base import Source, as_values, block_rows, normalize_rows, numbered, unique_names
 from pixfold.util.text import counted, listed
-
-Join = Literal["all", "inner"]
 
 
 class SideBySide:
@@ -115,125 +110,19 @@ class SideBySide:
         return labels
 
 
-def side_by_side(
-    sources: Iterable[Any],
-    names: Sequence[str] | None = None,
-    *,
-    label: str | None = None,
-    layer: str | None = None,
-    y: Any = None,
-    categories: Mapping[str, Sequence[str]] | None = None,
-    categorical: str = "ordinal",
-    join: Join = "all",
-    stack: bool = False,
-) -> Source:
-    """Put sources of the same samples side by side: the features of one after those of the other.
-
-    Samples are matched by their names, and stand in the order of the first source. Where a source has no names of its
-    own (``sample_0``, ``sample_1``, ...), samples are matched by their position. Features that several sources have
-    under one name are kept apart by the source's name. Labels are those of the source that has them.
-
-    Parameters
-    ----------
-    sources : iterable of Source, or of what :func:`pixfold.open_source` opens
-        One or more.
-    names : sequence of str, optional
-        What each source is called in feature names. Default: the stem of its file, or input1, input2, ...
-    label : str, optional
-        Where the labels are, in at least one of the sources that are opened here.
-    layer : str, optional
-        The layer of those that are AnnData.
-    y : array-like of shape (n_samples,), optional
-        Labels of the samples in the order of the result, instead of those of the sources.
-    categories : mapping of str to sequence of str, optional
-        As for :func:`pixfold.open_source`, by the names that features have in the result.
-    categorical : {"ordinal", "onehot"}
-        As for :func:`pixfold.open_source`.
-    join : {"all", "inner"}
-        Whether a sample that a source lacks is an error, or is left out and counted in a message.
-    stack : bool
-        Ask for each source in image channels of its own (:meth:`pixfold.Layout.stacked`), instead of one image of
-        all features.
-
-    Returns
-    -------
-    Source
-        CSR where most features are sparse, packed where all are packed genotypes, else dense of the common type.
-
-    Raises
-    ------
-    InputError
-        When samples cannot be matched or are missing, or sources disagree about a label.
-    """
-    items = list(sources)
-    if not items:
-        raise InputError("side_by_side: expected at least one source, received none")
-    if join not in ("all", "inner"):
-        raise InputError(f"side_by_side: join must be all or inner, got {join!r}")
-    check_one_of(label, y, "side_by_side")
-    called = list(names) if names is not None else [_stem(item, n) for n, item in enumerate(items, 1)]
-    if len(called) != len(items):
-        raise InputError(f"side_by_side: expected {len(items)} names, one per source, received {len(called)}")
-    called = unique_names(called, [], "input")
-    parts = _opened(items, called, label, layer, categories, categorical)
+def joined(parts: Sequence[Source], names: Sequence[str], join: str, *, stack: bool) -> SideBySide:
+    """Put sources side by side, their samples matched; see :func:`pixfold.sources.side_by_side`."""
     messages: list[str] = []
-    rows = _matched(parts, join, messages)
-    joined = SideBySide(parts, called, rows)
-    joined.messages += messages
-    if y is not None:
-        joined.labels = check_labels(joined.name, y, joined.n_samples)
+    result = SideBySide(parts, names, _matched(list(parts), join, messages))
+    result.messages += messages
     if stack:
-        joined.channel_sizes = [
+        result.channel_sizes = [
             size for part in parts for size in (getattr(part, "channel_sizes", None) or [part.n_features])
         ]
-    return joined
+    return result
 
 
-def _stem(item: Any, number: int) -> str:
-    """Name of a file without its folder and suffixes; inputs that are no files are counted."""
-    name = item.name if isinstance(item, Source) else item
-    is_file = isinstance(name, str | os.PathLike) and os.path.exists(name)
-    return Path(name).name.partition(".")[0] if is_file else f"input{number}"
-
-
-def _opened(
-    items: list[Any],
-    names: list[str],
-    label: str | None,
-    layer: str | None,
-    categories: Mapping[str, Sequence[str]] | None,
-    categorical: str,
-) -> list[Source]:
-    from pixfold.sources import open_source, takes_layer
-
-    layered = [layer is not None and takes_layer(item) for item in items]
-    if layer is not None and not any(layered):
-        raise InputError(f"{items[0]}: layers are read from AnnData alone, received layer {layer!r}")
-    parts: list[Source] = []
-    refusals: list[InputError] = []
-    for item, name, with_layer in zip(items, names, layered, strict=True):
-        if isinstance(item, Source):
-            parts.append(item)
-            continue
-        options: dict[str, Any] = {"layer": layer if with_layer else None, "categorical": categorical}
-        if categories is not None:
-            options["categories"] = {key.removeprefix(f"{name}:"): values for key, values in categories.items()}
-        try:
-            parts.append(open_source(item, label=label, **options))
-        except InputError as error:
-            if label is None:
-                raise
-            # One that opens without the label has only that against it: another input may have the labels.
-            parts.append(open_source(item, **options))
-            refusals.append(error)
-    if label is not None and all(part.labels is None for part in parts):
-        if len(refusals) == 1:
-            raise refusals[0]
-        raise InputError(f"no input has the labels {label!r}: {'; '.join(map(str, refusals))}")
-    return parts
-
-
-def _matched(parts: list[Source], join: Join, messages: list[str]) -> list[NDArray[np.int64]]:
+def _matched(parts: list[Source], join: str, messages: list[str]) -> list[NDArray[np.int64]]:
     """Rows of each part that belong to the samples of the result."""
     first = parts[0]
     if any(part.sample_names == numbered("sample", part.n_samples) for part in parts):

@@ -1,0 +1,253 @@
+"""Open data of any supported kind: the one way from a path or an object to a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pixfold.arrays.dask import is_dask
+from pixfold.errors import InputError
+from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.arrays.memory import ArraySource, is_sparse
+from pixfold.sources.base import Source, relabelled, unique_names
+from pixfold.sources.formats import format_of
+from pixfold.sources.joined import joined
+from pixfold.sources.labels import split_labels
+from pixfold.sources.options import ReadOptions
+
+Opener = TypeVar("Opener", bound=Callable[..., Source])
+
+_OF_SEQUENCES = ("alphabet", "ambiguous", "length")
+_NOT_EVERYWHERE = {"layer", "verify", "sequence"}
+_TAKEN = {"AnnData": frozenset({"layer"}), "DataFrame": frozenset({"sequence"})}
+
+
+def _shows_options(function: Opener) -> Opener:
+    """Show the options among the parameters of a function, for ``help`` and editors."""
+    own = [p for p in inspect.signature(function).parameters.values() if p.kind != inspect.Parameter.VAR_KEYWORD]
+    options = inspect.signature(ReadOptions).parameters.values()
+    shown: Any = function
+    shown.__signature__ = inspect.Signature([*own, *options], return_annotation=Source)
+    return function
+
+
+@_shows_options
+def open_source(data: Any, **options: Any) -> Source:
+    """Open data of any supported kind.
+
+    Parameters
+    ----------
+    data : path, ndarray, SciPy sparse matrix, Dask array, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
+        Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
+        NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
+        is read as :func:`side_by_side`.
+    **options
+        Fields of :class:`pixfold.sources.options.ReadOptions`, which says what each of them means.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    InputError
+        When the data or an option cannot be used.
+    MissingDependencyError
+        When the package that reads the format is not installed.
+    """
+    return open_with(data, ReadOptions.of("open_source", options))
+
+
+def open_with(data: Any, options: ReadOptions) -> Source:
+    """Open data with options that are checked already; see :func:`open_source`."""
+    if options.labels is None:
+        source = _opened(data, options)
+    else:
+        from pixfold.sources.tables.label_table import match_labels
+
+        source = _opened(data, dataclasses.replace(options, label=None, labels=None))
+        source = match_labels(source, Path(options.labels), str(options.label))
+    if options.split is None:
+        return source
+    classes, message = split_labels(source.name, source.labels, options.split)
+    result = relabelled(source, classes)
+    result.messages = [*source.messages, message]
+    return result
+
+
+@_shows_options
+def side_by_side(sources: Iterable[Any], names: Sequence[str] | None = None, **options: Any) -> Source:
+    """Put sources of the same samples side by side: the features of one after those of the other.
+
+    Samples are matched by their names, and stand in the order of the first source. Where a source has no names of its
+    own (``sample_0``, ``sample_1``, ...), samples are matched by their position. Features that several sources have
+    under one name are kept apart by the source's name. Labels are those of the source that has them.
+
+    Parameters
+    ----------
+    sources : iterable of Source, or of what :func:`open_source` opens
+        One or more.
+    names : sequence of str, optional
+        What each source is called in feature names. Default: the stem of its file, or input1, input2, ...
+    **options
+        Fields of :class:`pixfold.sources.options.ReadOptions`. ``label`` is in at least one of the sources that are
+        opened here, ``layer`` is that of those that are AnnData, ``y`` are in the order of the result, and
+        ``categories`` are named as the features of the result.
+
+    Returns
+    -------
+    Source
+        CSR where most features are sparse, packed where all are packed genotypes, else dense of the common type.
+
+    Raises
+    ------
+    InputError
+        When samples cannot be matched or are missing, or sources disagree about a label.
+    """
+    return _several(list(sources), names, ReadOptions.of("side_by_side", options))
+
+
+def _opened(data: Any, options: ReadOptions) -> Source:
+    if _are_several(data):
+        return _several(data, None, options)
+    kind, takes = _kind(data), _takes(data)
+    name = str(data) if kind == "path" else _called(data)
+    options.refuse(name, *_NOT_EVERYWHERE - takes)
+    if options.sequence is None and "alphabet" not in takes:
+        options.refuse(name, *_OF_SEQUENCES)
+    if kind == "path":
+        path = Path(data)
+        if options.sequence is not None:
+            from pixfold.sources.sequences.sequences import open_table
+
+            return open_table(path, options)
+        return format_of(path).open(path, options)
+    if kind == "AnnData":
+        from pixfold.sources.anndata.anndata import open_anndata
+
+        return open_anndata(data, label=options.label, layer=options.layer, y=options.y)
+    if kind == "DataFrame" and options.sequence is not None:
+        from pixfold.sources.sequences.sequences import open_frame as open_sequences
+
+        return open_sequences(data, options)
+    if kind == "DataFrame":
+        from pixfold.sources.tables.frame import open_frame
+
+        return open_frame(
+            data, label=options.label, y=options.y, categories=options.categories, categorical=options.categorical
+        )
+    options.refuse(name, "label")
+    if kind == "Dask":
+        from pixfold.sources.arrays.dask import DaskSource
+
+        return DaskSource(data, labels=options.y)
+    if kind == "Source":
+        return relabelled(data, options.y)
+    if kind == "torch":
+        data = data.detach().cpu().numpy()
+    elif kind == "unknown":
+        raise InputError(
+            "open_source: data must be a path, NumPy array, SciPy sparse matrix, Dask array, PackedGenotypes, pandas "
+            f"DataFrame or AnnData, got {type(data).__module__}.{type(data).__qualname__}"
+        )
+    return ArraySource(data, labels=options.y)
+
+
+def _several(items: Sequence[Any], names: Sequence[str] | None, options: ReadOptions) -> Source:
+    if not items:
+        raise InputError("side_by_side: sources must be at least one, got none")
+    for name in ("verify", "sequence", *_OF_SEQUENCES):
+        if name in options.asked_for():
+            raise InputError(f"open_source: {name} must be left out for several inputs, got {len(items)} of them")
+    called = list(names) if names is not None else [_stem(item, n) for n, item in enumerate(items, 1)]
+    if len(called) != len(items):
+        raise InputError(f"side_by_side: names must be {len(items)}, one per source, got {len(called)}")
+    called = unique_names(called, [], "input")
+    result = joined(_parts(items, called, options), called, options.join, stack=options.stack)
+    return relabelled(result, options.y)
+
+
+def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> list[Source]:
+    """Open those of several inputs that are no sources yet."""
+    layered = [options.layer is not None and "layer" in _takes(item) for item in items]
+    if not any(layered):
+        options.refuse("side_by_side", "layer")
+    parts: list[Source] = []
+    refusals: list[InputError] = []
+    for item, name, with_layer in zip(items, names, layered, strict=True):
+        if isinstance(item, Source):
+            parts.append(item)
+            continue
+        known = options.categories
+        own = ReadOptions(
+            layer=options.layer if with_layer else None,
+            categorical=options.categorical,
+            categories=None if known is None else {key.removeprefix(f"{name}:"): known[key] for key in known},
+        )
+        try:
+            parts.append(open_with(item, dataclasses.replace(own, label=options.label)))
+        except InputError as error:
+            if options.label is None:
+                raise
+            # One that opens without the label has only that against it: another input may have the labels.
+            parts.append(open_with(item, own))
+            refusals.append(error)
+    if options.label is not None and all(part.labels is None for part in parts):
+        if len(refusals) == 1:
+            raise refusals[0]
+        raise InputError(f"no input has the labels {options.label!r}: {'; '.join(map(str, refusals))}")
+    return parts
+
+
+def _stem(item: Any, number: int) -> str:
+    """Name of a file without its folder and suffixes; inputs that are no files are counted."""
+    name = item.name if isinstance(item, Source) else item
+    is_file = isinstance(name, str | os.PathLike) and os.path.exists(name)
+    return Path(name).name.partition(".")[0] if is_file else f"input{number}"
+
+
+def _are_several(data: Any) -> bool:
+    """Tell whether a list holds inputs of their own, rather than rows of numbers."""
+    return (
+        isinstance(data, (list, tuple))
+        and len(data) > 0
+        and all(_kind(item) in ("path", "AnnData", "DataFrame", "Source") for item in data)
+    )
+
+
+def _takes(data: Any) -> frozenset[str]:
+    """Name the options that are not for every input, and are for this one."""
+    kind = _kind(data)
+    return format_of(Path(data)).takes if kind == "path" else _TAKEN.get(kind, frozenset())
+
+
+def _kind(data: Any) -> str:
+    """Name the kind of an object by the modules of its classes: nothing is imported to find out."""
+    if isinstance(data, str | os.PathLike):
+        return "path"
+    if is_sparse(data):
+        return "sparse"
+    if is_dask(data):
+        return "Dask"
+    for base in type(data).__mro__:
+        package = base.__module__.partition(".")[0]
+        if package == "anndata" and base.__name__ == "AnnData":
+            return "AnnData"
+        if package == "pandas" and base.__name__ == "DataFrame":
+            return "DataFrame"
+        if package == "torch" and base.__name__ == "Tensor":
+            return "torch"
+    if isinstance(data, Source):
+        return "Source"
+    return "array" if isinstance(data, PackedGenotypes | list | tuple) or hasattr(data, "__array__") else "unknown"
+
+
+def _called(data: Any) -> str:
+    kind = _kind(data)
+    if kind == "Source":
+        return str(data.name)
+    return kind if kind in ("AnnData", "DataFrame") else "array"
