@@ -229,7 +229,7 @@ def test_a_folder_that_changes(tmp_path: Path) -> None:
 
 
 def test_labels_come_from_beside(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="label must be None, because it has no columns to take labels from, so give them as y"):
+    with pytest.raises(InputError, match="label must be None, because it has no columns to take labels from"):
         open_source(folder(tmp_path / "x"), label="kind")
 
 
