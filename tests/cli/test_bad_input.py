@@ -177,7 +177,7 @@ def test_a_disk_that_fills_up_leaves_the_old_results(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_negative_values_are_shifted_and_told(tmp_path):
+def test_negative_values_are_shifted_with_a_warning(tmp_path):
     result = run(negative(tmp_path), tmp_path / "out")
     assert result.exit_code == 0, result.output
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]

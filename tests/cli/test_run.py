@@ -44,7 +44,7 @@ class FakeEstimator:
             task.advance(1, loss=0.5)
         if self.raises is not None:
             raise self.raises
-        progress.log("warning: told while it happened")
+        progress.log("warning: said while it happened")
         warnings.warn("from the warnings module", UserWarning, stacklevel=1)
         consensus = Consensus(source.n_features)
         for _ in range(2):
@@ -64,7 +64,7 @@ class FakeEstimator:
             config={"seed": self.arguments["random_state"]},
             layout=Layout.natural(source.n_features),
             class_names=["a", "b"] if supervised else [],
-            messages=["told while it happened", "told at the end", "from the warnings module"],
+            messages=["said while it happened", "said at the end", "from the warnings module"],
         )
         return self
 
@@ -131,10 +131,10 @@ def test_run_with_classes(invoke, job, tmp_path):
     assert f"output folder: {job[-1]}" in lines
     assert (job[-1] / "model.json").exists()
     assert json.loads((job[-1] / "config.json").read_text()) == {"seed": 0}
-    for message in ("told while it happened", "told at the end", "from the warnings module"):
+    for message in ("said while it happened", "said at the end", "from the warnings module"):
         assert result.stderr.count(message) == 1
         assert message not in result.stdout
-    assert "warning: told at the end\n" in result.stderr
+    assert "warning: said at the end\n" in result.stderr
     defaults = {"n_runs": 5, "normalize": "auto", "negative": "auto", "missing": "error", "arrangement": "natural"}
     machine = {"device": "auto", "precision": "auto", "random_state": 0}
     assert FakeEstimator.made[0].arguments == {"supervised": True, **defaults, **machine}
@@ -217,7 +217,7 @@ def test_errors_are_one_line_and_leave_nothing(invoke, job, tmp_path, monkeypatc
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_unwritable_output_is_told_before_the_work(invoke, table):
+def test_unwritable_output_is_refused_before_the_work(invoke, table):
     result = invoke("run", table, "--label", "kind", "--out", table)
     assert result.exit_code == 1
     assert "is a file, a folder is needed" in result.stderr

@@ -46,7 +46,7 @@ def test_lines_while_it_lasts(capsys, monkeypatch):
     assert lines[2].startswith("training: done in 30.0 s")
 
 
-def test_what_took_no_time_and_has_nothing_to_show_is_not_told(capsys, monkeypatch):
+def test_what_took_no_time_and_has_nothing_to_show_gets_no_line(capsys, monkeypatch):
     with LogProgress().task("checking values", total=4) as task:
         task.advance(4)
     assert capsys.readouterr().err == ""
@@ -88,22 +88,22 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
 
 
 class Recorder(SilentProgress):
-    """Adds up what every task was told."""
+    """Adds up the steps of every task."""
 
     def __init__(self):
-        self.told = []
+        self.tasks = []
 
     @contextmanager
     def task(self, description, total):
-        self.told.append([description, total, 0.0])
+        self.tasks.append([description, total, 0.0])
         yield self
 
     def advance(self, steps=1.0, **fields):
-        self.told[-1][2] += steps
+        self.tasks[-1][2] += steps
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst", "parquet", "feather", "csc.h5ad", "mtx"])
-def test_sources_tell_how_far_they_are(tmp_path, monkeypatch, kind):
+def test_sources_show_how_far_they_are(tmp_path, monkeypatch, kind):
     pd, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
     pytest.importorskip("pyarrow")
     monkeypatch.setattr("pixfold.sources.tables.delimited.SHOWN_BYTES", 0)
@@ -126,10 +126,10 @@ def test_sources_tell_how_far_they_are(tmp_path, monkeypatch, kind):
     with shown_on(recorder):
         block = open_source(path).read(slice(None))
     np.testing.assert_array_equal(block.toarray() if sparse.issparse(block) else block, x)
-    assert recorder.told
-    for description, total, done in recorder.told:
+    assert recorder.tasks
+    for description, total, done in recorder.tasks:
         assert description == ("bringing to rows" if kind in ("mtx", "csc.h5ad") else f"reading x.{kind}")
         assert done == pytest.approx(total)
-    before = len(recorder.told)
+    before = len(recorder.tasks)
     open_source(path).read(slice(None))
-    assert len(recorder.told) == before
+    assert len(recorder.tasks) == before
