@@ -49,17 +49,14 @@ def main() -> int:
     parser.add_argument("--label", default="label")
     parser.add_argument("--backbone", default="patchnet")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("options", nargs="*", help="after --: further options of pixfold run")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()  # options of pixfold run among them
     with tempfile.TemporaryDirectory() as folder:
         data = given.data or str(Path(folder) / "haystack.h5ad")
         pixfold = [sys.executable, "-m", "pixfold"]
         if given.data is None:
             subprocess.run([*pixfold, "nihs", data, "--samples", "2000", "--features", "4000"], check=True)
-        run = [*pixfold, "run", data, "--label", given.label, "--backbone", given.backbone, "--quiet", "--runs", "2"]
-        pairs = [
-            (seconds(1, [*run, *given.options]), seconds(2, [*run, *given.options])) for _ in range(given.repeats)
-        ]
+        run = [*pixfold, "run", data, "--label", given.label, "--backbone", given.backbone, "--quiet", *options]
+        pairs = [(seconds(1, run), seconds(2, run)) for _ in range(given.repeats)]
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {data}")
     print("          wall, s  CPU, s")
     medians = [[statistics.median(pair[kind][what] for pair in pairs) for what in (0, 1)] for kind in (0, 1)]

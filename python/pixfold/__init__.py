@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pixfold.layout import Layout as Layout
     from pixfold.learn.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
     from pixfold.learn.estimator import DeepMapperClassifier as DeepMapperClassifier
+    from pixfold.learn.estimator import load as load
     from pixfold.learn.fold_layer import Fold as Fold
-    from pixfold.learn.model_files import load as load
     from pixfold.loader import FoldLoader as FoldLoader
     from pixfold.loader.device_dataset import DeviceDataset as DeviceDataset
     from pixfold.normalize.normalizer import Normalizer as Normalizer
@@ -47,7 +47,7 @@ _HOMES = {
     "build_config": "pixfold.build",
     "column_stats": "pixfold.ops",
     "fold": "pixfold.ops",
-    "load": "pixfold.learn.model_files",
+    "load": "pixfold.learn.estimator",
     "open_source": "pixfold.sources",
     "pack": "pixfold.store",
     "rank": "pixfold.ops",

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from scipy.stats import mannwhitneyu
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -21,6 +21,7 @@ import pixfold as pf
 from pixfold.errors import InputError
 from pixfold.examples.synthetic import nihs
 from pixfold.learn import run as runs
+from pixfold.learn.job import Job
 from pixfold.sources import ArraySource
 from pixfold.util.progress import SilentProgress
 
@@ -141,8 +142,6 @@ def test_random_state_may_be_a_generator_or_none():
 
 
 def test_global_generators_are_left_alone():
-    import torch
-
     X, y = tiny()
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (the old generator is what is looked at)
@@ -192,8 +191,6 @@ def test_shuffled_runs_stop_when_the_ranking_has_converged(small_haystack):
 
 
 def test_each_run_has_its_own_arrangement(monkeypatch):
-    from pixfold.learn import run as runs
-
     layouts = []
     original = runs.classify
 
@@ -255,8 +252,6 @@ def test_a_run_that_goes_wrong_is_rejected_not_raised(training, reason, tmp_path
 
 
 def test_the_best_accepted_run_is_kept_when_others_fail(monkeypatch):
-    from pixfold.learn import run as runs
-
     original = runs.classify
 
     def first_fails(job, run):
@@ -304,8 +299,8 @@ def test_autoencoder_ranks_the_markers_above_the_others(counts, autoencoder):
     importance = autoencoder.feature_importances_
     assert importance.sum() == pytest.approx(1.0, abs=1e-12)
     others = np.setdiff1d(np.arange(256), markers)
-    # Chance would put the median marker at the median of the others.
-    assert np.median(importance[markers]) > np.quantile(importance[others], 0.8)
+    # Chance would mix them: one time in a thousand it would rank the markers this high or higher.
+    assert mannwhitneyu(importance[markers], importance[others], alternative="greater").pvalue < 1e-3
 
 
 def test_autoencoder_explains_variance(autoencoder):
@@ -590,41 +585,6 @@ def test_values_that_cannot_be_predicted_from(small, value, said, make):
         clf.predict(make(X))
 
 
-# Arguments
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"arrangement": "random"}, "arrangement: expected one of natural, shuffled, received 'random'"),
-        ({"n_runs": 0}, "n_runs: expected a positive integer, received 0"),
-        ({"negative": "drop"}, "negative: expected auto, error or shift"),
-        ({"missing": "drop"}, "missing: expected"),
-        ({"method": "lime"}, "method: expected one of saliency, .*'lime'"),
-        ({"min_accuracy": "0.5"}, "min_accuracy: expected a number from 0 to 1"),
-        ({"min_accuracy": 50}, "min_accuracy: expected a number from 0 to 1"),
-        ({"backbone": "resnet81"}, "'resnet81' is not known; did you mean resnet18"),
-        ({"normalize": "zscor"}, "preset must be one of"),
-        ({"normalize": "zscor", "negative": "auto"}, "preset must be one of"),
-        ({"fractions": (0.5, 0.5)}, "fractions: expected three"),
-        ({"batch_size": 0}, "batch_size must be a positive integer"),
-        ({"epochs": 0}, "epochs must be a whole number"),
-        ({"device": "abacus"}, "device"),
-        ({"precision": "8"}, "precision must be one of"),
-        ({"random_state": -1}, "random_state: expected an integer of 0 or more"),
-        ({"threads": 0}, "threads must be a whole number"),
-        ({"top_k": 0}, "k must be at least 1"),
-        ({"training": {"epochs": 3}}, "training: 'epochs' is a parameter of its own"),
-        ({"training": {"rate": 3}}, "training: unknown option 'rate'"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_wrong_arguments(small, changes, said):
-    _, X, y = small
-    with pytest.raises(InputError, match=said):
-        classifier(**changes).fit(X, y)
-
-
 def test_labels_are_needed(small):
     _, X, _ = small
     with pytest.raises(InputError, match="requires y to be passed"):
@@ -747,15 +707,11 @@ def test_a_budget_streams_what_does_not_fit_into_half_of_it(tmp_path):
 @pytest.mark.parametrize(("trained_on", "folded_on"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", "cuda:1")])
 def test_samples_are_folded_where_a_gpu_trains_on_them(monkeypatch, trained_on, folded_on):
     made = []
-    monkeypatch.setattr(runs, "FoldLoader", lambda *_, device, **__: made.append(str(device)))
-    monkeypatch.setattr(runs.training, "resolve_device", torch.device)
-    job = SimpleNamespace(
-        options=SimpleNamespace(device=trained_on, threads=1),
-        prepared=SimpleNamespace(rows=np.arange(3), labels=None),
-        source=None,
-        batch_size=1,
-        memory=None,
-    )
-    runs.Job.loader(job, None, None)
-    runs.Job.loader(job, None, None, on_cpu=True)
+    monkeypatch.setattr("pixfold.learn.job.FoldLoader", lambda *_, device, **__: made.append(str(device)))
+    monkeypatch.setattr("pixfold.learn.job.resolve_device", lambda _: torch.device(trained_on))
+    X, y = tiny()
+    options = classifier().check_arguments()
+    job = Job.start(ArraySource(X, labels=y), options, supervised=True, progress=SilentProgress())
+    job.loader(None, None)
+    job.loader(None, None, on_cpu=True)
     assert made == [folded_on, "cpu"]

@@ -132,7 +132,7 @@ def test_backbone_given_as_a_module_or_callable_is_needed_again(tmp_path):
     module = linear(shape=clf.layout_.shape, n_outputs=2)
     again = pf.load(tmp_path, backbone=module)
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-    with pytest.raises(InputError, match="not a whole model"):
+    with pytest.raises(InputError, match="must be a whole model"):
         pf.load(tmp_path, backbone="patchnet")
 
 
@@ -175,26 +175,26 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: shutil.rmtree(f), "model.safetensors is missing"),
-        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
-        (lambda f: (f / "model.json").unlink(), "model.json is missing"),
-        (lambda f: truncate(f / "model.safetensors", 5), "not a whole model"),
-        (lambda f: truncate(f / "model.safetensors", 2000), "not a whole model"),
-        (lambda f: truncate(f / "model.json", 100), "not a whole model"),
-        (lambda f: truncate(f / "model.json", 0), "not a whole model"),
-        (lambda f: (f / "model.json").write_bytes(b"\xff\xfe{}"), "not a whole model"),
-        (lambda f: (f / "model.json").write_text("[]"), "received format None"),
+        (lambda f: shutil.rmtree(f), "got one without model.safetensors"),
+        (lambda f: (f / "model.safetensors").unlink(), "got one without model.safetensors"),
+        (lambda f: (f / "model.json").unlink(), "got one without model.json"),
+        (lambda f: truncate(f / "model.safetensors", 5), "must be a whole model"),
+        (lambda f: truncate(f / "model.safetensors", 2000), "must be a whole model"),
+        (lambda f: truncate(f / "model.json", 100), "must be a whole model"),
+        (lambda f: truncate(f / "model.json", 0), "must be a whole model"),
+        (lambda f: (f / "model.json").write_bytes(b"\xff\xfe{}"), "must be a whole model"),
+        (lambda f: (f / "model.json").write_text("[]"), "got format None"),
         (
             lambda f: edit(f, lambda a: a.update(format=99)),
-            "expected a model of format 1, received format 99",
+            "must be a model of format 1, got format 99",
         ),
-        (lambda f: edit(f, lambda a: a.pop("features")), "not a whole model"),
-        (lambda f: edit(f, lambda a: a.pop("classes")), "not a whole model"),
-        (lambda f: edit(f, lambda a: a.update(estimator="Forest")), "not a whole model"),
-        (lambda f: edit(f, lambda a: a["features"].pop()), "not a whole model"),
-        (lambda f: edit(f, lambda a: a["parameters"].update(backbone="resnet18")), "not a whole model"),
+        (lambda f: edit(f, lambda a: a.pop("features")), "must be a whole model"),
+        (lambda f: edit(f, lambda a: a.pop("classes")), "must be a whole model"),
+        (lambda f: edit(f, lambda a: a.update(estimator="Forest")), "of this version's estimators, got another"),
+        (lambda f: edit(f, lambda a: a["features"].pop()), "must be a whole model"),
+        (lambda f: edit(f, lambda a: a["parameters"].update(backbone="resnet18")), "must be a whole model"),
         (lambda f: edit(f, lambda a: a["parameters"].update(backbone="nonsense")), "nonsense"),
-        (lambda f: edit(f, lambda a: a["parameters"].update(colour="red")), "not a whole model"),
+        (lambda f: edit(f, lambda a: a["parameters"].update(colour="red")), "of this version's .*colour"),
     ],
 )
 def test_spoiled_folder(folder, spoil, said):

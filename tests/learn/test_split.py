@@ -84,20 +84,28 @@ def test_other_fractions() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_samples": 2}, "expected at least 3 samples .* received n_samples=2"),
-        ({"fractions": (0.5, 0.5)}, "expected three numbers, received"),
-        ({"fractions": (0.5, 0.5, "a")}, "expected three numbers, received"),
-        ({"fractions": 0.5}, "expected three numbers, received 0.5"),
-        ({"fractions": (1.0, 0.0, 0.0)}, "expected three positive numbers .* of sum 1"),
-        ({"fractions": (0.6, 0.6, -0.2)}, "expected three positive numbers"),
-        ({"fractions": (0.6, 0.2, 0.3)}, "expected three positive numbers"),
-        ({"fractions": (0.6, NAN, 0.4)}, "expected three positive numbers"),
+        ({"n_samples": 2}, "n_samples must be 3 or more .*, got 2"),
+        *(
+            ({"fractions": wrong}, "fractions must be three positive numbers .* of sum 1, got")
+            for wrong in (
+                (0.5, 0.5),
+                (0.5, 0.5, "a"),
+                0.5,
+                (1, 0, 0),
+                (0.6, 0.6, -0.2),
+                (0.6, 0.2, 0.3),
+                (0.6, NAN, 0.4),
+            )
+        ),
         ({"labels": np.zeros(4, int)}, "expected 10 labels, one per sample, received 4"),
-        ({"labels": np.array(["a", "b"] * 5)}, "expected labels 0, 1, 2, ... as integers"),
-        ({"labels": np.array([0, -1] * 5)}, "expected labels 0, 1, 2, ... as integers"),
-        ({"n_samples": 4, "labels": np.array([0, 0, 1, 1])}, "classes of at most 2 cannot be divided"),
-        ({"seed": -1}, "seed: expected an integer, not negative, received -1"),
-        ({"seed": None}, "seed: expected an integer"),
+        ({"labels": np.array(["a", "b"] * 5)}, "labels must be integers 0, 1, 2, ..., got"),
+        ({"labels": np.array([0, -1] * 5)}, "labels must be integers 0, 1, 2, ..., got"),
+        (
+            {"n_samples": 4, "labels": np.array([0, 0, 1, 1])},
+            "one class must have 3 samples or more .* classes of at most 2",
+        ),
+        ({"seed": -1}, "seed must be an integer of 0 or more, got -1"),
+        ({"seed": None}, "seed must be an integer of 0 or more, got None"),
     ],
 )
 def test_bad_splits(arguments: dict[str, Any], message: str) -> None:

@@ -11,15 +11,10 @@ from torch import Tensor, nn
 
 from pixfold.errors import InputError
 from pixfold.learn.backbones import Autoencoder, Gate, build, gates
-from pixfold.learn.train import (
-    TrainingOptions,
-    encode,
-    predict_proba,
-    resolve_device,
-    resolve_precision,
-    train,
-    train_autoencoder,
-)
+from pixfold.learn.device import resolve_device, resolve_precision
+from pixfold.learn.predict import encode, predict_proba
+from pixfold.learn.train import train, train_autoencoder
+from pixfold.learn.training_options import TrainingOptions
 
 CPU: dict[str, Any] = {"device": "cpu", "precision": "32-true"}
 
@@ -186,7 +181,7 @@ def test_last_batch_of_one_sample_is_passed_over(n: int) -> None:
     x, y = torch.randn(n, 1, 1, 1), torch.arange(n) % 2
     result = train(module, ArrayBatches(x, y, 16), None, TrainingOptions(epochs=1, **CPU), n_classes=2)
     assert result.rejected is None
-    with pytest.raises(InputError, match="batch size of 2 or more"):
+    with pytest.raises(InputError, match="batch_size must be 2 or more"):
         train(module, ArrayBatches(x, y, 1), None, TrainingOptions(epochs=1, **CPU), n_classes=2)
 
 
@@ -260,7 +255,7 @@ def test_progress_counts_every_batch_and_shows_the_loss() -> None:
     assert {"loss", "epoch", "val_accuracy"} <= recorder.fields
 
 
-def test_fabric_says_nothing(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_half_precision_says_nothing(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     options = TrainingOptions(epochs=1, device="cpu", precision="bf16-mixed")
     result = train(net(), *loaders(), options, n_classes=2)
     assert result.precision == "bf16-mixed"
@@ -275,7 +270,7 @@ def test_predictions_follow_the_indices_and_are_float32() -> None:
     assert sorted(indices.tolist()) == list(range(120))
     expected = torch.softmax(module.eval()(batches.images), 1).detach().numpy()[indices]
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
-    with pytest.raises(InputError, match="no samples"):
+    with pytest.raises(InputError, match="1 sample or more, got none"):
         predict_proba(module, ArrayBatches(torch.zeros(0, 1, 6, 6), None, 4))
 
 
@@ -308,41 +303,18 @@ def test_autoencoder_learns_and_ignores_padding() -> None:
     assert sorted(indices.tolist()) == list(range(96))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("epochs", 0),
-        ("epochs", 2.5),
-        ("patience", 0),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("gate_penalty", -1.0),
-        ("weight_decay", "much"),
-        ("precision", "fp8"),
-        ("schedule", "linear"),
-        ("seed", -1),
-        ("threads", 0),
-        ("device", "abacus"),
-        ("device", "cuda:77"),
-    ],
-)
-def test_options_are_checked(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=field):
-        TrainingOptions(**{field: value})  # type: ignore[arg-type]
-
-
 def test_bad_input_is_named() -> None:
     x, y = problem()
     options = TrainingOptions(epochs=1, **CPU)
-    with pytest.raises(InputError, match="no labels"):
+    with pytest.raises(InputError, match="must have labels, got none"):
         train(net(), ArrayBatches(x, None, 16), None, options, n_classes=2)
-    with pytest.raises(InputError, match="labels must lie in 0 to 1, found 2"):
+    with pytest.raises(InputError, match="labels must lie in 0 to 1, got 2"):
         train(net(), ArrayBatches(x, y + 1, 16), None, options, n_classes=2)
-    with pytest.raises(InputError, match="2 samples or more"):
+    with pytest.raises(InputError, match="2 samples or more, got 1"):
         train(net(), ArrayBatches(x[:1], y[:1], 16), None, options, n_classes=2)
-    with pytest.raises(InputError, match="must have 2 values"):
+    with pytest.raises(InputError, match="must have 2 values, got 3"):
         train(net(), ArrayBatches(x, y, 16), None, options, n_classes=2, class_counts=[1, 2, 3])
-    with pytest.raises(InputError, match="leaves no pixel"):
+    with pytest.raises(InputError, match="mask must leave a pixel"):
         train_autoencoder(Autoencoder((1, 6, 6)), ArrayBatches(x, y, 16), None, options, mask=np.zeros((1, 6, 6), bool))
 
 

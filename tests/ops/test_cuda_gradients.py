@@ -223,7 +223,7 @@ def test_a_batch_that_is_refused_changes_nothing(device: str):
 def test_attributions_stay_on_the_device(device: str):
     pytest.importorskip("captum")
     from pixfold.learn.attribute import attribute
-    from pixfold.learn.train import TrainingOptions
+    from pixfold.learn.training_options import TrainingOptions
 
     layout = pf.Layout.natural(25)
     x, y = torch.rand(6, *layout.shape, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2

@@ -82,6 +82,6 @@ def _height_and_width(shape: str) -> tuple[int, int]:
 
 
 def _model(folder: Path) -> Any:
-    from pixfold.learn.model_files import load
+    from pixfold.learn.estimator import load
 
     return load(folder)

@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-import copy
-import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from pixfold.errors import InputError
-from pixfold.learn import attribute as attribution
-from pixfold.learn import model_files as persistence
 from pixfold.learn import run as runs
-from pixfold.learn import train as training
 from pixfold.learn.backbones import Autoencoder
-from pixfold.learn.consensus import Consensus, ConsensusResult
-from pixfold.learn.results import Results, summarise
+from pixfold.learn.consensus import ConsensusResult
+from pixfold.learn.fit import Fitted, fit
+from pixfold.learn.job import Job
+from pixfold.learn.model_files import Model, read, write
+from pixfold.learn.options import JobOptions
+from pixfold.learn.predict import encode, in_order, predict_proba
+from pixfold.learn.results import Results
 from pixfold.learn.tables import findings_table, history_table, predictions_table
-from pixfold.loader import FoldLoader, in_memory
-from pixfold.normalize.choose import choose_normalizer
+from pixfold.learn.training_options import OF_AUTOENCODERS, TrainingOptions
+from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import open_source
 from pixfold.sources.base import Source, check_features, numbered
 from pixfold.sources.tables.categories import has_one_hot
-from pixfold.stream.budget import bytes_of
-from pixfold.stream.prepare import Prepared, prepare
 from pixfold.util.progress import Progress, SilentProgress
-from pixfold.util.provenance import versions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARRANGEMENTS = ("natural", "shuffled")
-
 
 class _DeepMapper(BaseEstimator):  # type: ignore[misc]
-    """What the two estimators share: the runs, their consensus, and the model that is kept."""
+    """What the two estimators share: parameters, the fit, the model that is kept."""
+
+    # Options of training that differ from those of TrainingOptions.
+    _training_defaults: ClassVar[dict[str, Any]] = {}
 
     # Set by fit
     n_features_in_: int
     feature_importances_: NDArray[np.float64]
+    class_names_: list[str]
     findings_: pd.DataFrame
     history_: pd.DataFrame
     metrics_: dict[str, Any]
@@ -58,163 +57,86 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
     normalizer_: Normalizer
     module_: nn.Module
 
+    def _remember(self, given: dict[str, Any]) -> None:
+        """Keep the arguments of __init__ as they came, as scikit-learn wants; fit checks them."""
+        for name in self._get_param_names():
+            setattr(self, name, given[name])
+
+    def check_arguments(self) -> JobOptions:
+        """Check all parameters, which :meth:`fit` does before it reads anything.
+
+        Returns
+        -------
+        JobOptions
+            The parameters as the fit uses them.
+
+        Raises
+        ------
+        InputError
+            For a parameter that is not usable; the message names class, parameter, what was expected and what came.
+        """
+        return JobOptions.of(type(self).__name__, self.get_params(deep=False), self._training_defaults)
+
     def _fit(
         self,
         source: Source,
-        run: Callable[[runs.Job, int], runs.RunOutcome],
+        run: Callable[[Job, int], runs.RunOutcome],
         command: str | None,
         progress: Progress | None,
-    ) -> tuple[runs.Job, runs.RunOutcome, list[runs.RunOutcome], dict[str, Any]]:
-        started = time.perf_counter()
-        reporter = progress if progress is not None else SilentProgress()
-        self.check_arguments()
-        options = self._options()
-        memory = self._memory()
-        prepared = prepare(source, missing=self.missing, memory=memory, progress=reporter)
-        told = list(prepared.messages)
-        kept = in_memory(source, memory=memory, progress=reporter)
-        normalizer, messages = self._normalizer(kept, prepared)
-        told += messages
-        for message in told:
-            reporter.log(f"warning: {message}")
-        job = self._job(prepared, kept, normalizer, options, reporter)
-        consensus = Consensus(source.n_features, k=self.top_k)
-        outcomes: list[runs.RunOutcome] = []
-        best: runs.RunOutcome | None = None
-        for number in range(1, self.n_runs + 1):
-            outcome = run(job, number)
-            if outcome.importance is not None and not consensus.add(outcome.importance):
-                outcome.metrics.update(accepted=False, reason=consensus.rejected[-1])
-            for message in outcome.messages:
-                if message not in told:
-                    told.append(message)
-                    reporter.log(f"warning: {message}")
-            reporter.log(_summary_of(outcome))
-            if best is None or _rank_of(outcome) < _rank_of(best):
-                best = outcome
-            # Only the best network is kept: the others have said what they know.
-            outcomes.append(outcome)
-            _forget_modules(outcomes, best)
-            if consensus.converged:
-                reporter.log(f"the ranking has converged after {number} runs")
-                break
-        assert best is not None
-        self._keep(source, prepared, best)
-        self.consensus_ = consensus.result()
-        self.feature_importances_ = self.consensus_.importance
+        *,
+        supervised: bool,
+    ) -> tuple[Fitted, dict[str, Any]]:
+        """Do the runs and keep what is fitted; give it, and the parts of Results that both estimators have."""
+        options = self.check_arguments()
+        job = Job.start(source, options, supervised=supervised, progress=progress or SilentProgress())
+        fitted = fit(job, run)
+        prepared, best = job.prepared, fitted.best
+        self.consensus_ = fitted.consensus
         self.findings_ = findings_table(
-            self.consensus_, source.feature_names, prepared.class_names, dropped=~prepared.keep
+            fitted.consensus, source.feature_names, prepared.class_names, dropped=~prepared.keep
         )
-        self.history_ = history_table([row for outcome in outcomes for row in outcome.history])
-        self.metrics_ = {
-            **summarise([outcome.metrics for outcome in outcomes]),
-            "converged": self.consensus_.converged,
-            "agreement": self.consensus_.agreement,
-            "model_of_run": best.number,
-            "n_samples": len(prepared.rows),
-            "n_features": source.n_features,
-            "n_features_used": int(prepared.keep.sum()),
-            "seconds": time.perf_counter() - started,
-            "versions": versions(),
-        }
-        parts: dict[str, Any] = {
+        self.history_ = history_table([row for outcome in fitted.runs for row in outcome.history])
+        self._keep(
+            Model(
+                estimator=type(self).__name__,
+                parameters=self.get_params(deep=False),
+                layout=best.layout,
+                normalizer=best.normalizer,
+                module=fitted.module,
+                importance=fitted.consensus.importance,
+                features=list(source.feature_names),
+                features_named=source.feature_names != numbered("feature", source.n_features),
+                categories=dict(source.categories),
+                classes=prepared.classes,
+                class_names=prepared.class_names,
+                metrics=fitted.metrics,
+            )
+        )
+        return fitted, {
             "findings": self.findings_,
             "history": self.history_,
             "metrics": self.metrics_,
-            "config": self._config(job, source, command),
+            "config": self._config(job, command),
             "layout": best.layout,
-            "messages": told,
+            "messages": fitted.messages,
             "dropped": {"features": prepared.dropped_features, "samples": prepared.dropped_samples},
         }
-        return job, best, outcomes, parts
 
-    def check_arguments(self) -> None:
-        """Raise InputError for a parameter that cannot be used; nothing is read for it."""
-        p = self.get_params(deep=False)
-        self._options()
-        self._memory()
-        if not isinstance(p["normalize"], Normalizer) and p["normalize"] != "auto":
-            Normalizer(p["normalize"])
-        if p["arrangement"] not in _ARRANGEMENTS:
-            raise InputError(f"arrangement: expected one of {', '.join(_ARRANGEMENTS)}, received {p['arrangement']!r}")
-        if isinstance(p["n_runs"], bool) or not isinstance(p["n_runs"], int | np.integer) or p["n_runs"] < 1:
-            raise InputError(f"n_runs: expected a positive integer, received {p['n_runs']!r}")
-        if p["negative"] not in ("auto", "error", "shift"):
-            raise InputError(f"negative: expected auto, error or shift, received {p['negative']!r}")
-        if p["method"] not in attribution.methods():
-            raise InputError(f"method: expected one of {', '.join(attribution.methods())}, received {p['method']!r}")
-        accuracy = p.get("min_accuracy")
-        if accuracy is not None and not (isinstance(accuracy, int | float | np.number) and 0 <= accuracy <= 1):
-            raise InputError(f"min_accuracy: expected a number from 0 to 1, received {accuracy!r}")
+    def _keep(self, model: Model) -> None:
+        """Take a model as this estimator's, with the attributes that scikit-learn and users look at."""
+        self._model = model
+        self.n_features_in_ = len(model.features)
+        self.feature_names_, self.categories_ = model.features, model.categories
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        if model.features_named:
+            self.feature_names_in_ = np.asarray(model.features, dtype=object)
+        self.layout_, self.normalizer_, self.module_ = model.layout, model.normalizer, model.module
+        self.feature_importances_, self.metrics_ = model.importance, model.metrics
+        if model.classes is not None and model.class_names is not None:
+            self.classes_, self.class_names_ = model.classes, model.class_names
 
-    def _memory(self) -> int | None:
-        return None if self.memory is None else bytes_of(type(self).__name__, self.memory)
-
-    def _options(self) -> training.TrainingOptions:
-        p = self.get_params(deep=False)
-        own = {name: p[name] for name in ("epochs", "device", "precision", "threads")}
-        further = dict(p["training"] or {})
-        known = set(training.TrainingOptions.__dataclass_fields__) - set(own) - {"seed"}
-        for name in further:
-            if name in own or name == "seed":
-                instead = "random_state" if name == "seed" else name
-                raise InputError(f"training: {name!r} is a parameter of its own: {instead}=...")
-            if name not in known:
-                raise InputError(f"training: unknown option {name!r}, there are {', '.join(sorted(known))}")
-        return self._training_options(**own, **further)
-
-    @staticmethod
-    def _training_options(**given: Any) -> training.TrainingOptions:
-        return training.TrainingOptions(**given)
-
-    def _normalizer(self, source: Source, prepared: Prepared) -> tuple[Normalizer, list[str]]:
-        p = self.get_params(deep=False)
-        if isinstance(p["normalize"], Normalizer):
-            return p["normalize"].with_options(), []
-        if p["normalize"] != "auto" and p["negative"] != "auto":
-            return Normalizer(p["normalize"], negative=p["negative"], missing=p["missing"]), []
-        return choose_normalizer(
-            prepared.profile, source, normalize=p["normalize"], negative=p["negative"], missing=p["missing"]
-        )
-
-    def _job(
-        self,
-        prepared: Prepared,
-        source: Source,
-        normalizer: Normalizer,
-        options: training.TrainingOptions,
-        progress: Progress,
-    ) -> runs.Job:
-        p = self.get_params(deep=False)
-        return runs.Job(
-            prepared=prepared,
-            source=source,
-            normalizer=normalizer.with_options,
-            backbone=p.get("backbone"),
-            latent_dim=p.get("latent_dim"),
-            arrangement=p["arrangement"],
-            method=p["method"],
-            fractions=p["fractions"],
-            batch_size=p["batch_size"],
-            min_accuracy=p.get("min_accuracy"),
-            options=options,
-            random_state=_seed(p["random_state"]),
-            progress=progress,
-            memory=self._memory(),
-        )
-
-    def _keep(self, source: Source, prepared: Prepared, best: runs.RunOutcome) -> None:
-        self.n_features_in_ = source.n_features
-        self.feature_names_ = list(source.feature_names)
-        if source.feature_names != numbered("feature", source.n_features):
-            self.feature_names_in_ = np.asarray(source.feature_names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        self.categories_ = dict(source.categories)
-        self.layout_, self.normalizer_, self.module_ = best.layout, best.normalizer, best.module
-
-    def _config(self, job: runs.Job, source: Source, command: str | None) -> dict[str, Any]:
-        options = {name: getattr(job.options, name) for name in job.options.__dataclass_fields__ if name != "seed"}
+    def _config(self, job: Job, command: str | None) -> dict[str, Any]:
+        source, training = job.prepared.source, vars(job.options.training)
         parameters = {
             name: value
             if isinstance(value, str | int | float | bool | list | tuple | dict) or value is None
@@ -226,44 +148,48 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             "input": source.name,
             "estimator": type(self).__name__,
             "parameters": parameters,
-            "random_state": job.random_state,
+            "random_state": job.seed,
             "seeds": "of each run: metrics.json, runs",
-            "normalizer": job.normalizer().settings(),
-            "training": options,
+            "normalizer": job.normalizer.settings(),
+            "training": {name: value for name, value in training.items() if name != "seed"},
             "layout_shape": list(job.layout_of(1).shape),
             "categories": source.categories,
         }
 
-    def _loader(self, X: Any) -> FoldLoader:
-        """Check new samples against the features that were learned, and fold them."""
+    def _batches(self, X: Any) -> tuple[FoldLoader, TrainingOptions]:
+        """Check new samples against the features that were learned; fold them as they are asked for."""
         check_is_fitted(self, "module_")
-        try:
-            # A table's text columns are encoded by the codes that were learned.
-            source = open_source(X, categories=self.categories_)
-        except InputError as error:
-            if has_one_hot(self.categories_):
-                raise  # opened without them the table has other features
-            # A column that should not be there is better called extra than text.
-            try:
-                source = open_source(X)
-            except InputError:
-                raise error from None
-            self.check_source(source)
-            raise
+        options = self.check_arguments()
+        source = self._opened(X)
         self.check_source(source)
-        p = self.get_params(deep=False)
-        return FoldLoader(
+        loader = FoldLoader(
             source,
             self.layout_,
             self.normalizer_,
-            batch_size=p["batch_size"],
-            threads=p["threads"],
+            batch_size=options.batch_size,
+            threads=options.training.threads,
             check_finite=True,
-            memory=self._memory(),
+            memory=options.memory,
             # Every process predicts all of it.
             rank=0,
             world_size=1,
         )
+        return loader, options.training
+
+    def _opened(self, X: Any) -> Source:
+        try:
+            # A table's text columns are encoded by the codes that were learned.
+            return open_source(X, categories=self.categories_)
+        except InputError as error:
+            if has_one_hot(self.categories_):
+                raise  # opened without them the table has other features
+            try:
+                source = open_source(X)
+            except InputError:
+                raise error from None
+            # A column that should not be there is better called extra than text.
+            self.check_source(source)
+            raise
 
     def check_source(self, source: Source) -> None:
         """Raise InputError unless a source has the features that were learned, in their order.
@@ -273,7 +199,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
         source : Source
             New samples.
         """
-        check_features(source, self.feature_names_, hasattr(self, "feature_names_in_"), type(self).__name__)
+        check_features(source, self._model.features, self._model.features_named, type(self).__name__)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -295,7 +221,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             When the folder cannot be written.
         """
         check_is_fitted(self, "module_")
-        persistence.save(self, path)
+        write(replace(self._model, parameters=self.get_params(deep=False)), path)
 
 
 class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
@@ -345,7 +271,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         Budget for samples, ``"4GB"`` or bytes: those that take no more than half of it are read once and kept, others
         are streamed in blocks that stay within it. Without one, half of the memory that is free decides.
     training : dict, optional
-        Further options of :class:`pixfold.learn.train.TrainingOptions` (``{"gate_penalty": 0.1}``).
+        Further options of :class:`pixfold.learn.training_options.TrainingOptions` (``{"gate_penalty": 0.1}``).
 
     Attributes
     ----------
@@ -392,24 +318,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         memory: int | str | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
-        self.backbone = backbone
-        self.n_runs = n_runs
-        self.normalize = normalize
-        self.negative = negative
-        self.missing = missing
-        self.arrangement = arrangement
-        self.method = method
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.min_accuracy = min_accuracy
-        self.fractions = fractions
-        self.top_k = top_k
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.threads = threads
-        self.memory = memory
-        self.training = training
+        self._remember(locals())
 
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Learn from samples and their labels.
@@ -431,9 +340,11 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         InputError
             Unusable data or arguments; the message names them. It is a ValueError.
         """
+        self.check_arguments()
         source = open_source(X, y=_column(y))
         if source.labels is None:
             raise InputError(
+                # scikit-learn's words, which its own checks look for.
                 f"{type(self).__name__} requires y to be passed, but the target y is None "
                 "(labels in a file: fit_source(open_source(path, label=...)))"
             )
@@ -458,27 +369,23 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         """
         if source.labels is None:
             raise InputError(f"{source.name}: a classifier needs labels: name their column, or give y")
-        job, best, outcomes, parts = self._fit(source, runs.classify, command, progress)
-        prepared = job.prepared
-        assert prepared.class_names is not None
-        assert prepared.classes is not None
-        assert prepared.labels is not None
-        self.classes_ = prepared.classes
-        self.class_names_ = prepared.class_names
-        labels, names = prepared.labels, prepared.sample_names
+        fitted, parts = self._fit(source, runs.classify, command, progress, supervised=True)
+        job, best, outcomes = fitted.job, fitted.best, fitted.runs
+        labels, names = job.prepared.labels, job.prepared.sample_names
+        assert labels is not None  # the source has some
         tests = np.concatenate([outcome.test for outcome in outcomes])
         self.predictions_ = predictions_table(
-            run=np.concatenate([np.full(len(o.test), o.number) for o in outcomes]),
+            run=np.repeat([outcome.number for outcome in outcomes], [len(outcome.test) for outcome in outcomes]),
             samples=[names[position] for position in tests],
             labels=labels[tests],
             probabilities=np.concatenate([o.probabilities for o in outcomes if o.probabilities is not None]),
-            class_names=prepared.class_names,
+            class_names=self.class_names_,
         )
         self.results_ = Results(
             task="classification",
-            class_names=prepared.class_names,
+            class_names=self.class_names_,
             predictions=self.predictions_,
-            class_means=runs.class_means(job, best),
+            class_means=job.class_means(best.layout, best.normalizer),
             **parts,
         )
         return self
@@ -491,9 +398,8 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         InputError
             Features other than those learned: the message names missing and extra ones.
         """
-        loader = self._loader(X)
-        probabilities, indices = training.predict_proba(self.module_, loader, self._options())
-        return np.asarray(probabilities[np.argsort(indices)])
+        loader, options = self._batches(X)
+        return in_order(*predict_proba(self.module_, loader, options))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Most probable class of each sample, (n_samples,)."""
@@ -524,6 +430,8 @@ random_state, threads, memory, training
         As for :class:`DeepMapperClassifier`.
     """
 
+    _training_defaults: ClassVar[dict[str, Any]] = OF_AUTOENCODERS
+
     def __init__(
         self,
         latent_dim: int | None = 32,
@@ -545,27 +453,7 @@ random_state, threads, memory, training
         memory: int | str | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
-        self.latent_dim = latent_dim
-        self.n_runs = n_runs
-        self.normalize = normalize
-        self.negative = negative
-        self.missing = missing
-        self.arrangement = arrangement
-        self.method = method
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.fractions = fractions
-        self.top_k = top_k
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.threads = threads
-        self.memory = memory
-        self.training = training
-
-    @staticmethod
-    def _training_options(**given: Any) -> training.TrainingOptions:
-        return training.TrainingOptions.for_autoencoder(**given)
+        self._remember(locals())
 
     def fit(self, X: Any, y: object = None) -> Self:
         """Learn from samples; `y` is not looked at.
@@ -582,19 +470,19 @@ random_state, threads, memory, training
         DeepMapperAutoencoder
             Itself.
         """
+        self.check_arguments()
         return self.fit_source(open_source(X))
 
     def fit_source(self, source: Source, *, command: str | None = None, progress: Progress | None = None) -> Self:
         """Learn from a source; see :meth:`DeepMapperClassifier.fit_source`. Labels are not looked at."""
         import pandas as pd
 
-        if source.labels is not None:
-            source = _without_labels(source)
-        job, best, _, parts = self._fit(source, runs.autoencode, command, progress)
+        fitted, parts = self._fit(source, runs.autoencode, command, progress, supervised=False)
+        job, best = fitted.job, fitted.best
         loader = job.loader(best.layout, best.normalizer)
-        latent, indices = training.encode(_autoencoder(best.module), loader, self._options(), job.progress)
+        latent = in_order(*encode(_autoencoder(fitted.module), loader, job.options.training, job.progress))
         names = [f"latent_{d}" for d in range(latent.shape[1])]
-        table = pd.DataFrame(latent[np.argsort(indices)], index=job.prepared.sample_names, columns=names)
+        table = pd.DataFrame(latent, index=job.prepared.sample_names, columns=names)
         self.results_ = Results(task="self-supervised", latent=table, **parts)
         return self
 
@@ -605,42 +493,46 @@ random_state, threads, memory, training
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Latent values (n_samples, latent_dim) of samples."""
-        loader = self._loader(X)
-        latent, indices = training.encode(_autoencoder(self.module_), loader, self._options())
-        return np.asarray(latent[np.argsort(indices)])
+        loader, options = self._batches(X)
+        return in_order(*encode(_autoencoder(self.module_), loader, options))
 
 
-def _rank_of(outcome: runs.RunOutcome) -> tuple[bool, float]:
-    """Accepted runs before others, then the lowest validation loss."""
-    return not outcome.metrics["accepted"], outcome.score
+def load(path: str | Path, *, backbone: Any = None) -> DeepMapperClassifier | DeepMapperAutoencoder:
+    """Read a model that :meth:`DeepMapperClassifier.save` wrote (``pixfold run`` writes one, too).
+
+    Parameters
+    ----------
+    path : path
+        The folder that holds model.safetensors and model.json.
+    backbone : Module or callable, optional
+        Needed for a model whose backbone was not given by name: code is not saved.
+
+    Returns
+    -------
+    DeepMapperClassifier or DeepMapperAutoencoder
+        Predicts (or transforms) as the one that was saved, on the CPU.
+
+    Raises
+    ------
+    InputError
+        When the folder does not hold a whole model of a format that this version reads.
+    """
+    model = read(path, backbone=backbone)
+    kinds: dict[str, type[DeepMapperClassifier | DeepMapperAutoencoder]] = {
+        "DeepMapperClassifier": DeepMapperClassifier,
+        "DeepMapperAutoencoder": DeepMapperAutoencoder,
+    }
+    try:
+        estimator = kinds[model.estimator](**model.parameters)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: must be a model of this version's estimators, got another ({error})") from error
+    estimator._keep(model)
+    return estimator
 
 
 def _autoencoder(module: nn.Module) -> Autoencoder:
     assert isinstance(module, Autoencoder)
     return module
-
-
-def _forget_modules(outcomes: list[runs.RunOutcome], best: runs.RunOutcome) -> None:
-    for outcome in outcomes:
-        if outcome is not best:
-            object.__setattr__(outcome, "module", nn.Identity())
-
-
-def _summary_of(outcome: runs.RunOutcome) -> str:
-    m = outcome.metrics
-    score = (
-        f"test accuracy {m['accuracy']:.3f}" if "accuracy" in m else f"explained variance {m['explained_variance']:.3f}"
-    )
-    end = "accepted" if m["accepted"] else f"not accepted: {m['reason']}"
-    return f"run {outcome.number}: {score}, {m['seconds']:.1f} s, {end}"
-
-
-def _seed(random_state: Any) -> int:
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
-        if random_state < 0:
-            raise InputError(f"random_state: expected an integer of 0 or more, received {random_state}")
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31))
 
 
 def _column(y: Any) -> Any:
@@ -649,9 +541,3 @@ def _column(y: Any) -> Any:
         message = "A column-vector y was passed when a 1d array was expected: y.ravel() is used"
         warnings.warn(message, DataConversionWarning, stacklevel=3)
     return y
-
-
-def _without_labels(source: Source) -> Source:
-    other = copy.copy(source)
-    other.labels = None
-    return other

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,137 +12,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pixfold.layout import Layout
-from pixfold.learn import attribute as attribution
 from pixfold.learn import backbones
-from pixfold.learn import train as training
 from pixfold.learn.accept import SIGNIFICANCE, chance_p_value
+from pixfold.learn.attribute import attribute
 from pixfold.learn.consensus import RunImportance
+from pixfold.learn.job import Job
+from pixfold.learn.latent import attribute_latent, n_directions
+from pixfold.learn.predict import in_order, predict_proba
 from pixfold.learn.results import classification_metrics
 from pixfold.learn.split import Split, split
-from pixfold.learn.train import TrainingOptions, TrainingResult
+from pixfold.learn.torch_settings import torch_settings
+from pixfold.learn.train import TrainingResult, train, train_autoencoder
+from pixfold.learn.training_options import TrainingOptions
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator
-from pixfold.sources.base import Source
-from pixfold.stream.blocks import blocks
-from pixfold.stream.layout_for import layout_for
-from pixfold.stream.prepare import Prepared
 from pixfold.util.progress import Progress, tracked
-
-Float64Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What all runs of one fit share.
-
-    Attributes
-    ----------
-    prepared : Prepared
-        Samples, labels and features that are used.
-    source : Source
-        Where samples are read from, in memory where they fit.
-    normalizer : callable
-        Gives a fresh, unfitted normaliser.
-    backbone : str, Module or callable
-        As for ``backbones.build``; unused without labels.
-    latent_dim : int or None
-        Size of the auto-encoder's bottleneck; unused with labels.
-    arrangement : {"natural", "shuffled"}
-        Whether features stand in their own order or in a new seeded one in each run.
-    method : str
-        Attribution method.
-    fractions : tuple of float
-        Of train, validation and test.
-    batch_size : int
-        Samples per batch.
-    min_accuracy : float or None
-        Held-out accuracy from which a run is accepted; None: significantly above chance.
-    options : TrainingOptions
-        Its seed is replaced by each run's own.
-    random_state : int
-        From which every run's seed comes.
-    progress : Progress
-        Where to report.
-    memory : int or None
-        Budget in bytes for reading samples.
-    """
-
-    prepared: Prepared
-    source: Source
-    normalizer: Callable[[], Normalizer]
-    backbone: Any
-    latent_dim: int | None
-    arrangement: str
-    method: str
-    fractions: tuple[float, float, float]
-    batch_size: int
-    min_accuracy: float | None
-    options: TrainingOptions
-    random_state: int
-    progress: Progress
-    memory: int | None = None
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes, 0 without labels."""
-        return len(self.prepared.class_names or ())
-
-    def seed_of(self, run: int) -> int:
-        """Seed of a run (counted from 1)."""
-        return int(np.random.SeedSequence([self.random_state, run]).generate_state(1)[0])
-
-    def layout_of(self, run: int) -> Layout:
-        """Layout of a run; see :func:`pixfold.stream.layout_for.layout_for`."""
-        # Of the source as it was opened: a copy of it in memory has no say in where features go.
-        prepared, seed = self.prepared, self.seed_of(run)
-        return layout_for(prepared.source, arrangement=self.arrangement, seed=seed, keep=prepared.keep)
-
-    def fitted(self, rows: NDArray[np.int64]) -> Normalizer:
-        """Fit a fresh normaliser on some samples of the source."""
-        normalizer = self.normalizer()
-        read = blocks(
-            self.source,
-            rows,
-            memory=self.memory,
-            fixed=normalizer.fitting_bytes(self.source.n_features),
-            op="Normalizer.fit",
-            progress=self.progress,
-            task="normaliser",
-        )
-        return normalizer.fit_blocks(read, self.source.feature_names)
-
-    def loader(
-        self,
-        layout: Layout,
-        normalizer: Normalizer,
-        positions: NDArray[np.int64] | slice = slice(None),
-        *,
-        shuffle: bool | str = False,
-        seed: int = 0,
-        on_cpu: bool = False,
-    ) -> FoldLoader:
-        """Batches of some of ``prepared.rows``, by their positions there.
-
-        For a CUDA device of the training they are folded there, from samples as compact as they came.
-        """
-        device = training.resolve_device(self.options.device)
-        return FoldLoader(
-            self.source,
-            layout,
-            normalizer,
-            rows=self.prepared.rows[positions],
-            labels=None if self.prepared.labels is None else self.prepared.labels[positions],
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            device="cpu" if on_cpu or device.type != "cuda" else device,
-            threads=self.options.threads,
-            # Every process does the whole job.
-            rank=0,
-            world_size=1,
-            memory=self.memory,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +39,9 @@ class RunOutcome:
     number : int
         Counted from 1.
     layout, normalizer, module
-        Enough to predict with.
+        Enough to predict with. The module is None for a run whose network is not kept.
     importance : RunImportance or None
-        None for a run that is not accepted.
+        None for a run that is not accepted, or whose importance the consensus has taken.
     history : list of dict
         One row per epoch.
     metrics : dict
@@ -175,7 +59,7 @@ class RunOutcome:
     number: int
     layout: Layout
     normalizer: Normalizer
-    module: nn.Module
+    module: nn.Module | None
     importance: RunImportance | None
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
@@ -185,7 +69,7 @@ class RunOutcome:
     messages: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Setting:
     """One run's split, layout, normaliser and loaders."""
 
@@ -232,19 +116,27 @@ def _set_up(job: Job, run: int) -> _Setting:
     parts = split(
         len(prepared.rows),
         prepared.labels,
-        fractions=job.fractions,
+        fractions=job.options.fractions,
         seed=seed,
         class_names=prepared.class_names,
     )
-    normalizer = job.fitted(prepared.rows[parts.train])
+    normalizer = job.fitted(parts.train)
 
     def loader(positions: NDArray[np.int64], shuffle: bool | str = False) -> FoldLoader:
         return job.loader(layout, normalizer, positions, shuffle=shuffle, seed=seed)
 
     return _Setting(
-        run, seed, started, parts, layout, normalizer, replace(job.options, seed=seed),
-        loader(parts.train, shuffle="auto"), loader(parts.validation), loader(parts.test),
-    )  # fmt: skip
+        number=run,
+        seed=seed,
+        started=started,
+        split=parts,
+        layout=layout,
+        normalizer=normalizer,
+        options=replace(job.options.training, seed=seed),
+        train=loader(parts.train, shuffle="auto"),
+        validation=loader(parts.validation),
+        test=loader(parts.test),
+    )
 
 
 def classify(job: Job, run: int) -> RunOutcome:
@@ -265,11 +157,9 @@ def classify(job: Job, run: int) -> RunOutcome:
     s = _set_up(job, run)
     assert job.prepared.labels is not None
     labels, k = job.prepared.labels, job.n_classes
-    module = backbones.build(job.backbone, shape=s.layout.shape, n_outputs=k, seed=s.seed)
-    result = training.train(
-        module, s.train, s.validation, s.options, n_classes=k,
-        class_counts=np.bincount(labels[s.split.train], minlength=k), progress=job.progress,
-    )  # fmt: skip
+    module = backbones.build(job.options.backbone, shape=s.layout.shape, n_outputs=k, seed=s.seed)
+    counts = np.bincount(labels[s.split.train], minlength=k)
+    result = train(module, s.train, s.validation, s.options, n_classes=k, class_counts=counts, progress=job.progress)
     probabilities, predicted = _predict(result.module, s.test, s.options, job.progress)
     _, predicted_validation = _predict(result.module, s.validation, s.options, job.progress)
     scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
@@ -277,15 +167,15 @@ def classify(job: Job, run: int) -> RunOutcome:
     guessed = np.concatenate([predicted_validation, predicted])
     accuracy = float(np.mean(held_out == guessed))
     p_value = chance_p_value(held_out, guessed, k, s.seed)
-    reason = result.rejected or _not_good_enough(accuracy, p_value, job.min_accuracy)
+    reason = result.rejected or _not_good_enough(accuracy, p_value, job.options.min_accuracy)
     importance = None
     if reason is None:
         accumulator = AttributionAccumulator(s.layout, k)
-        summary = attribution.attribute(
-            result.module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
+        n_used = attribute(
+            result.module, s.test, accumulator, method=job.options.method, options=s.options, progress=job.progress
         )
         found = accumulator.result()
-        importance = RunImportance(found.importance, found.mean, found.mean_abs, summary.n_used, found.count)
+        importance = RunImportance(found.importance, found.mean, found.mean_abs, n_used, found.count)
     return s.outcome(
         result,
         {"accepted": reason is None, "reason": reason, "held_out_accuracy": accuracy, "p_value": p_value, **scores},
@@ -298,9 +188,7 @@ def _predict(
     module: nn.Module, batches: FoldLoader, options: TrainingOptions, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Probabilities and predicted classes, in the order of the loader's rows."""
-    values, indices = training.predict_proba(module, batches, options, progress)
-    probabilities = np.empty_like(values)
-    probabilities[indices] = values
+    probabilities = in_order(*predict_proba(module, batches, options, progress))
     return probabilities, probabilities.argmax(axis=1)
 
 
@@ -331,17 +219,17 @@ def autoencode(job: Job, run: int) -> RunOutcome:
     s = _set_up(job, run)
     with torch.random.fork_rng():
         torch.manual_seed(s.seed)
-        module = backbones.Autoencoder(s.layout.shape, job.latent_dim)
+        module = backbones.Autoencoder(s.layout.shape, job.options.latent_dim)
     mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
-    result = training.train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress)
+    result = train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress)
     loss, explained = _reconstruction(result.module, s.test, s.layout, s.options, job.progress)
     reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
     importance = None
     if reason is None:
-        n = attribution.n_directions(module)
+        n = n_directions(module)
         accumulator = AttributionAccumulator(s.layout, n)
-        attribution.attribute_latent(
-            module, s.test, accumulator, method=job.method, options=s.options, progress=job.progress
+        attribute_latent(
+            module, s.test, accumulator, method=job.options.method, options=s.options, progress=job.progress
         )
         empty = np.empty((0, s.layout.n_features))
         # Directions are weighted by their spread, so their sum is what the latent space as a whole says.
@@ -360,7 +248,7 @@ def _reconstruction(
     """Mean squared error over the features of the samples, and the share of their variance that it leaves out."""
     spread = AttributionAccumulator(layout, 1)
     squares = 0.0
-    with training.torch_settings(options) as device, torch.no_grad():
+    with torch_settings(options) as device, torch.no_grad():
         module.to(device).eval()
         kept = torch.from_numpy((layout.feature_of_pixel >= 0).reshape(layout.shape)).to(device)
         for images, _, indices in tracked(batches, progress, "reconstruction", len(batches)):
@@ -370,14 +258,3 @@ def _reconstruction(
     total = float(spread.result().m2.sum())
     n_values = batches.n_samples * int(kept.sum())
     return squares / n_values, 1.0 - squares / total if total > 0 else 0.0
-
-
-def class_means(job: Job, outcome: RunOutcome) -> Float64Array:
-    """Mean normalised value per class and feature over all samples used, (n_classes, n_features)."""
-    assert job.prepared.labels is not None
-    accumulator = AttributionAccumulator(outcome.layout, job.n_classes)
-    loader = job.loader(outcome.layout, outcome.normalizer, on_cpu=True)
-    for images, labels, _ in tracked(loader, job.progress, "class means", len(loader)):
-        assert labels is not None
-        accumulator.update(images, labels.numpy())
-    return accumulator.result().mean

@@ -1,9 +1,12 @@
-"""Train, validation and test samples, drawn class by class."""
+"""Train, validation and test samples, drawn class by class.
+
+Of our own because of small classes: scikit-learn's stratified splits refuse a class of one sample, and may leave a
+part without any sample of a class of five.
+"""
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
+from pixfold.learn.checks import whole_number
 from pixfold.sources.base import check_labels
-from pixfold.util.text import counted
+from pixfold.util.text import counted, must_be
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,17 @@ def split(
     InputError
         When an argument is wrong, or there are too few samples for three parts.
     """
-    shares = _fractions(fractions)
-    seed = _not_negative("seed", seed)
+    check_fractions("split", "fractions", fractions)
+    whole_number(0)("split", "seed", seed)
+    shares = np.asarray(fractions, dtype=np.float64)
     if n_samples < 3:
-        raise InputError(
-            f"split: expected at least 3 samples for train, validation and test, received n_samples={n_samples}"
-        )
+        raise InputError(f"split: n_samples must be 3 or more for train, validation and test, got {n_samples}")
     if labels is None:
         codes = np.zeros(n_samples, dtype=np.int64)
     else:
         codes = check_labels("split", labels, n_samples)
         if codes.dtype.kind not in "iu" or codes.min() < 0:
-            raise InputError("split: expected labels 0, 1, 2, ... as integers, received others")
+            raise InputError(must_be("split", "labels", "integers 0, 1, 2, ...", codes))
     rng = np.random.default_rng(seed)
     parts: list[list[NDArray[np.int64]]] = [[], [], []]
     small: list[tuple[str, int]] = []
@@ -84,45 +87,34 @@ def split(
         sizes = _sizes(len(members), shares, owed)
         for part, chunk in zip(parts, np.split(members, np.cumsum(sizes)[:-1]), strict=True):
             part.append(chunk)
-        if len(members) * min(shares) < 1:
+        if len(members) * shares.min() < 1:
             small.append((str(class_names[code]) if class_names is not None else str(code), len(members)))
     train, validation, test = (np.sort(np.concatenate(part)).astype(np.int64) for part in parts)
     if not (len(train) and len(validation) and len(test)):
         raise InputError(
-            f"split: {n_samples} samples in classes of at most 2 cannot be divided into train, validation "
-            "and test; expected at least one class of 3 samples or more"
+            f"split: one class must have 3 samples or more for train, validation and test, got {n_samples} samples "
+            "in classes of at most 2"
         )
     return Split(train, validation, test, _small_classes(small, shares) if labels is not None else [])
 
 
-def _fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+def check_fractions(op: str, name: str, value: Any) -> None:
+    """Raise InputError unless a value is the fractions of three parts."""
     try:
-        train, validation, test = (float(fraction) for fraction in fractions)
+        shares = [float(share) for share in value]
     except (TypeError, ValueError):
-        raise InputError(f"fractions: expected three numbers, received {fractions!r}") from None
+        shares = []
     # abs_tol: 0.6 + 0.15 + 0.25 is 1 to within rounding, and so is what a user types with six digits
-    if min(train, validation, test) <= 0 or not math.isclose(train + validation + test, 1, abs_tol=1e-6):
-        raise InputError(
-            f"fractions: expected three positive numbers (train, validation, test) of sum 1, received {fractions!r}"
-        )
-    return train, validation, test
+    if len(shares) != 3 or not min(shares) > 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        expected = "three positive numbers (train, validation, test) of sum 1"
+        raise InputError(must_be(op, name, expected, value))
 
 
-def _not_negative(name: str, value: object) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise InputError(f"{name}: expected an integer, not negative, received {value!r}")
-    return number
-
-
-def _sizes(n: int, shares: tuple[float, float, float], owed: NDArray[np.float64]) -> NDArray[np.int64]:
+def _sizes(n: int, shares: NDArray[np.float64], owed: NDArray[np.float64]) -> NDArray[np.int64]:
     """Sizes of the three parts of a class of ``n``; ``owed`` carries what rounding left to the next class."""
     if n < 3:
         return np.array([1, 0, n - 1], dtype=np.int64)
-    exact = n * np.asarray(shares)
+    exact = n * shares
     sizes = np.floor(exact).astype(np.int64)
     remainder = exact - sizes + owed
     for _ in range(n - int(sizes.sum())):
@@ -136,7 +128,7 @@ def _sizes(n: int, shares: tuple[float, float, float], owed: NDArray[np.float64]
     return np.asarray(sizes, dtype=np.int64)
 
 
-def _small_classes(small: list[tuple[str, int]], shares: tuple[float, float, float]) -> list[str]:
+def _small_classes(small: list[tuple[str, int]], shares: NDArray[np.float64]) -> list[str]:
     if not small:
         return []
     sizes = [size for _, size in small]

@@ -69,6 +69,7 @@ def prepare(
     source: Source,
     *,
     missing: Missing = "error",
+    supervised: bool = True,
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -84,6 +85,8 @@ def prepare(
         The samples, with labels or without.
     missing : {"error", "zero", "mean"}
         Whether values may be missing (NaN) in what is used, and how the normaliser will replace them.
+    supervised : bool
+        Whether labels are used; without them all samples are, labelled or not.
     memory : int, optional
         Budget of the pass, in bytes; see :func:`pixfold.stream.blocks.rows_within`.
     progress : Progress, optional
@@ -102,7 +105,7 @@ def prepare(
     if missing not in ("error", "zero", "mean"):
         raise InputError(f"missing: expected 'error', 'zero' or 'mean', received {missing!r}")
     messages = list(source.messages)
-    rows, labels = labelled_rows(source, messages)
+    rows, labels = labelled_rows(source, messages) if supervised else (np.arange(source.n_samples), None)
     # Before the pass over the values, which may be long.
     encoded = None if labels is None else encode_classes(source.name, labels)
     n_unlabelled = source.n_samples - len(rows)

@@ -43,7 +43,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         c, h, w = shape
         if min(shape) < 1 or (latent_dim is not None and latent_dim < 1):
-            raise InputError(f"auto-encoder: shape {shape} and latent_dim {latent_dim} must be 1 or more")
+            raise InputError(f"Autoencoder: shape and latent_dim must be 1 or more, got {shape} and {latent_dim}")
         self.shape = (c, h, w)
         (ph, pw), (rows, cols) = patch_grid(h, w)
         grid = _CODE * rows * cols

@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from pixfold.errors import InputError
 from pixfold.learn.backbones import torchvision_models
 from pixfold.learn.backbones.geometry import probe
+from pixfold.util.text import must_be, short_repr
 
 Builder = Callable[..., nn.Module]
 _BUILDERS: dict[str, Builder] = {}
@@ -29,7 +31,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
     def decorate(builder: Builder) -> Builder:
         if _BUILDERS.get(name, builder) is not builder:
-            raise InputError(f"backbone {name!r} is registered already")
+            raise InputError(must_be("backbones.register", "name", "one that no other builder has", name))
         _BUILDERS[name] = builder
         return builder
 
@@ -74,11 +76,26 @@ def build(
     """
     c, h, w = (int(side) for side in shape)
     if min(c, h, w, n_outputs) < 1:
-        raise InputError(f"backbone: image shape {shape} and n_outputs {n_outputs} must all be 1 or more")
+        raise InputError(f"backbones.build: shape and n_outputs must be 1 or more, got {shape} and {n_outputs}")
+    check("backbones.build", "backbone", backbone)
     with nullcontext() if seed is None else torch.random.fork_rng():
         if seed is not None:
             torch.manual_seed(seed)
         return _build(backbone, (c, h, w), n_outputs)
+
+
+def check(op: str, name: str, backbone: Any) -> None:
+    """Raise InputError unless :func:`build` takes a value as a backbone."""
+    if isinstance(backbone, str):
+        if backbone in _BUILDERS or backbone in torchvision_models.classifier_names():
+            return
+        close = difflib.get_close_matches(backbone, names(), n=3)
+        raise InputError(
+            f"{op}: {name} must be one of {', '.join(_BUILDERS)}, or a torchvision classifier's name (resnet50, ...), "
+            f"got {short_repr(backbone)}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+        )
+    if not isinstance(backbone, nn.Module) and not callable(backbone):
+        raise InputError(must_be(op, name, "a name, a torch module or a callable that builds one", backbone))
 
 
 def _build(
@@ -87,34 +104,24 @@ def _build(
     if isinstance(backbone, str):
         if backbone in _BUILDERS:
             return _BUILDERS[backbone](shape=shape, n_outputs=n_outputs)
-        if backbone in torchvision_models.classifier_names():
-            return torchvision_models.classifier(backbone, shape, n_outputs)
-        close = difflib.get_close_matches(backbone, names(), n=3)
-        raise InputError(
-            f"backbone {backbone!r} is not known"
-            + (f"; did you mean {' or '.join(close)}?" if close else ";")
-            + f" There are {', '.join(_BUILDERS)}, and torchvision's classifiers by name (resnet50, ...)"
-        )
+        return torchvision_models.classifier(backbone, shape, n_outputs)
     if isinstance(backbone, nn.Module):
         module = copy.deepcopy(backbone)
-    elif callable(backbone):
+    else:
         module = backbone(shape=shape, n_outputs=n_outputs)
         if not isinstance(module, nn.Module):
-            raise InputError(f"backbone: the callable must return a torch module, not {type(module).__name__}")
-    else:
-        found = type(backbone).__name__
-        raise InputError(f"backbone must be a name, a torch module or a callable that builds one, not {found}")
-    _check(module, shape, n_outputs)
+            raise InputError(must_be("backbones.build", "what the callable returns", "a torch module", module))
+    _try(module, shape, n_outputs)
     return module
 
 
-def _check(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None:
+def _try(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None:
     """Run two images through a module that was given, so that a misfit shows before the training."""
-    label = f"backbone {type(module).__name__}"
+    label = f"backbones.build: backbone {type(module).__name__}"
     try:
         output = probe(module, shape)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise InputError(f"{label} does not accept images of shape {shape}: {error}") from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, n_outputs):
-        raise InputError(f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}); it gave {found}")
+        raise InputError(f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}), got {found}")

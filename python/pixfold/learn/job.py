@@ -1,0 +1,160 @@
+"""What all runs of one fit share: samples that are ready, options, and how each run reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from pixfold.layout import Layout
+from pixfold.learn.device import resolve_device
+from pixfold.learn.options import JobOptions
+from pixfold.loader import FoldLoader, in_memory
+from pixfold.normalize.choose import choose_normalizer
+from pixfold.normalize.normalizer import Normalizer
+from pixfold.ops import AttributionAccumulator
+from pixfold.sources.base import Source
+from pixfold.stream.blocks import blocks
+from pixfold.stream.layout_for import layout_for
+from pixfold.stream.prepare import Prepared, prepare
+from pixfold.util.progress import Progress, tracked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all runs of one fit share.
+
+    Attributes
+    ----------
+    options : JobOptions
+        What the user chose.
+    seed : int
+        From which every run's seed comes.
+    prepared : Prepared
+        Samples, labels and features that are used.
+    source : Source
+        Where samples are read from, in memory where they fit.
+    normalizer : Normalizer
+        Not fitted: the pattern of each run's own.
+    messages : list of str
+        What the user should be told of the data.
+    progress : Progress
+        Where to report.
+    """
+
+    options: JobOptions
+    seed: int
+    prepared: Prepared
+    source: Source
+    normalizer: Normalizer
+    messages: list[str]
+    progress: Progress
+
+    @classmethod
+    def start(cls, source: Source, options: JobOptions, *, supervised: bool, progress: Progress) -> Job:
+        """Look at the data once: check them, keep them in memory where they fit, choose the normaliser."""
+        prepared = prepare(
+            source, missing=options.missing, supervised=supervised, memory=options.memory, progress=progress
+        )
+        kept = in_memory(source, memory=options.memory, progress=progress)
+        normalizer, messages = _normalizer(options, prepared, kept)
+        return cls(
+            options=options,
+            seed=_seed(options.random_state),
+            prepared=prepared,
+            source=kept,
+            normalizer=normalizer,
+            messages=[*prepared.messages, *messages],
+            progress=progress,
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, 0 without labels."""
+        return len(self.prepared.class_names or ())
+
+    def seed_of(self, run: int) -> int:
+        """Seed of a run (counted from 1)."""
+        return int(np.random.SeedSequence([self.seed, run]).generate_state(1)[0])
+
+    def layout_of(self, run: int) -> Layout:
+        """Layout of a run; see :func:`pixfold.stream.layout_for.layout_for`."""
+        # Of the source as it was opened: a copy of it in memory has no say in where features go.
+        prepared, seed = self.prepared, self.seed_of(run)
+        return layout_for(prepared.source, arrangement=self.options.arrangement, seed=seed, keep=prepared.keep)
+
+    def fitted(self, positions: NDArray[np.int64]) -> Normalizer:
+        """Fit a fresh normaliser on some of ``prepared.rows``, by their positions there."""
+        normalizer = self.normalizer.with_options()
+        read = blocks(
+            self.source,
+            self.prepared.rows[positions],
+            memory=self.options.memory,
+            fixed=normalizer.fitting_bytes(self.source.n_features),
+            op="Normalizer.fit",
+            progress=self.progress,
+            task="normaliser",
+        )
+        return normalizer.fit_blocks(read, self.source.feature_names)
+
+    def loader(
+        self,
+        layout: Layout,
+        normalizer: Normalizer,
+        positions: NDArray[np.int64] | slice = slice(None),
+        *,
+        shuffle: bool | str = False,
+        seed: int = 0,
+        on_cpu: bool = False,
+    ) -> FoldLoader:
+        """Batches of some of ``prepared.rows``, by their positions there.
+
+        For a CUDA device of the training they are folded there, from samples as compact as they came.
+        """
+        device = resolve_device(self.options.training.device)
+        return FoldLoader(
+            self.source,
+            layout,
+            normalizer,
+            rows=self.prepared.rows[positions],
+            labels=None if self.prepared.labels is None else self.prepared.labels[positions],
+            batch_size=self.options.batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            device="cpu" if on_cpu or device.type != "cuda" else device,
+            threads=self.options.training.threads,
+            # Every process does the whole job.
+            rank=0,
+            world_size=1,
+            memory=self.options.memory,
+        )
+
+    def class_means(self, layout: Layout, normalizer: Normalizer) -> NDArray[np.float64]:
+        """Mean normalised value per class and feature over all samples used, (n_classes, n_features)."""
+        accumulator = AttributionAccumulator(layout, self.n_classes)
+        loader = self.loader(layout, normalizer, on_cpu=True)
+        for images, labels, _ in tracked(loader, self.progress, "class means", len(loader)):
+            assert labels is not None  # the source has them
+            accumulator.update(images, labels.numpy())
+        return accumulator.result().mean
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))
+
+
+def _normalizer(options: JobOptions, prepared: Prepared, source: Source) -> tuple[Normalizer, list[str]]:
+    if isinstance(options.normalize, Normalizer):
+        return options.normalize.with_options(), []
+    return choose_normalizer(
+        prepared.profile,
+        source,
+        normalize=options.normalize,
+        negative=options.negative,
+        missing=options.missing,
+    )

@@ -1,0 +1,87 @@
+"""The optimiser of a training and the course of its rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pixfold.errors import InputError
+from pixfold.learn.backbones.gate import gates
+from pixfold.learn.training_options import TrainingOptions
+
+WARM_UP = 0.3  # part of the steps in which the one-cycle rate rises
+_FIRST, _LAST = 0.04, 0.01  # one cycle: first and last rate, as parts of the highest
+
+
+class Optimizer:
+    """AdamW over two groups, the network and the factors of its gates, with rates that follow the schedule.
+
+    Parameters
+    ----------
+    module : Module
+        On `device`; it must have a parameter to train.
+    options : TrainingOptions
+        Rates, weight decay, penalty of the gates, schedule.
+    steps : int
+        Optimiser steps of the whole training, at most.
+    device : torch.device
+        Where the module is.
+    half : torch.dtype or None
+        Type of 16 bits that the module computes with; small gradients in float16 are scaled so that none becomes 0.
+    """
+
+    def __init__(
+        self, module: nn.Module, options: TrainingOptions, steps: int, device: torch.device, half: torch.dtype | None
+    ) -> None:
+        self.gates = gates(module)
+        self._penalty = options.gate_penalty
+        factors = {id(gate.g) for gate in self.gates}
+        learned = [p for p in module.parameters() if p.requires_grad]
+        network = [p for p in learned if id(p) not in factors]
+        gated = [p for p in learned if id(p) in factors]
+        groups: list[dict[str, Any]] = []
+        if network:
+            groups.append({"params": network, "lr": options.learning_rate, "weight_decay": options.weight_decay})
+        if gated:
+            groups.append({"params": gated, "lr": options.gate_learning_rate, "weight_decay": 0.0})
+        if not groups:
+            raise InputError("train: module must have a parameter to train, got none")
+        self._adamw = torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
+        self._schedule: Any = None
+        if options.schedule == "one-cycle":
+            self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self._adamw,
+                max_lr=[group["lr"] for group in groups],
+                total_steps=steps,
+                pct_start=WARM_UP,
+                div_factor=1 / _FIRST,
+                final_div_factor=_FIRST / _LAST,
+                cycle_momentum=False,
+            )
+        self._scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+
+    @property
+    def rate(self) -> float:
+        """Rate of the network for the next step."""
+        return float(self._adamw.param_groups[0]["lr"])
+
+    @property
+    def n_open_gates(self) -> int:
+        """Number of gate factors that are not 0."""
+        return sum(gate.n_open for gate in self.gates)
+
+    def step(self, loss: Tensor) -> None:
+        """Make one step down the gradients of a loss, and shrink the gates."""
+        self._adamw.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._adamw)
+        scale = self._scaler.get_scale()
+        self._scaler.update()
+        if amount := self._adamw.param_groups[-1]["lr"] * self._penalty:
+            for gate in self.gates:
+                gate.shrink(amount)
+        # A scale that fell says that the gradients overflowed and the step was left out.
+        if self._schedule is not None and self._scaler.get_scale() >= scale:
+            self._schedule.step()

@@ -1,0 +1,130 @@
+"""The options of a job, all checked before any data are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+import numpy as np
+
+from pixfold.errors import InputError
+from pixfold.formula import PRESETS
+from pixfold.learn import backbones
+from pixfold.learn.checks import Check, check_all, choice, is_whole, number, whole_number
+from pixfold.learn.methods import METHODS
+from pixfold.learn.split import check_fractions
+from pixfold.learn.training_options import CHECKS as TRAINING_CHECKS
+from pixfold.learn.training_options import TrainingOptions
+from pixfold.normalize.normalizer import Normalizer
+from pixfold.stream.budget import bytes_of
+from pixfold.stream.prepare import Missing
+from pixfold.util.text import must_be, one_of
+
+# Parameters of the estimators that training takes as they are.
+_OF_TRAINING = ("epochs", "device", "precision", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """What the user chose; see :class:`pixfold.DeepMapperClassifier`, whose parameters these are.
+
+    ``backbone`` is None for an auto-encoder and ``latent_dim`` for a classifier; ``memory`` is in bytes.
+    """
+
+    backbone: Any
+    latent_dim: int | None
+    n_runs: int
+    normalize: str | Normalizer
+    negative: str
+    missing: Missing
+    arrangement: str
+    method: str
+    batch_size: int
+    min_accuracy: float | None
+    fractions: tuple[float, float, float]
+    top_k: int | None
+    random_state: Any
+    memory: int | None
+    training: TrainingOptions
+
+    @classmethod
+    def of(cls, op: str, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> JobOptions:
+        """Check an estimator's parameters.
+
+        Parameters
+        ----------
+        op : str
+            The estimator, for messages.
+        parameters : mapping
+            What ``get_params`` gives.
+        defaults : mapping
+            Options of training that differ from those of TrainingOptions; ``parameters["training"]`` replaces them.
+
+        Returns
+        -------
+        JobOptions
+
+        Raises
+        ------
+        InputError
+            For the first parameter that is not usable.
+        """
+        check_all(op, _CHECKS, parameters)
+        training = {**defaults, **(parameters["training"] or {}), **{name: parameters[name] for name in _OF_TRAINING}}
+        own: dict[str, Any] = {field.name: parameters.get(field.name) for field in fields(cls)}
+        memory = parameters["memory"]
+        own["memory"] = None if memory is None else bytes_of(op, memory)
+        own["training"] = TrainingOptions(**training)
+        return cls(**own)
+
+
+def _check_normalize(op: str, name: str, value: Any) -> None:
+    known = ("auto", *PRESETS)
+    if not isinstance(value, Normalizer) and not (isinstance(value, str) and value in known):
+        raise InputError(must_be(op, name, f"a Normalizer or {one_of(known)}", value))
+
+
+def _check_random_state(op: str, name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, np.random.RandomState) and not is_whole(value, 0):
+        raise InputError(must_be(op, name, "an integer of 0 or more, a numpy.random.RandomState or None", value))
+
+
+def _check_memory(op: str, name: str, value: Any) -> None:
+    if value is not None:
+        bytes_of(op, value)
+
+
+def _check_training(op: str, name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        raise InputError(must_be(op, name, "a dict of options of TrainingOptions or None", value))
+    for option, chosen in value.items():
+        if option in (*_OF_TRAINING, "seed"):
+            own = "random_state" if option == "seed" else option
+            raise InputError(f"{op}: {name} must leave {option!r} to the parameter {own}, got {option!r} in it")
+        if option not in TRAINING_CHECKS:
+            known = sorted(set(TRAINING_CHECKS) - {*_OF_TRAINING, "seed"})
+            raise InputError(must_be(op, f"an option in {name}", one_of(known), option))
+        TRAINING_CHECKS[option](op, f"{name}[{option!r}]", chosen)
+
+
+_CHECKS: dict[str, Check] = {
+    **{name: TRAINING_CHECKS[name] for name in _OF_TRAINING},
+    "backbone": backbones.check,
+    "latent_dim": whole_number(1, optional=True),
+    "n_runs": whole_number(1),
+    "normalize": _check_normalize,
+    "negative": choice(("auto", "error", "shift")),
+    "missing": choice(get_args(Missing)),
+    "arrangement": choice(("natural", "shuffled")),
+    "method": choice(METHODS),
+    "batch_size": whole_number(1),
+    "min_accuracy": number(most=1.0, optional=True),
+    "fractions": check_fractions,
+    "top_k": whole_number(1, optional=True),
+    "random_state": _check_random_state,
+    "memory": _check_memory,
+    "training": _check_training,
+}

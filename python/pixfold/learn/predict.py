@@ -1,0 +1,61 @@
+"""Outputs of trained networks for all samples: class probabilities and latent values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pixfold.errors import InputError
+from pixfold.learn.backbones.autoencoder import Autoencoder
+from pixfold.learn.batches import Batches
+from pixfold.learn.torch_settings import torch_settings
+from pixfold.learn.training_options import TrainingOptions
+from pixfold.util.progress import Progress, tracked
+
+
+def predict_proba(
+    module: nn.Module, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Class probabilities (softmax of the outputs), in evaluation mode, float32.
+
+    Returns
+    -------
+    probabilities : float32 (n, K)
+    indices : int64 (n,)
+        The ``indices`` of the batches: row ``i`` of ``probabilities`` is sample ``indices[i]``.
+    """
+    return _collect(module, lambda x: torch.softmax(module(x).float(), dim=1), batches, options, progress)
+
+
+def encode(
+    module: Autoencoder, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Latent values of an auto-encoder, ``float32 (n, L)``, and the samples' indices."""
+    return _collect(module, module.encode, batches, options, progress)
+
+
+def in_order(values: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Put rows of :func:`predict_proba` or :func:`encode` into the order of the samples."""
+    return np.asarray(values[np.argsort(indices)])
+
+
+def _collect(
+    module: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    batches: Batches,
+    options: TrainingOptions | None,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    with torch_settings(options or TrainingOptions()) as device, torch.no_grad():
+        module.to(device).eval()
+        rows, indices = [], []
+        for images, _, index in tracked(batches, progress, "predicting", len(batches)):
+            rows.append(function(images.to(device)).float().cpu().numpy())
+            indices.append(index.cpu().numpy())
+    if not rows:
+        raise InputError("predict: batches must hold 1 sample or more, got none")
+    return np.concatenate(rows), np.concatenate(indices)
