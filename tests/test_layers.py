@@ -37,7 +37,6 @@ LAYERS = (
 KNOWN = {
     "arrays -> ops",
     "genotypes -> arrays",
-    "circle in learn",
     "circle in ops",
 }
 

@@ -14,7 +14,7 @@ from pixfold.cli.app import app
 from pixfold.cli.options import READING
 from pixfold.errors import InputError, OutputError
 from pixfold.layout import Layout
-from pixfold.learn import attribute, backbones
+from pixfold.learn import backbones, methods
 from pixfold.learn.backbones import torchvision_models
 from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.learn.results import Results, summarise
@@ -115,7 +115,7 @@ def test_help_of_run_names_all_choices_of_the_owners(invoke):
     ours = [
         name for name in backbones.names() if name == "resnet18" or name not in torchvision_models.classifier_names()
     ]
-    for name in (*PRESETS, *attribute.methods(), *ours, *READING, "latent-dim"):
+    for name in (*PRESETS, *methods.METHODS, *ours, *READING, "latent-dim"):
         assert name in text
 
 

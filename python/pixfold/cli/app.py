@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -44,7 +43,4 @@ def _options_of_all(
 
 def main() -> None:
     """Run the ``pixfold`` command with the arguments of this process."""
-    # OpenMP threads that spin while they wait for each other slow other processes on the same cores down many times
-    # over. Torch reads this variable when it is imported, so it must be set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app()

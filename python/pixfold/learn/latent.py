@@ -16,9 +16,9 @@ from pixfold.learn import methods
 from pixfold.learn.attribute import Accumulator, add, frozen
 from pixfold.learn.backbones.autoencoder import Autoencoder
 from pixfold.learn.batches import Batches
-from pixfold.learn.checks import whole_number
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.training_options import TrainingOptions
+from pixfold.util.checks import whole_number
 from pixfold.util.progress import Progress, tracked
 
 _SPREAD_FLOOR = 1e-6  # latent directions whose spread is below this part of the widest are dead

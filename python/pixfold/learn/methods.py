@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixfold.learn.checks import check_all, choice, number, whole_number
+from pixfold.util.checks import check_all, choice, number, whole_number
 from pixfold.util.optional import require
 
 Forward = Callable[[Tensor], Tensor]

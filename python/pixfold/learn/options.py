@@ -11,7 +11,6 @@ import numpy as np
 from pixfold.errors import InputError
 from pixfold.formula import PRESETS
 from pixfold.learn import backbones
-from pixfold.learn.checks import Check, check_all, choice, is_whole, number, whole_number
 from pixfold.learn.methods import METHODS
 from pixfold.learn.split import check_fractions
 from pixfold.learn.training_options import CHECKS as TRAINING_CHECKS
@@ -19,6 +18,7 @@ from pixfold.learn.training_options import TrainingOptions
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.stream.budget import bytes_of
 from pixfold.stream.prepare import Missing
+from pixfold.util.checks import Check, check_all, choice, is_whole, number, whole_number
 from pixfold.util.text import must_be, one_of
 
 # Parameters of the estimators that training takes as they are.

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.learn.checks import whole_number
 from pixfold.sources.base import check_labels
+from pixfold.util.checks import whole_number
 from pixfold.util.text import counted, must_be
 
 

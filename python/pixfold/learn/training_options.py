@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pixfold.learn.checks import Check, check_all, choice, number, switch, whole_number
 from pixfold.learn.device import PRECISIONS, resolve_device
+from pixfold.util.checks import Check, check_all, choice, number, switch, whole_number
 
 _RATE, _AMOUNT = number(above_zero=True), number()
 

@@ -34,15 +34,15 @@ def whole_number(least: int, *, below: int | None = None, optional: bool = False
     return check
 
 
-def number(*, most: float = math.inf, above_zero: bool = False, optional: bool = False) -> Check:
-    """Check for a finite number of 0 or more (or above 0), at most ``most``."""
-    expected = "a finite number " + ("above 0" if above_zero else "of 0 or more")
+def number(*, most: float = math.inf, above_zero: bool = False, signed: bool = False, optional: bool = False) -> Check:
+    """Check for a finite number: of 0 or more, above 0, from 0 to ``most``, or of any sign."""
+    expected = "a finite number" + ("" if signed else " above 0" if above_zero else " of 0 or more")
     if most < math.inf:
         expected = f"a number from 0 to {most:g}"
 
     def check(op: str, name: str, value: Any) -> None:
         numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        fits = numeric and math.isfinite(value) and 0 <= value <= most and not (above_zero and value == 0)
+        fits = numeric and math.isfinite(value) and (signed or 0 <= value <= most) and not (above_zero and value == 0)
         if not fits and not (optional and value is None):
             raise InputError(must_be(op, name, expected, value))
 

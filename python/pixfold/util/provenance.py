@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pixfold._core import __version__
 
 PACKAGES = (
-    *("numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum", "lightning-fabric"),
+    *("numpy", "scipy", "pandas", "scikit-learn", "torch", "torchvision", "captum"),
     *("safetensors", "anndata", "h5py", "zarr", "zarrs", "pyarrow", "dnaio", "dask", "matplotlib", "jinja2"),
 )
 
