@@ -2,11 +2,11 @@
 #include <cmath>
 #include <type_traits>
 
-#include "aggregate.hpp"
 #include "counts.hpp"
 #include "elements.hpp"
 #include "launch.hpp"
-#include "pixfold/pixel_moments.hpp"
+#include "math/pixel_moments.hpp"
+#include "pixfold/aggregate.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {

@@ -1,10 +1,10 @@
 // census: warps read pieces of runs, and every thread counts what it meets.
 #include <cmath>
 
-#include "census.hpp"
 #include "counts.hpp"
 #include "launch.hpp"
-#include "pixfold/axes.hpp"
+#include "math/axes.hpp"
+#include "pixfold/census.hpp"
 #include "runs.hpp"
 #include "tiles.hpp"
 

@@ -3,11 +3,11 @@
 // features of many samples fill the device as well as many features of few samples.
 #include <cmath>
 
-#include "column_stats.hpp"
 #include "counts.hpp"
 #include "elements.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
+#include "pixfold/column_stats.hpp"
 #include "stats_parts.hpp"
 #include "tiles.hpp"
 

@@ -1,11 +1,11 @@
 #include <cmath>
 
-#include "column_stats.hpp"
 #include "counts.hpp"
 #include "elements.hpp"
 #include "launch.hpp"
+#include "math/seek.hpp"
 #include "normalise.hpp"
-#include "pixfold/seek.hpp"
+#include "pixfold/column_stats.hpp"
 #include "stats_parts.hpp"
 
 namespace pixfold::cuda {

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "pixfold/elements.hpp"
+#include "math/elements.hpp"
 #include "pixfold/views.hpp"
 #include "simt.hpp"
 

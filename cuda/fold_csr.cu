@@ -7,9 +7,9 @@
 //   - several features on a pixel: every pixel looks its features up in the row
 #include "counts.hpp"
 #include "elements.hpp"
-#include "fold_csr.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
+#include "pixfold/fold.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {

@@ -2,10 +2,10 @@
 // load. Where samples lie side by side, one load also brings the values of several of them.
 #include "counts.hpp"
 #include "elements.hpp"
-#include "fold.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
 #include "pixels.hpp"
+#include "pixfold/fold.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {

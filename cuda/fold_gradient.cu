@@ -4,9 +4,9 @@
 // slots, in the order in which the CPU adds them up. What that works out is worked out again afterwards: to keep it
 // would move as many bytes.
 #include "elements.hpp"
-#include "fold_gradient.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
+#include "pixfold/fold_gradient.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {

@@ -7,8 +7,8 @@
 
 #include "elements.hpp"
 #include "launch.hpp"
-#include "packed.hpp"
 #include "pixels.hpp"
+#include "pixfold/packed.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "pixfold/formula.hpp"
-#include "pixfold/log1p_methods.hpp"
+#include "math/formula.hpp"
+#include "math/log1p.hpp"
 #include "simt.hpp"
 
 namespace pixfold::cuda {

@@ -3,9 +3,9 @@
 // bytes; each field holds the count of one bit of one feature. The counts of spans are added up in integers.
 #include "counts.hpp"
 #include "launch.hpp"
+#include "math/code_stats.hpp"
 #include "normalise.hpp"
-#include "packed_stats.hpp"
-#include "pixfold/code_stats.hpp"
+#include "pixfold/packed.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {

@@ -1,8 +1,8 @@
 // From a pixel to its slot.
 #pragma once
 
+#include "pixfold/views.hpp"
 #include "simt.hpp"
-#include "slots.hpp"
 
 namespace pixfold::cuda {
 

@@ -1,7 +1,7 @@
 // rank: a survey, keys, CUB's sort of them, and what follows from their order.
 #include "launch.hpp"
-#include "pixfold/order.hpp"
-#include "rank.hpp"
+#include "math/order.hpp"
+#include "pixfold/rank.hpp"
 #include "sort.hpp"
 #include "tiles.hpp"
 

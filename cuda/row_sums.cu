@@ -1,7 +1,7 @@
 // Row sums: how many threads share a row depends on its storage, and what one of them adds up is bounded, so that few
 // long rows fill the device as well as many short ones.
 #include "launch.hpp"
-#include "row_sums.hpp"
+#include "pixfold/row_sums.hpp"
 #include "runs.hpp"
 #include "tiles.hpp"
 

@@ -1,7 +1,7 @@
 // What is known of each block of samples, and how that becomes the statistics of all of them.
 #pragma once
 
-#include "pixfold/moments.hpp"
+#include "math/moments.hpp"
 #include "simt.hpp"
 
 namespace pixfold::cuda {

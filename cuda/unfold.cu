@@ -1,5 +1,5 @@
 #include "gather.hpp"
-#include "unfold.hpp"
+#include "pixfold/unfold.hpp"
 
 namespace pixfold::cuda {
 namespace {

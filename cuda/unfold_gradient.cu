@@ -2,7 +2,7 @@
 #include "elements.hpp"
 #include "gather.hpp"
 #include "pixels.hpp"
-#include "unfold_gradient.hpp"
+#include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold::cuda {
 namespace {

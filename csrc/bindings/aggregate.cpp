@@ -1,9 +1,10 @@
+#include "pixfold/aggregate.hpp"
+
 #include <limits>
 #include <vector>
 
 #include "arrays.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -66,7 +67,7 @@ bool aggregate(const py::array& attributions, bool bfloat16, const py::array& sa
     const std::int64_t sample_bytes = n_samples > 0 ? attributions.nbytes() / n_samples : 0;
     const int used = threads_for(threads, n_kept * sample_bytes);
     py::gil_scoped_release release;
-    return kernels().aggregate(arguments, used);
+    return cpu::aggregate(arguments, used);
 }
 
 }  // namespace

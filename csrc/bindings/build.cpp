@@ -1,7 +1,7 @@
 #include <pybind11/stl.h>
 
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 
@@ -14,7 +14,7 @@ void register_build(pybind11::module_& module) {
     module.attr("openmp") = false;
 #endif
     module.attr("compiler") = PIXFOLD_COMPILER;
-    module.def("isa", [] { return std::string(kernels().isa); }, "Instruction set of the kernels in use.");
+    module.def("isa", [] { return isa_in_use(); }, "Instruction set of the kernels in use.");
     module.def("isas", &available_isas, "Instruction sets built in that this machine runs, best last.");
     module.def(
         "set_isa", [](const std::string& name) { set_isa(name); }, py::arg("name"),

@@ -1,6 +1,7 @@
+#include "pixfold/census.hpp"
+
+#include "cpu/threads.hpp"
 #include "csr_rows.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -13,7 +14,7 @@ py::tuple census_dense(const py::array& x, bool bfloat16, int threads) {
     CensusCounts counts;
     {
         py::gil_scoped_release release;
-        counts = kernels().census_dense(view, used);
+        counts = cpu::census_dense(view, used);
     }
     return py::make_tuple(counts.missing, counts.infinite, counts.negative);
 }
@@ -24,7 +25,7 @@ py::tuple census_csr(const CsrRows& rows, int threads) {
     CensusCounts counts;
     {
         py::gil_scoped_release release;
-        counts = kernels().census_csr(view, used);
+        counts = cpu::census_csr(view, used);
     }
     return py::make_tuple(counts.missing, counts.infinite, counts.negative);
 }

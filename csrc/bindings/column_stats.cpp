@@ -1,8 +1,9 @@
+#include "pixfold/column_stats.hpp"
+
 #include <vector>
 
+#include "cpu/threads.hpp"
 #include "csr_rows.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -36,7 +37,7 @@ py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_bel
                                    optional_of("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, view.n_samples * view.n_features * 4);
     return stats_of(view.n_features,
-                    [&](const StatsOutput& out) { return kernels().column_stats_dense(view, arguments, out, used); });
+                    [&](const StatsOutput& out) { return cpu::column_stats_dense(view, arguments, out, used); });
 }
 
 py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const py::object& offset,
@@ -46,7 +47,7 @@ py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const p
                                    optional_of("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, rows.nnz() * 8);
     return stats_of(view.n_features,
-                    [&](const StatsOutput& out) { return kernels().column_stats_csr(view, arguments, out, used); });
+                    [&](const StatsOutput& out) { return cpu::column_stats_csr(view, arguments, out, used); });
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {

@@ -1,11 +1,12 @@
+#include "pixfold/fold.hpp"
+
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "cpu/threads.hpp"
 #include "csr_rows.hpp"
 #include "parameters.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {
@@ -50,7 +51,7 @@ std::pair<std::int64_t, std::int64_t> fold_dense(const py::array& x, bool x_bflo
     const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, slots.n_pixels);
     const int used = threads_for(threads, view.n_samples * slots.n_pixels * 4);
     py::gil_scoped_release release;
-    const FoldCounts counts = kernels().fold_dense(view, slots, p, images, used);
+    const FoldCounts counts = cpu::fold_dense(view, slots, p, images, used);
     return {counts.missing, counts.negative};
 }
 
@@ -65,7 +66,7 @@ std::pair<std::int64_t, std::int64_t> fold_csr(const CsrRows& rows, const Slots&
     const FoldOutput images = images_of(out, out_bfloat16, view.n_samples, slots.n_pixels);
     const int used = threads_for(threads, view.n_samples * slots.n_pixels * 4);
     py::gil_scoped_release release;
-    const FoldCounts counts = kernels().fold_csr(view, slots, layout.slot_of_feature(), p, images, used);
+    const FoldCounts counts = cpu::fold_csr(view, slots, layout.slot_of_feature(), p, images, used);
     return {counts.missing, counts.negative};
 }
 

@@ -1,9 +1,10 @@
 #include <string>
 
 #include "arrays.hpp"
+#include "cpu/threads.hpp"
 #include "parameters.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "pixfold/fold_gradient.hpp"
+#include "pixfold/unfold_gradient.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {
@@ -53,7 +54,7 @@ void fold_gradient(const py::array& x, bool x_bfloat16, const Slots& layout, con
     const ImageGradient images{gradient.data(), dtype};
     const int used = threads_for(threads, view.n_samples * slots.n_pixels * 4);
     py::gil_scoped_release release;
-    kernels().fold_gradient(view, slots, p, library_size, images, to, used);
+    cpu::fold_gradient(view, slots, p, library_size, images, to, used);
 }
 
 void unfold_gradient(const py::array& gradient, bool bfloat16, const Slots& layout, py::array out, int threads) {
@@ -69,7 +70,7 @@ void unfold_gradient(const py::array& gradient, bool bfloat16, const Slots& layo
     const FeatureGradient features{gradient.data(), dtype, n_samples, layout.n_features()};
     const int used = threads_for(threads, n_samples * slots.n_pixels * gradient.itemsize());
     py::gil_scoped_release release;
-    kernels().unfold_gradient(features, slots, to, used);
+    cpu::unfold_gradient(features, slots, to, used);
 }
 
 }  // namespace

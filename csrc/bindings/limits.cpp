@@ -1,7 +1,7 @@
 #include "pixfold/limits.hpp"
 
 #include "arrays.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {

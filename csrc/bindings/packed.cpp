@@ -4,9 +4,9 @@
 #include <memory>
 #include <utility>
 
+#include "cpu/threads.hpp"
 #include "parameters.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "pixfold/fold.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {
@@ -97,7 +97,7 @@ class PythonTable {
             }
         }
         slots.n_pixels = planes_.stride();
-        kernels().fold_dense(samples, slots, p, {planes_.data(), dtype_}, used);
+        cpu::fold_dense(samples, slots, p, {planes_.data(), dtype_}, used);
     }
 
     PackedTable view() const { return {planes_.data(), planes_.stride(), dtype_, position_.get(), n_pixels_}; }
@@ -131,7 +131,7 @@ void fold(const py::array& bits, const PythonTable& table, py::array out, int th
     void* images = memory_of("fold", "out", out, t.dtype, size);
     const int used = threads_for(threads, size * element_of(t.dtype));
     py::gil_scoped_release release;
-    kernels().fold_packed(view, t, images, used);
+    cpu::fold_packed(view, t, images, used);
 }
 
 // A fold of every feature to a place of its own, the same four values everywhere.
@@ -153,7 +153,7 @@ void unpack(const py::array& bits, std::int64_t n_features, const py::array& val
         std::memcpy(planes.data() + static_cast<std::size_t>(p) * element,
                     from + static_cast<std::size_t>(p / planes.stride()) * element, element);
     }
-    kernels().fold_packed(view, {planes.data(), planes.stride(), dtype, nullptr, n_features}, memory, used);
+    cpu::fold_packed(view, {planes.data(), planes.stride(), dtype, nullptr, n_features}, memory, used);
 }
 
 py::tuple column_stats(const py::array& bits, std::int64_t n_features, bool count_first, bool log, bool clip_below_zero,
@@ -171,7 +171,7 @@ py::tuple column_stats(const py::array& bits, std::int64_t n_features, bool coun
     StatsCounts counts;
     {
         py::gil_scoped_release release;
-        counts = kernels().column_stats_packed(view, count_first ? 2 : 0, arguments, out, used);
+        counts = cpu::column_stats_packed(view, count_first ? 2 : 0, arguments, out, used);
     }
     return py::make_tuple(count, missing, zeros, min, max, mean, m2, counts.negative, counts.infinite);
 }
@@ -180,7 +180,7 @@ bool any_missing(const py::array& bits, std::int64_t n_features, int threads) {
     const PackedView view = packed_view("fold", bits, n_features);
     const int used = threads_for(threads, view.n_samples * view.row_bytes());
     py::gil_scoped_release release;
-    return kernels().any_missing_packed(view, used);
+    return cpu::any_missing_packed(view, used);
 }
 
 std::int64_t pack(const py::array& x, bool bfloat16, bool count_first, std::int64_t missing, py::array bits,
@@ -191,7 +191,7 @@ std::int64_t pack(const py::array& x, bool bfloat16, bool count_first, std::int6
         op, "bits", bits, product(view.n_samples, view.n_features / 4 + (view.n_features % 4 > 0 ? 1 : 0)));
     const int used = threads_for(threads, view.n_samples * view.n_features * 2);
     py::gil_scoped_release release;
-    return kernels().pack(view, {count_first ? 2 : 0, missing}, out, used);
+    return cpu::pack(view, {count_first ? 2 : 0, missing}, out, used);
 }
 
 }  // namespace

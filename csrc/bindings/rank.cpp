@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "arrays.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {

@@ -1,6 +1,7 @@
+#include "pixfold/row_sums.hpp"
+
+#include "cpu/threads.hpp"
 #include "csr_rows.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -13,7 +14,7 @@ py::array_t<double> row_sums_dense(const py::array& x, bool bfloat16, int thread
     double* out = sums.mutable_data();
     const int used = threads_for(threads, view.n_samples * view.n_features * 4);
     py::gil_scoped_release release;
-    kernels().row_sums_dense(view, out, used);
+    cpu::row_sums_dense(view, out, used);
     return sums;
 }
 
@@ -23,7 +24,7 @@ py::array_t<double> row_sums_csr(const CsrRows& rows, int threads) {
     double* out = sums.mutable_data();
     const int used = threads_for(threads, rows.nnz() * 4);
     py::gil_scoped_release release;
-    kernels().row_sums_csr(view, out, used);
+    cpu::row_sums_csr(view, out, used);
     return sums;
 }
 

@@ -1,6 +1,7 @@
+#include "pixfold/transpose_packed.hpp"
+
 #include "arrays.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -35,7 +36,7 @@ void transpose(const py::array& bits, std::int64_t n_codes, py::array out, int t
     const PackedRows rows{static_cast<std::uint8_t*>(out.mutable_data()), out.strides(0)};
     const int used = threads_for(threads, 2 * out.size());
     py::gil_scoped_release release;
-    kernels().transpose_packed(view, rows, used);
+    cpu::transpose_packed(view, rows, used);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
+#include "pixfold/unfold.hpp"
+
 #include "arrays.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
 #include "slots.hpp"
 
 namespace pixfold::bindings {
@@ -33,7 +34,7 @@ void unfold(const py::array& images, const Slots& layout, py::array out, int thr
                                     layout.identity()};
     const int used = threads_for(threads, images.shape(0) * n_features * size);
     py::gil_scoped_release release;
-    kernels().unfold(arguments, used);
+    cpu::unfold(arguments, used);
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 #include "pixfold/aggregate.hpp"
 
 #include "images.hpp"
-#include "kernels.hpp"
-#include "pixfold/elements.hpp"
-#include "pixfold/pixel_moments.hpp"
-#include "sums.hpp"
+#include "math/elements.hpp"
+#include "math/pixel_moments.hpp"
+#include "simd/sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

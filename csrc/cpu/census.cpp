@@ -1,8 +1,7 @@
 #include "pixfold/census.hpp"
 
-#include "kernels.hpp"
-#include "pixfold/axes.hpp"
-#include "pixfold/elements.hpp"
+#include "math/axes.hpp"
+#include "math/elements.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

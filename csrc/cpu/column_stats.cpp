@@ -1,11 +1,10 @@
 #include "pixfold/column_stats.hpp"
 
-#include "kernels.hpp"
-#include "log1p.hpp"
-#include "pixfold/elements.hpp"
-#include "pixfold/moments.hpp"
+#include "math/elements.hpp"
+#include "math/moments.hpp"
 #include "scratch.hpp"
-#include "sums.hpp"
+#include "simd/log1p.hpp"
+#include "simd/sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

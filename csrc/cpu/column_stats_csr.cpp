@@ -1,11 +1,10 @@
-#include "kernels.hpp"
-#include "log1p.hpp"
+#include "math/elements.hpp"
+#include "math/moments.hpp"
+#include "math/seek.hpp"
 #include "pixfold/column_stats.hpp"
-#include "pixfold/elements.hpp"
-#include "pixfold/moments.hpp"
-#include "pixfold/seek.hpp"
 #include "scratch.hpp"
-#include "sums.hpp"
+#include "simd/log1p.hpp"
+#include "simd/sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

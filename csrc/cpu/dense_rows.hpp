@@ -2,7 +2,7 @@
 #pragma once
 
 #include "images.hpp"
-#include "pixfold/elements.hpp"
+#include "math/elements.hpp"
 #include "pixfold/views.hpp"
 
 namespace pixfold::PIXFOLD_ISA {

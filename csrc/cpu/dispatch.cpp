@@ -1,40 +1,13 @@
-#include "pixfold/dispatch.hpp"
+#include "dispatch.hpp"
 
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 
+#include "pixfold/kernel.hpp"
+
 namespace pixfold {
-
-namespace baseline {
-extern const Kernels table;
-}
-#ifdef PIXFOLD_HAS_X86
-namespace avx2 {
-extern const Kernels table;
-}
-namespace avx512 {
-extern const Kernels table;
-}
-#endif
-
 namespace {
-
-std::vector<const Kernels*> tables_for(const Processor& processor) {
-    if (!processor.v2) {
-        throw std::runtime_error("pixfold needs an x86-64-v2 processor (SSE4.2); this one has none");
-    }
-    std::vector<const Kernels*> tables{&baseline::table};
-#ifdef PIXFOLD_HAS_X86
-    if (processor.v3) {
-        tables.push_back(&avx2::table);
-        if (processor.v4) {
-            tables.push_back(&avx512::table);
-        }
-    }
-#endif
-    return tables;
-}
 
 Processor this_processor() {
     Processor processor;
@@ -49,48 +22,57 @@ Processor this_processor() {
     return processor;
 }
 
-std::atomic<const Kernels*> current{nullptr};
+constexpr int undecided = -1;
+std::atomic<int> current{undecided};
 
-}  // namespace
-
-const Kernels& kernels_for(const std::string& name, const Processor& processor) {
-    const std::vector<const Kernels*> tables = tables_for(processor);
-    if (name.empty()) {
-        return *tables.back();
-    }
+int number_of(const std::string& name, const Processor& processor) {
+    const std::vector<std::string> found = isas_for(processor);
+    const int n = static_cast<int>(found.size());
     std::string names;
-    for (const Kernels* table : tables) {
-        if (name == table->isa) {
-            return *table;
+    for (int i = 0; i < n; ++i) {
+        const std::string& isa = found[static_cast<std::size_t>(i)];
+        if (name == isa) {
+            return i;
         }
-        names += names.empty() ? table->isa : std::string(", ") + table->isa;
+        names += (i > 0 ? ", " : "") + isa;
+    }
+    if (name.empty()) {
+        return n - 1;
     }
     throw std::invalid_argument("PIXFOLD_ISA: must be one of " + names + " on this machine, got '" + name + "'");
 }
 
-const Kernels& kernels() {
-    const Kernels* table = current.load(std::memory_order_acquire);
-    if (table == nullptr) {
-        const char* name = std::getenv("PIXFOLD_ISA");
-        table = &kernels_for(name != nullptr ? name : "", this_processor());
-        current.store(table, std::memory_order_release);
+}  // namespace
+
+std::vector<std::string> isas_for(const Processor& processor) {
+    if (!processor.v2) {
+        throw std::runtime_error("pixfold needs an x86-64-v2 processor (SSE4.2); this one has none");
     }
-    return *table;
+    const int runs = !processor.v3 ? 1 : !processor.v4 ? 2 : 3;
+    return {isas, isas + (runs < n_isas ? runs : n_isas)};
 }
 
-std::vector<std::string> available_isas() {
-    std::vector<std::string> names;
-    for (const Kernels* table : tables_for(this_processor())) {
-        names.emplace_back(table->isa);
+std::string isa_for(const std::string& name, const Processor& processor) { return isas[number_of(name, processor)]; }
+
+int isa_number() {
+    int number = current.load(std::memory_order_relaxed);
+    if (number == undecided) {
+        const char* name = std::getenv("PIXFOLD_ISA");
+        number = number_of(name != nullptr ? name : "", this_processor());
+        current.store(number, std::memory_order_relaxed);
     }
-    return names;
+    return number;
 }
+
+std::vector<std::string> available_isas() { return isas_for(this_processor()); }
+
+std::string isa_in_use() { return isas[isa_number()]; }
 
 void set_isa(const std::string& name) {
     if (name.empty()) {
         throw std::invalid_argument("set_isa: name must be one of those that isas() gives, got ''");
     }
-    current.store(&kernels_for(name, this_processor()), std::memory_order_release);
+    current.store(number_of(name, this_processor()), std::memory_order_relaxed);
 }
 
 }  // namespace pixfold

@@ -1,8 +1,8 @@
 // fold of compressed sparse rows: never densified. A thread keeps the image of an all-zero sample in its cache, places
 // a row's values into it, writes it out and takes them back.
 #include "images.hpp"
-#include "kernels.hpp"
 #include "normalise.hpp"
+#include "pixfold/fold.hpp"
 #include "scratch.hpp"
 
 namespace pixfold::PIXFOLD_ISA {

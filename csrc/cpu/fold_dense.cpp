@@ -1,7 +1,7 @@
 // fold of dense samples: a sample's slots go by tiles, each loaded (or gathered), normalised and stored while in L1.
 #include "dense_rows.hpp"
-#include "kernels.hpp"
 #include "normalise.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

@@ -3,7 +3,6 @@
 #include "pixfold/fold_gradient.hpp"
 
 #include "dense_rows.hpp"
-#include "kernels.hpp"
 #include "normalise.hpp"
 #include "scratch.hpp"
 

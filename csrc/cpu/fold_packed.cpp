@@ -2,7 +2,6 @@
 // made by transposing 4 x 4 blocks of codes, so that the loop over pixels has one element per pixel in every array that
 // it touches (words, the four planes of the table, output) and becomes plain vector code.
 #include "images.hpp"
-#include "kernels.hpp"
 #include "pixfold/packed.hpp"
 #include "scratch.hpp"
 

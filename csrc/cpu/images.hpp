@@ -3,9 +3,9 @@
 
 #include <type_traits>
 
-#include "lanes.hpp"
-#include "pixfold/elements.hpp"
+#include "math/elements.hpp"
 #include "pixfold/fold.hpp"
+#include "simd/lanes.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "log1p.hpp"
-#include "pixfold/formula.hpp"
+#include "math/formula.hpp"
+#include "simd/log1p.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

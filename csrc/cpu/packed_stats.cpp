@@ -1,10 +1,9 @@
 // What is counted in packed genotypes, and packing itself. Bits are added in fields that grow: of three samples in two
 // bits, of fifteen in four, of 255 in a byte; each field holds the count of one bit of one feature.
-#include "kernels.hpp"
-#include "log1p.hpp"
-#include "pixfold/code_stats.hpp"
-#include "pixfold/elements.hpp"
+#include "math/code_stats.hpp"
+#include "math/elements.hpp"
 #include "pixfold/packed.hpp"
+#include "simd/log1p.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "pixfold/order.hpp"
+#include "math/order.hpp"
 
 #ifdef __linux__
 #include <sys/mman.h>

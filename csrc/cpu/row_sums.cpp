@@ -1,7 +1,7 @@
-#include "kernels.hpp"
-#include "pixfold/column_stats.hpp"
-#include "pixfold/elements.hpp"
-#include "sums.hpp"
+#include "pixfold/row_sums.hpp"
+
+#include "math/elements.hpp"
+#include "simd/sums.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "pixfold/isa.hpp"
+#include "math/isa.hpp"
 
 #ifdef _OPENMP
 #include <omp.h>

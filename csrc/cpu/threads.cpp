@@ -1,4 +1,4 @@
-#include "pixfold/threads.hpp"
+#include "threads.hpp"
 
 #include <algorithm>
 #include <atomic>

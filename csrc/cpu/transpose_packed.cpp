@@ -5,8 +5,6 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels.hpp"
-
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 

@@ -2,8 +2,6 @@
 
 #include <cstring>
 
-#include "kernels.hpp"
-
 namespace pixfold::PIXFOLD_ISA {
 namespace {
 

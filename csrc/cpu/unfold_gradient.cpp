@@ -1,7 +1,6 @@
 #include "pixfold/unfold_gradient.hpp"
 
 #include "images.hpp"
-#include "kernels.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 namespace {

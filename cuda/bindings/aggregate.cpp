@@ -1,4 +1,4 @@
-#include "aggregate.hpp"
+#include "pixfold/aggregate.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>

@@ -1,4 +1,4 @@
-#include "census.hpp"
+#include "pixfold/census.hpp"
 
 #include "call.hpp"
 

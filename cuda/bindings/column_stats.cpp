@@ -1,7 +1,7 @@
-#include "column_stats.hpp"
+#include "pixfold/column_stats.hpp"
 
 #include "call.hpp"
-#include "packed_stats.hpp"
+#include "pixfold/packed.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

@@ -1,7 +1,6 @@
-#include "fold.hpp"
+#include "pixfold/fold.hpp"
 
 #include "call.hpp"
-#include "fold_csr.hpp"
 #include "parameters.hpp"
 
 namespace pixfold::cuda::bindings {

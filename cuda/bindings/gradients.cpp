@@ -1,6 +1,6 @@
-#include "fold_gradient.hpp"
 #include "parameters.hpp"
-#include "unfold_gradient.hpp"
+#include "pixfold/fold_gradient.hpp"
+#include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {

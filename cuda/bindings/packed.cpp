@@ -1,4 +1,4 @@
-#include "packed.hpp"
+#include "pixfold/packed.hpp"
 
 #include "call.hpp"
 

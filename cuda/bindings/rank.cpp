@@ -1,4 +1,4 @@
-#include "rank.hpp"
+#include "pixfold/rank.hpp"
 
 #include <pybind11/stl.h>
 

@@ -1,4 +1,4 @@
-#include "row_sums.hpp"
+#include "pixfold/row_sums.hpp"
 
 #include "call.hpp"
 

@@ -1,4 +1,4 @@
-#include "unfold.hpp"
+#include "pixfold/unfold.hpp"
 
 #include "call.hpp"
 

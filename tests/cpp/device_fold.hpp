@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "device_memory.hpp"
-#include "fold.hpp"
 #include "fold_reference.hpp"
 #include "images.hpp"
 #include "layouts.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 

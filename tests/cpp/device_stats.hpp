@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "column_stats.hpp"
 #include "device_matrices.hpp"
+#include "pixfold/column_stats.hpp"
 #include "stats_reference.hpp"
 
 namespace pixfold::tests {

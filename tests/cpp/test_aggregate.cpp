@@ -4,15 +4,14 @@
 #include <vector>
 
 #include "attributions.hpp"
-#include "pixfold/dispatch.hpp"
+#include "cpu/dispatch.hpp"
+#include "pixfold/aggregate.hpp"
 
 namespace pixfold::tests {
 namespace {
 
 Aggregator on(int threads) {
-    return [threads](const AggregateArguments& arguments, std::int64_t) {
-        return kernels().aggregate(arguments, threads);
-    };
+    return [threads](const AggregateArguments& arguments, std::int64_t) { return cpu::aggregate(arguments, threads); };
 }
 
 // Around a register, a tile (4,096 pixels, or 1,024 where rows are summed first) and a group of rows (8).

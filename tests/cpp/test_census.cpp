@@ -1,7 +1,8 @@
 // census against counting one by one, in buffers of exactly the size that they address.
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "matrices.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/census.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -31,13 +32,13 @@ void check_all(const Matrix& x) {
             for (const int threads : {1, 3}) {
                 context = isa + " " + name_of(x.dtype) + ", storage " + text(storage) + ", " + text(x.n_samples) +
                           " samples of " + text(x.n_features) + " features, " + text(threads) + " threads";
-                check(kernels().census_dense(dense.view(), threads), expected);
+                check(cpu::census_dense(dense.view(), threads), expected);
             }
         }
         for (const bool wide : {false, true}) {
             context = isa + " csr " + name_of(x.dtype);
             const Csr csr(x, wide);
-            check(kernels().census_csr(csr.view(), 2), expected);
+            check(cpu::census_csr(csr.view(), 2), expected);
         }
     }
 }

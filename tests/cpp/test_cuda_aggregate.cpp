@@ -6,10 +6,10 @@
 #include <tuple>
 #include <vector>
 
-#include "aggregate.hpp"
 #include "attributions.hpp"
+#include "cpu/dispatch.hpp"
 #include "device_memory.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/aggregate.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -101,7 +101,7 @@ Aggregator on_device(Strides strides, std::int64_t enough_blocks) {
 }
 
 Aggregator on_host() {
-    return [](const AggregateArguments& arguments, std::int64_t) { return kernels().aggregate(arguments, 1); };
+    return [](const AggregateArguments& arguments, std::int64_t) { return cpu::aggregate(arguments, 1); };
 }
 
 // The newest instruction set of this machine, if it has fused multiply-add.

@@ -1,10 +1,9 @@
 // census for CUDA against counting one by one, and the CPU.
 #include <vector>
 
-#include "census.hpp"
 #include "checks.hpp"
 #include "device_matrices.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/census.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -38,7 +37,7 @@ void check_all(const Matrix& x) {
         const DeviceDense device(dense);
         const CensusCounts found = counted([&](auto* counts) { cuda::census_dense(device.view(), counts, nullptr); });
         check(found, expected);
-        check(found, kernels().census_dense(dense.view(), 1));
+        check(found, cpu::census_dense(dense.view(), 1));
     }
     for (const bool wide : {false, true}) {
         context = std::string("csr ") + name_of(x.dtype);

@@ -1,8 +1,9 @@
 // column_stats of dense samples for CUDA, against sums taken in two passes and what the CPU counts.
 #include <vector>
 
+#include "cpu/dispatch.hpp"
 #include "device_stats.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/column_stats.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -17,7 +18,7 @@ Stats device_stats(const Dense& host, const Transform& t) {
 }
 
 // Logarithms have the CPU's bits where it fuses multiplications and additions, too.
-bool same_values(const Transform& t) { return !t.log || std::string(kernels().isa) != "baseline"; }
+bool same_values(const Transform& t) { return !t.log || isa_in_use() != "baseline"; }
 
 void check(const Matrix& x, const Transform& t, Storage storage) {
     context = std::string(name_of(x.dtype)) + ", " + text(x.n_samples) + " samples of " + text(x.n_features) +
@@ -27,7 +28,7 @@ void check(const Matrix& x, const Transform& t, Storage storage) {
     const Stats stats = device_stats(dense, t);
     check_stats(x, t, stats, cuda::device_stats_block);
     Stats cpu(x.n_features);
-    cpu.counts = kernels().column_stats_dense(dense.view(), t.arguments(), cpu.output(), 1);
+    cpu.counts = cpu::column_stats_dense(dense.view(), t.arguments(), cpu.output(), 1);
     CHECK(stats.count == cpu.count);
     CHECK(stats.missing == cpu.missing);
     CHECK(stats.zeros == cpu.zeros);

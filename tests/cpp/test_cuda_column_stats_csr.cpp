@@ -1,9 +1,10 @@
 // column_stats of sparse samples for CUDA, against sums taken in two passes and what the CPU counts.
 #include <vector>
 
+#include "cpu/dispatch.hpp"
 #include "device_matrices.hpp"
 #include "device_stats.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/column_stats.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -25,14 +26,14 @@ void check(const Matrix& x, const Transform& t, bool wide) {
     check_stats(x, t, stats, 8192);  // rows of the largest block
     CHECK_EQUAL(stats.taken, csr.n_stored());
     Stats cpu(x.n_features);
-    cpu.counts = kernels().column_stats_csr(csr.view(), t.arguments(), cpu.output(), 1);
+    cpu.counts = cpu::column_stats_csr(csr.view(), t.arguments(), cpu.output(), 1);
     CHECK(stats.count == cpu.count);
     CHECK(stats.missing == cpu.missing);
     CHECK(stats.zeros == cpu.zeros);
     CHECK_EQUAL(stats.counts.negative, cpu.counts.negative);
     CHECK_EQUAL(stats.counts.infinite, cpu.counts.infinite);
     // Logarithms have the CPU's bits where it fuses multiplications and additions, too.
-    if (!t.log || std::string(kernels().isa) != "baseline") {
+    if (!t.log || isa_in_use() != "baseline") {
         for (std::size_t j = 0; j < cpu.min.size(); ++j) {
             CHECK_NEAR(stats.min[j], cpu.min[j], 0.0);
             CHECK_NEAR(stats.max[j], cpu.max[j], 0.0);

@@ -2,9 +2,9 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "device_fold.hpp"
-#include "fold_csr.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -95,14 +95,13 @@ void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normalis
     CHECK_EQUAL(counted.outside, 0);
     check_images(images, out, fold_reference(x, slots, normaliser));
     Images cpu(out, n);
-    const FoldCounts counts =
-        kernels().fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, cpu.output(), 1);
+    const FoldCounts counts = cpu::fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, cpu.output(), 1);
     if (normaliser != nullptr) {
         CHECK_EQUAL(counted.counts.missing, counts.missing);
         CHECK_EQUAL(counted.counts.negative, counts.negative);
     }
     // The CPU has the device's bits where it fuses multiplications and additions, too.
-    if (std::string(kernels().isa) != "baseline" || normaliser == nullptr || !normaliser->log) {
+    if (isa_in_use() != "baseline" || normaliser == nullptr || !normaliser->log) {
         CHECK(images == cpu);
     }
 }
@@ -185,7 +184,7 @@ void gathered() {
                 Images images(DType::f16, some.view().n_samples * slots.n_pixels);
                 fold_rows(all.view(), layout, parameters, images, &samples);
                 Images expected(DType::f16, some.view().n_samples * slots.n_pixels);
-                kernels().fold_csr(some.view(), slots, layout.slot_of_feature(), parameters, expected.output(), 1);
+                cpu::fold_csr(some.view(), slots, layout.slot_of_feature(), parameters, expected.output(), 1);
                 CHECK(images == expected);
             }
         }

@@ -3,8 +3,9 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "device_fold.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -13,7 +14,7 @@ constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
 
 // The CPU's bits are the device's where it fuses multiplications and additions, too.
 bool same_bits(const Normaliser* normaliser) {
-    return std::string(kernels().isa) != "baseline" || normaliser == nullptr || !normaliser->log;
+    return isa_in_use() != "baseline" || normaliser == nullptr || !normaliser->log;
 }
 
 void check_fold(const Matrix& x, Storage storage, const Layout& layout, const Normaliser* normaliser, DType out,
@@ -43,7 +44,7 @@ void check_fold(const Matrix& x, Storage storage, const Layout& layout, const No
     check_images(images, out, expected);
     if (same_bits(normaliser)) {
         Images cpu(out, n);
-        kernels().fold_dense(dense.view(), slots, parameters, cpu.output(), 1);
+        cpu::fold_dense(dense.view(), slots, parameters, cpu.output(), 1);
         CHECK(images == cpu);
     }
 }
@@ -130,7 +131,7 @@ void absent_parameters() {
     parameters.offset = parameters.shift = parameters.scale = nullptr;
     const Dense dense(x, Storage::packed);
     Images cpu(DType::f32, 3 * slots.n_pixels);
-    kernels().fold_dense(dense.view(), slots, parameters, cpu.output(), 1);
+    cpu::fold_dense(dense.view(), slots, parameters, cpu.output(), 1);
     DeviceArray<char> memory(dense.memory());
     DenseView view = dense.view();
     view.data = memory.data();
@@ -153,7 +154,7 @@ void broadcast() {
     view.n_samples = 6;
     view.sample_stride = 0;
     Images cpu(DType::f32, 6 * slots.n_pixels);
-    kernels().fold_dense(view, slots, NormalizeParameters{}, cpu.output(), 1);
+    cpu::fold_dense(view, slots, NormalizeParameters{}, cpu.output(), 1);
     DeviceArray<char> memory(row.memory());
     view.data = memory.data();
     const DeviceSlots device_slots(slots);
@@ -201,7 +202,7 @@ void check_gathered(const Matrix& x, std::int64_t group, const std::vector<std::
     const NormalizeParameters parameters = normaliser.parameters(x.dtype);
     Images cpu(out, some.n_samples * slots.n_pixels);
     const Dense rows(some, Storage::packed);
-    const FoldCounts expected = kernels().fold_dense(rows.view(), slots, parameters, cpu.output(), 1);
+    const FoldCounts expected = cpu::fold_dense(rows.view(), slots, parameters, cpu.output(), 1);
 
     const Interleaved store(x, group);
     DeviceArray<char> memory(store.memory());

@@ -3,11 +3,11 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "device_fold.hpp"
 #include "device_matrices.hpp"
-#include "fold_gradient.hpp"
-#include "pixfold/dispatch.hpp"
-#include "unfold_gradient.hpp"
+#include "pixfold/fold_gradient.hpp"
+#include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -19,7 +19,7 @@ constexpr double library_size = 50.0;
 // The CPU's bits are the device's where it fuses multiplications and additions, too: the logarithm says what is
 // clipped.
 bool same_bits(const NormalizeParameters& p) {
-    return std::string(kernels().isa) != "baseline" || !p.log || (p.lo == -infinity && p.hi == infinity);
+    return isa_in_use() != "baseline" || !p.log || (p.lo == -infinity && p.hi == infinity);
 }
 
 std::vector<std::int32_t> of_features(const SlotView& slots, std::int64_t n_features, bool pixels) {
@@ -42,8 +42,8 @@ void check_fold_gradient(const Matrix& x, Storage storage, const Layout& layout,
     const Dense images(gradient, Storage::packed);
     const std::int64_t n = x.n_samples * x.n_features;
     Images expected(x.dtype, n);
-    kernels().fold_gradient(dense.view(), slots, parameters, library_size, {images.view().data, image_dtype},
-                            expected.output().data, 1);
+    cpu::fold_gradient(dense.view(), slots, parameters, library_size, {images.view().data, image_dtype},
+                       expected.output().data, 1);
 
     const bool complete = !plain && slots.n_slots == x.n_features && slots.identity_features;
     DeviceArray<std::int32_t> slot_of_feature(of_features(slots, x.n_features, false));
@@ -138,7 +138,7 @@ void check_unfold_gradient(DType dtype, Kind kind, std::int64_t n_samples, std::
     const Dense features(gradient, Storage::packed);
     const std::int64_t n = n_samples * slots.n_pixels;
     Images expected(dtype, n);
-    kernels().unfold_gradient({features.view().data, dtype, n_samples, n_features}, slots, expected.output().data, 1);
+    cpu::unfold_gradient({features.view().data, dtype, n_samples, n_features}, slots, expected.output().data, 1);
     DeviceArray<char> arriving(features.memory());
     const DeviceSlots device_slots(slots, plain);
     Images out(dtype, n);

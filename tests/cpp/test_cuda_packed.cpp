@@ -6,8 +6,8 @@
 #include "checks.hpp"
 #include "device_fold.hpp"
 #include "matrices.hpp"
-#include "packed.hpp"
 #include "packed_bits.hpp"
+#include "pixfold/packed.hpp"
 
 namespace pixfold::tests {
 namespace {

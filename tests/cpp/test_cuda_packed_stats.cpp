@@ -2,10 +2,10 @@
 // and the CPU.
 #include <vector>
 
+#include "cpu/dispatch.hpp"
 #include "device_stats.hpp"
 #include "packed_bits.hpp"
-#include "packed_stats.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/packed.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -46,8 +46,8 @@ void check(std::int64_t n_samples, std::int64_t n_features, int step, std::int64
     });
     check_stats(values_of(bits, copies), t, stats);
     Stats cpu(n_features);
-    cpu.counts = kernels().column_stats_packed(bits.view(), copies, t.arguments(), cpu.output(), 1);
-    if (!t.log || std::string(kernels().isa) != "baseline") {
+    cpu.counts = cpu::column_stats_packed(bits.view(), copies, t.arguments(), cpu.output(), 1);
+    if (!t.log || isa_in_use() != "baseline") {
         CHECK(stats == cpu);
     }
 }

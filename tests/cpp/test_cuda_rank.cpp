@@ -7,7 +7,6 @@
 #include "device_memory.hpp"
 #include "importances.hpp"
 #include "pixfold/rank.hpp"
-#include "rank.hpp"
 
 namespace pixfold::tests {
 namespace {

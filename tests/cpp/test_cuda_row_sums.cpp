@@ -3,7 +3,7 @@
 
 #include "checks.hpp"
 #include "device_matrices.hpp"
-#include "row_sums.hpp"
+#include "pixfold/row_sums.hpp"
 
 namespace pixfold::tests {
 namespace {

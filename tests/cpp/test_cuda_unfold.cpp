@@ -5,8 +5,7 @@
 #include "checks.hpp"
 #include "device_memory.hpp"
 #include "layouts.hpp"
-#include "pixfold/dispatch.hpp"
-#include "unfold.hpp"
+#include "pixfold/unfold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -34,7 +33,7 @@ void all() {
                     std::vector<char> expected(static_cast<std::size_t>(n * n_features * size), '\x11');
                     UnfoldArguments arguments{images.data(), expected.data(), size,          n,
                                               n_features,    slots.n_pixels,  pixels.data(), identity};
-                    kernels().unfold(arguments, 1);
+                    cpu::unfold(arguments, 1);
                     DeviceArray<char> device_images(images);
                     DeviceArray<char> out(std::vector<char>(expected.size(), '\x5a'));
                     arguments.images = device_images.data();

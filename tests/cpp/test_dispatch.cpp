@@ -3,8 +3,8 @@
 #include <stdexcept>
 
 #include "checks.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/threads.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -15,7 +15,7 @@ void isas() {
     CHECK_EQUAL(names.front(), "baseline");
     for (const std::string& name : names) {
         set_isa(name);
-        CHECK_EQUAL(std::string(kernels().isa), name);
+        CHECK_EQUAL(isa_in_use(), name);
     }
     bool refused = false;
     try {
@@ -24,12 +24,12 @@ void isas() {
         refused = std::string(error.what()).find("no such set") != std::string::npos;
     }
     CHECK(refused);
-    CHECK_EQUAL(std::string(kernels().isa), names.back());  // a refusal changes nothing
+    CHECK_EQUAL(isa_in_use(), names.back());  // a refusal changes nothing
 }
 
 std::string refusal(const std::string& name, const Processor& processor) {
     try {
-        kernels_for(name, processor);
+        isa_for(name, processor);
     } catch (const std::exception& error) {
         return error.what();
     }
@@ -40,20 +40,20 @@ std::string refusal(const std::string& name, const Processor& processor) {
 void other_processors() {
     const Processor v2{true, false, false};
     const Processor v4{true, true, true};
-    CHECK_EQUAL(std::string(kernels_for("", v2).isa), "baseline");
-    CHECK_EQUAL(std::string(kernels_for("baseline", v4).isa), "baseline");
+    CHECK_EQUAL(isa_for("", v2), "baseline");
+    CHECK_EQUAL(isa_for("baseline", v4), "baseline");
     CHECK(refusal("", {false, false, false}).find("SSE4.2") != std::string::npos);
     CHECK_EQUAL(refusal("avx2", v2), "PIXFOLD_ISA: must be one of baseline on this machine, got 'avx2'");
 #ifdef PIXFOLD_HAS_X86
     const Processor v3{true, true, false};
-    CHECK_EQUAL(std::string(kernels_for("", v3).isa), "avx2");
-    CHECK_EQUAL(std::string(kernels_for("", v4).isa), "avx512");
-    CHECK_EQUAL(std::string(kernels_for("avx2", v4).isa), "avx2");
+    CHECK_EQUAL(isa_for("", v3), "avx2");
+    CHECK_EQUAL(isa_for("", v4), "avx512");
+    CHECK_EQUAL(isa_for("avx2", v4), "avx2");
     CHECK_EQUAL(refusal("avx512", v3), "PIXFOLD_ISA: must be one of baseline, avx2 on this machine, got 'avx512'");
     // AVX-512 without AVX2 is no level of x86-64: a hypervisor that hides one hides both.
-    CHECK_EQUAL(std::string(kernels_for("", {true, false, true}).isa), "baseline");
+    CHECK_EQUAL(isa_for("", {true, false, true}), "baseline");
 #else
-    CHECK_EQUAL(std::string(kernels_for("", v4).isa), "baseline");
+    CHECK_EQUAL(isa_for("", v4), "baseline");
 #endif
     for (const char* name : {"sse9", "AVX2", "avx", "avx512 ", " "}) {
         CHECK(!refusal(name, v4).empty());

@@ -3,8 +3,9 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "images.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -35,7 +36,7 @@ void check_fold(const Matrix& x, Storage storage, const Layout& layout, const No
                       text(x.n_features) + " features, storage " + text(static_cast<int>(storage)) + ", " +
                       text(n_threads) + " threads";
             Images images(out, n);
-            const FoldCounts counts = kernels().fold_dense(dense.view(), slots, parameters, images.output(), n_threads);
+            const FoldCounts counts = cpu::fold_dense(dense.view(), slots, parameters, images.output(), n_threads);
             CHECK_EQUAL(counts.missing, expected.counts.missing);
             CHECK_EQUAL(counts.negative, expected.counts.negative);
             if (!seen) {
@@ -105,10 +106,10 @@ void broadcast() {
     for (const std::string& isa : available_isas()) {
         set_isa(isa);
         Images images(DType::f32, 6 * slots.n_pixels);
-        kernels().fold_dense(view, slots, NormalizeParameters{}, images.output(), 2);
+        cpu::fold_dense(view, slots, NormalizeParameters{}, images.output(), 2);
         check_images(images, DType::f32, fold_reference(repeated, slots, nullptr));
         view.feature_stride = 0;
-        kernels().fold_dense(view, slots, NormalizeParameters{}, images.output(), 2);
+        cpu::fold_dense(view, slots, NormalizeParameters{}, images.output(), 2);
         for (std::int64_t k = 0; k < slots.n_slots; ++k) {
             CHECK_EQUAL(images.at(5 * slots.n_pixels + slots.pixel[k]), x.at(0, 0));
         }
@@ -137,11 +138,11 @@ void flags() {
         for (const std::string& isa : available_isas()) {
             set_isa(isa);
             Images with(DType::f32, 4 * slots.n_pixels);
-            kernels().fold_dense(dense.view(), slots, normaliser.parameters(x.dtype), with.output(), 1);
+            cpu::fold_dense(dense.view(), slots, normaliser.parameters(x.dtype), with.output(), 1);
             SlotView plain = slots;
             plain.identity_features = plain.identity_pixels = plain.one_to_one = false;
             Images without(DType::f32, 4 * slots.n_pixels);
-            kernels().fold_dense(dense.view(), plain, normaliser.parameters(x.dtype), without.output(), 1);
+            cpu::fold_dense(dense.view(), plain, normaliser.parameters(x.dtype), without.output(), 1);
             CHECK(with == without);
         }
     }
@@ -165,13 +166,13 @@ void streamed() {
                     set_isa(isa);
                     context = isa + ", layout " + text(static_cast<int>(kind)) + " to " + name_of(out);
                     Images whole(out, n_samples * slots.n_pixels);
-                    kernels().fold_dense(dense.view(), slots, parameters, whole.output(), 2);
+                    cpu::fold_dense(dense.view(), slots, parameters, whole.output(), 2);
                     for (std::int64_t i = 0; i < n_samples; i += few) {
                         Images part(out, few * slots.n_pixels);
                         DenseView view = dense.view();
                         view.data = static_cast<const char*>(view.data) + i * view.sample_stride;
                         view.n_samples = few;
-                        kernels().fold_dense(view, slots, parameters, part.output(), 1);
+                        cpu::fold_dense(view, slots, parameters, part.output(), 1);
                         const char* at = static_cast<const char*>(whole.output().data) + i * slots.n_pixels * element;
                         CHECK(std::memcmp(at, part.output().data,
                                           static_cast<std::size_t>(few * slots.n_pixels * element)) == 0);
@@ -212,7 +213,7 @@ void specials() {
         context = isa;
         Images images(DType::f32, slots.n_pixels);
         const FoldCounts counts =
-            kernels().fold_dense(dense.view(), slots, normaliser.parameters(x.dtype), images.output(), 1);
+            cpu::fold_dense(dense.view(), slots, normaliser.parameters(x.dtype), images.output(), 1);
         CHECK_EQUAL(counts.missing, 1);
         CHECK_EQUAL(counts.negative, 2);
         CHECK_EQUAL(images.at(0), 3.5);
@@ -220,7 +221,7 @@ void specials() {
         CHECK_EQUAL(images.at(2), 0.0);
         CHECK_EQUAL(images.at(3), 0.0);
         CHECK_EQUAL(images.at(4), static_cast<double>(normaliser.fill[4]));
-        kernels().fold_dense(bits.view(), slots, NormalizeParameters{}, images.output(), 1);
+        cpu::fold_dense(bits.view(), slots, NormalizeParameters{}, images.output(), 1);
         CHECK_EQUAL(std::memcmp(images.output().data, bits.view().data, 24), 0);
     }
 }

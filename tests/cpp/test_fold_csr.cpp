@@ -2,8 +2,9 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "images.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -41,14 +42,14 @@ void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normalis
         context = isa + " dense " + name_of(x.dtype) + " to " + name_of(out) + ", " + text(x.n_samples) +
                   " samples of " + text(x.n_features) + " features";
         Images same(out, n);
-        kernels().fold_dense(dense.view(), slots, parameters, same.output(), 1);
+        cpu::fold_dense(dense.view(), slots, parameters, same.output(), 1);
         check_images(same, out, expected);
         for (const int n_threads : threads) {
             context = isa + " " + name_of(x.dtype) + " to " + name_of(out) + ", " + text(x.n_samples) + " samples of " +
                       text(x.n_features) + " features, " + text(n_threads) + " threads" + (wide ? ", wide" : "");
             Images images(out, n);
             const FoldCounts counts =
-                kernels().fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, images.output(), n_threads);
+                cpu::fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, images.output(), n_threads);
             CHECK_EQUAL(counts.missing, expected_counts.missing);
             CHECK_EQUAL(counts.negative, expected_counts.negative);
             CHECK(images == same);
@@ -113,8 +114,7 @@ void empty_rows() {
         const SlotView slots = layout.view();
         CHECK_EQUAL(csr.view().row_start[6], 0);
         Images images(DType::f32, 6 * slots.n_pixels);
-        kernels().fold_csr(csr.view(), slots, layout.slot_of_feature(), normaliser.parameters(x.dtype), images.output(),
-                           2);
+        cpu::fold_csr(csr.view(), slots, layout.slot_of_feature(), normaliser.parameters(x.dtype), images.output(), 2);
         check_images(images, DType::f32, fold_reference(x, slots, &normaliser));
     }
 }

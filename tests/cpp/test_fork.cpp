@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "checks.hpp"
-#include "pixfold/dispatch.hpp"
-#include "pixfold/threads.hpp"
+#include "cpu/threads.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -17,9 +17,9 @@ constexpr std::int64_t n_bytes = n_samples * n_features * 4;  // 4 MiB: enough f
 
 std::vector<float> fold(const std::vector<float>& x, const std::vector<std::int32_t>& slots) {
     std::vector<float> images(x.size());
-    kernels().fold_dense({x.data(), DType::f32, n_samples, n_features, n_features * 4, 4},
-                         {slots.data(), slots.data(), n_features, n_features, true, true, true}, NormalizeParameters{},
-                         {images.data(), DType::f32}, threads_for(2, n_bytes));
+    cpu::fold_dense({x.data(), DType::f32, n_samples, n_features, n_features * 4, 4},
+                    {slots.data(), slots.data(), n_features, n_features, true, true, true}, NormalizeParameters{},
+                    {images.data(), DType::f32}, threads_for(2, n_bytes));
     return images;
 }
 

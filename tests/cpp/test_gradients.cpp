@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "images.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold_gradient.hpp"
+#include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -78,8 +80,8 @@ void check_fold_gradient(const Matrix& x, Storage storage, const Layout& layout,
                       " samples of " + text(x.n_features) + " features, storage " + text(static_cast<int>(storage)) +
                       ", " + text(threads) + " threads";
             Images out(x.dtype, n);
-            kernels().fold_gradient(dense.view(), slots, parameters, library_size, {images.view().data, image_dtype},
-                                    out.output().data, threads);
+            cpu::fold_gradient(dense.view(), slots, parameters, library_size, {images.view().data, image_dtype},
+                               out.output().data, threads);
             for (std::int64_t at = 0; !seen && at < n; ++at) {
                 const Bounded& value = expected[static_cast<std::size_t>(at)];
                 CHECK(rounded(x.dtype, value.value - value.error) <= out.at(at));
@@ -133,8 +135,8 @@ void clipped() {
             set_isa(isa);
             context = isa + " " + name_of(dtype);
             Images out(dtype, 4 * 70);
-            kernels().fold_gradient(dense.view(), layout.view(), parameters, 0.0, {images.view().data, DType::f32},
-                                    out.output().data, 1);
+            cpu::fold_gradient(dense.view(), layout.view(), parameters, 0.0, {images.view().data, DType::f32},
+                               out.output().data, 1);
             for (std::int64_t at = 0; at < out.size(); ++at) {
                 const double value = x.values[static_cast<std::size_t>(at)];
                 CHECK_EQUAL(out.at(at), value < 0.0 || value > 8.0 ? 0.0 : 1.0);
@@ -164,8 +166,8 @@ void unfold_gradients() {
                         context =
                             isa + " " + name_of(dtype) + ", " + text(n_features) + " features, layout " + text(kind);
                         Images out(dtype, 5 * slots.n_pixels);
-                        kernels().unfold_gradient({features.view().data, dtype, 5, n_features}, slots,
-                                                  out.output().data, threads);
+                        cpu::unfold_gradient({features.view().data, dtype, 5, n_features}, slots, out.output().data,
+                                             threads);
                         for (std::int64_t at = 0; at < out.size(); ++at) {
                             CHECK_EQUAL(out.at(at), rounded(dtype, expected[static_cast<std::size_t>(at)]));
                         }

@@ -5,8 +5,9 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "numbers.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -27,8 +28,8 @@ void convert(const void* in, DType from, std::int64_t n, void* out, DType to, co
     for (const std::string& isa : available_isas()) {
         set_isa(isa);
         context = isa + " " + name_of(from) + " to " + name_of(to);
-        kernels().fold_dense({in, from, 1, n, n * size, size}, {slots.data(), slots.data(), n, n, true, true, true},
-                             NormalizeParameters{}, {out, to}, 1);
+        cpu::fold_dense({in, from, 1, n, n * size, size}, {slots.data(), slots.data(), n, n, true, true, true},
+                        NormalizeParameters{}, {out, to}, 1);
         check();
     }
 }

@@ -5,8 +5,12 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "numbers.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/column_stats.hpp"
+#include "pixfold/fold.hpp"
+#include "pixfold/row_sums.hpp"
+#include "pixfold/unfold.hpp"
 
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
@@ -78,9 +82,9 @@ void check_dense(std::int64_t sample_stride, std::int64_t feature_stride, std::i
                 return reversed ? value_of(n_samples - 1 - i, 2 - j) : value_of(i, j);
             };
             std::vector<float> images(static_cast<std::size_t>(n_samples * 4), -1.0f);
-            kernels().fold_dense(view, fold.slots(), NormalizeParameters{}, {images.data(), DType::f32}, 2);
+            cpu::fold_dense(view, fold.slots(), NormalizeParameters{}, {images.data(), DType::f32}, 2);
             std::vector<double> sums(static_cast<std::size_t>(n_samples));
-            kernels().row_sums_dense(view, sums.data(), 2);
+            cpu::row_sums_dense(view, sums.data(), 2);
             for (std::int64_t i = 0; i < n_samples; ++i) {
                 const float* image = images.data() + i * 4;
                 CHECK_EQUAL(image[0], expected(i, 2));
@@ -92,8 +96,8 @@ void check_dense(std::int64_t sample_stride, std::int64_t feature_stride, std::i
             }
             std::int64_t count[3], missing[3], zeros[3];
             double min[3], max[3], mean[3], m2[3];
-            kernels().column_stats_dense(view, {false, false, nullptr, nullptr},
-                                         {count, missing, zeros, min, max, mean, m2}, 2);
+            cpu::column_stats_dense(view, {false, false, nullptr, nullptr}, {count, missing, zeros, min, max, mean, m2},
+                                    2);
             for (std::int64_t j = 0; j < 3; ++j) {
                 CHECK_EQUAL(count[j], n_samples);
                 CHECK_EQUAL(max[j], static_cast<double>(expected(reversed ? 0 : n_samples - 1, j)));
@@ -127,16 +131,15 @@ void check_csr() {
         set_isa(isa);
         context = isa;
         std::vector<float> images(12, -1.0f);
-        kernels().fold_csr(view, fold.slots(), fold.slot_of_feature.data(), NormalizeParameters{},
-                           {images.data(), DType::f32}, 2);
+        cpu::fold_csr(view, fold.slots(), fold.slot_of_feature.data(), NormalizeParameters{},
+                      {images.data(), DType::f32}, 2);
         CHECK(images == (std::vector<float>{2, 1, 0, 0, 0, 0, 0, 0, 5, 3, 0, 4}));
         std::vector<double> sums(3);
-        kernels().row_sums_csr(view, sums.data(), 2);
+        cpu::row_sums_csr(view, sums.data(), 2);
         CHECK(sums == (std::vector<double>{3, 0, 12}));
         std::int64_t count[3], missing[3], zeros[3];
         double min[3], max[3], mean[3], m2[3];
-        kernels().column_stats_csr(view, {false, false, nullptr, nullptr}, {count, missing, zeros, min, max, mean, m2},
-                                   2);
+        cpu::column_stats_csr(view, {false, false, nullptr, nullptr}, {count, missing, zeros, min, max, mean, m2}, 2);
         CHECK_EQUAL(zeros[0], 1);
         CHECK_EQUAL(zeros[1], 2);
         CHECK_EQUAL(max[0], 3.0);
@@ -171,7 +174,7 @@ void unfold_pixels() {
         set_isa(isa);
         context = isa;
         std::vector<char> out(12, '\x5a');
-        kernels().unfold({images.data(), out.data(), 1, 3, 4, n_pixels, pixel.data(), false}, 2);
+        cpu::unfold({images.data(), out.data(), 1, 3, 4, n_pixels, pixel.data(), false}, 2);
         CHECK(out == expected);
     }
 }

@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "numbers.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/column_stats.hpp"
+#include "pixfold/fold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -48,7 +50,7 @@ class Evaluator {
         for (const std::string& isa : isas_) {
             set_isa(isa);
             std::vector<float> y(x_.size());
-            kernels().fold_dense(view, slots, parameters, {y.data(), DType::f32}, 1);
+            cpu::fold_dense(view, slots, parameters, {y.data(), DType::f32}, 1);
             context = isa;
             if (isa == "avx512" && n > 0) {
                 CHECK(std::memcmp(y.data(), avx2.data(), y.size() * sizeof(float)) == 0);
@@ -155,9 +157,8 @@ void specials() {
         set_isa(isa);
         context = isa;
         std::vector<float> y(x.size());
-        kernels().fold_dense({x.data(), DType::f32, 1, n, n * 4, 4},
-                             {slots.data(), slots.data(), n, n, true, true, true}, parameters, {y.data(), DType::f32},
-                             1);
+        cpu::fold_dense({x.data(), DType::f32, 1, n, n * 4, 4}, {slots.data(), slots.data(), n, n, true, true, true},
+                        parameters, {y.data(), DType::f32}, 1);
         for (std::size_t k = 0; k < x.size(); ++k) {
             CHECK_NEAR(static_cast<double>(y[k]), expected[k], 0.0);
         }
@@ -184,7 +185,7 @@ void doubles() {
     for (const std::string& isa : available_isas()) {
         set_isa(isa);
         context = isa;
-        kernels().column_stats_dense(
+        cpu::column_stats_dense(
             {x.data(), DType::f64, 1, n, n * 8, 8}, {true, false, nullptr, nullptr},
             {counts.data(), counts.data() + n, counts.data() + 2 * n, min.data(), max.data(), mean.data(), m2.data()},
             1);

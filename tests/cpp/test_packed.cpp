@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "layouts.hpp"
 #include "matrices.hpp"
 #include "packed_bits.hpp"
-#include "pixfold/dispatch.hpp"
 #include "pixfold/packed.hpp"
 
 namespace pixfold::tests {
@@ -76,7 +76,7 @@ void check_fold(std::int64_t n_samples, std::int64_t n_features, Kind kind, DTyp
             context = isa + ", " + name_of(dtype) + ", " + text(n_samples) + " samples of " + text(n_features) +
                       " features, layout " + text(static_cast<int>(kind)) + ", " + text(n_threads) + " threads";
             std::vector<char> out(expected.size(), '\x7f');
-            kernels().fold_packed(x.view(), table.view(), out.data(), n_threads);
+            cpu::fold_packed(x.view(), table.view(), out.data(), n_threads);
             CHECK(out == expected);
         }
     }
@@ -138,7 +138,7 @@ void check_stats(std::int64_t n_samples, std::int64_t n_features, int copies, bo
                       text(n_threads) + " threads" + (log ? ", log" : "") + (with_offset ? ", offset" : "");
             std::vector<std::int64_t> count(n, -1), missing(n, -1), zeros(n, -1);
             std::vector<double> min(n), max(n), mean(n), m2(n);
-            kernels().column_stats_packed(
+            cpu::column_stats_packed(
                 x.view(), copies, arguments,
                 {count.data(), missing.data(), zeros.data(), min.data(), max.data(), mean.data(), m2.data()},
                 n_threads);
@@ -217,7 +217,7 @@ void any_missing() {
                 std::vector<std::uint8_t> bits(static_cast<std::size_t>(3 * row), 0xe2);  // codes 2, 0, 2, 3
                 auto& byte = bits[static_cast<std::size_t>(row + at / 4)];
                 byte = static_cast<std::uint8_t>((byte & ~(3 << (2 * (at % 4)))) | 1 << (2 * (at % 4)));
-                CHECK_EQUAL(kernels().any_missing_packed({bits.data(), 3, n, row}, 2), at < n);
+                CHECK_EQUAL(cpu::any_missing_packed({bits.data(), 3, n, row}, 2), at < n);
             }
         }
     }
@@ -243,7 +243,7 @@ void pack() {
                     for (const int copies : {0, 2}) {
                         const std::int64_t row = (n + 3) / 4;
                         std::vector<std::uint8_t> bits(static_cast<std::size_t>(3 * row), 0xff);
-                        CHECK_EQUAL(kernels().pack(dense.view(), {copies, -1}, bits.data(), 2), -1);
+                        CHECK_EQUAL(cpu::pack(dense.view(), {copies, -1}, bits.data(), 2), -1);
                         for (std::int64_t i = 0; i < 3; ++i) {
                             for (std::int64_t j = 0; j < 4 * row; ++j) {
                                 const int code = bits[static_cast<std::size_t>(i * row + j / 4)] >> (2 * (j % 4)) & 3;
@@ -263,7 +263,7 @@ void pack() {
                 bad.values[static_cast<std::size_t>(n + n / 2)] = 3.0;
                 const Dense dense(bad, Storage::packed);
                 std::vector<std::uint8_t> bits(static_cast<std::size_t>(3 * ((n + 3) / 4)));
-                CHECK_EQUAL(kernels().pack(dense.view(), {2, -1}, bits.data(), 3), n + n / 2);
+                CHECK_EQUAL(cpu::pack(dense.view(), {2, -1}, bits.data(), 3), n + n / 2);
             }
         }
     }

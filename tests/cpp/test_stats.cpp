@@ -1,7 +1,9 @@
 // column_stats and row sums, dense and sparse, against sums taken in two passes.
 #include <vector>
 
-#include "pixfold/dispatch.hpp"
+#include "cpu/dispatch.hpp"
+#include "pixfold/column_stats.hpp"
+#include "pixfold/row_sums.hpp"
 #include "stats_reference.hpp"
 
 namespace pixfold::tests {
@@ -34,14 +36,14 @@ void check_all(const Matrix& x, const Transform& t, const std::string& what, con
 void check_dense(const Matrix& x, const Transform& t, Storage storage) {
     const Dense dense(x, storage);
     check_all(x, t, "dense", [&](Stats& stats, int threads) {
-        return kernels().column_stats_dense(dense.view(), t.arguments(), stats.output(), threads);
+        return cpu::column_stats_dense(dense.view(), t.arguments(), stats.output(), threads);
     });
 }
 
 void check_csr(const Matrix& x, const Transform& t, bool wide) {
     const Csr csr(x, wide);
     check_all(x, t, wide ? "wide csr" : "csr", [&](Stats& stats, int threads) {
-        return kernels().column_stats_csr(csr.view(), t.arguments(), stats.output(), threads);
+        return cpu::column_stats_csr(csr.view(), t.arguments(), stats.output(), threads);
     });
 }
 
@@ -94,7 +96,7 @@ void hard_columns() {
     check_csr(x, Transform{}, false);
     const Dense dense(x, Storage::packed);
     Stats stats(3);
-    kernels().column_stats_dense(dense.view(), Transform{}.arguments(), stats.output(), 1);
+    cpu::column_stats_dense(dense.view(), Transform{}.arguments(), stats.output(), 1);
     CHECK_EQUAL(stats.m2[1], 0.0);
     CHECK_EQUAL(stats.m2[2], 100.0);  // 400 squares of 1/2; about a pivot every step is exact
 }
@@ -117,12 +119,12 @@ void storages() {
             set_isa(isa);
             const Dense packed(x, Storage::packed);
             Stats first(x.n_features);
-            first.counts = kernels().column_stats_dense(packed.view(), Transform{}.arguments(), first.output(), 1);
+            first.counts = cpu::column_stats_dense(packed.view(), Transform{}.arguments(), first.output(), 1);
             for (int storage = 0; storage < n_storages; ++storage) {
                 context = isa + " " + name_of(x.dtype) + ", storage " + text(storage);
                 const Dense dense(x, static_cast<Storage>(storage));
                 Stats stats(x.n_features);
-                stats.counts = kernels().column_stats_dense(dense.view(), Transform{}.arguments(), stats.output(), 2);
+                stats.counts = cpu::column_stats_dense(dense.view(), Transform{}.arguments(), stats.output(), 2);
                 CHECK(stats == first);
             }
         }
@@ -138,8 +140,8 @@ void infinite_values() {
         const Dense dense(x, Storage::packed);
         const Csr csr(x, false);
         Stats stats(5);
-        CHECK_EQUAL(kernels().column_stats_dense(dense.view(), Transform{}.arguments(), stats.output(), 1).infinite, 2);
-        CHECK_EQUAL(kernels().column_stats_csr(csr.view(), Transform{}.arguments(), stats.output(), 2).infinite, 2);
+        CHECK_EQUAL(cpu::column_stats_dense(dense.view(), Transform{}.arguments(), stats.output(), 1).infinite, 2);
+        CHECK_EQUAL(cpu::column_stats_csr(csr.view(), Transform{}.arguments(), stats.output(), 2).infinite, 2);
     }
 }
 
@@ -154,8 +156,8 @@ void row_sums() {
                 for (const std::string& isa : available_isas()) {
                     set_isa(isa);
                     std::vector<double> sums(13, -7.0), sparse(13, -7.0);
-                    kernels().row_sums_dense(dense.view(), sums.data(), 2);
-                    kernels().row_sums_csr(csr.view(), sparse.data(), 2);
+                    cpu::row_sums_dense(dense.view(), sums.data(), 2);
+                    cpu::row_sums_csr(csr.view(), sparse.data(), 2);
                     for (std::int64_t i = 0; i < 13; ++i) {
                         long double expected = 0.0L;
                         double size = 0.0;

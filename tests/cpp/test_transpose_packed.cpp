@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "packed_bits.hpp"
-#include "pixfold/dispatch.hpp"
 #include "pixfold/transpose_packed.hpp"
 
 namespace pixfold::tests {
@@ -34,7 +34,7 @@ void check_transpose(std::int64_t n_rows, std::int64_t n_codes, std::int64_t gap
             context = isa + ", " + text(n_rows) + " rows of " + text(n_codes) + " codes, gap " + text(gap) + ", " +
                       text(n_threads) + " threads";
             std::vector<std::uint8_t> out(expected.size(), untouched);
-            kernels().transpose_packed(x.view(), {out.data() + first, step}, n_threads);
+            cpu::transpose_packed(x.view(), {out.data() + first, step}, n_threads);
             CHECK(out == expected);
         }
     }
@@ -67,7 +67,7 @@ void threads() {
 
 void no_rows() {
     std::vector<std::uint8_t> out;
-    kernels().transpose_packed({nullptr, 0, 9, 3}, {out.data(), 0}, 2);
+    cpu::transpose_packed({nullptr, 0, 9, 3}, {out.data(), 0}, 2);
 }
 
 }  // namespace

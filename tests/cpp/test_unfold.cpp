@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "cpu/dispatch.hpp"
 #include "layouts.hpp"
-#include "pixfold/dispatch.hpp"
+#include "pixfold/fold.hpp"
+#include "pixfold/unfold.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -50,9 +52,9 @@ void all() {
                             context = isa + " elements of " + text(size) + " bytes, " + text(n_features) +
                                       " features, " + text(n) + " samples";
                             std::vector<char> out(expected.size(), '\x5a');
-                            kernels().unfold({images.data(), out.data(), size, n, n_features, n_pixels, pixels.data(),
-                                              static_cast<Kind>(kind) == Kind::natural},
-                                             threads);
+                            cpu::unfold({images.data(), out.data(), size, n, n_features, n_pixels, pixels.data(),
+                                         static_cast<Kind>(kind) == Kind::natural},
+                                        threads);
                             CHECK(out == expected);
                         }
                     }
@@ -79,9 +81,9 @@ void fold_brings_it_back() {
         for (const std::string& isa : available_isas()) {
             set_isa(isa);
             std::vector<float> features(1000), back(images.size(), -1.0f);
-            kernels().unfold({images.data(), features.data(), 4, 2, 500, slots.n_pixels, pixels.data(), false}, 1);
-            kernels().fold_dense({features.data(), DType::f32, 2, 500, 2000, 4}, slots, NormalizeParameters{},
-                                 {back.data(), DType::f32}, 1);
+            cpu::unfold({images.data(), features.data(), 4, 2, 500, slots.n_pixels, pixels.data(), false}, 1);
+            cpu::fold_dense({features.data(), DType::f32, 2, 500, 2000, 4}, slots, NormalizeParameters{},
+                            {back.data(), DType::f32}, 1);
             CHECK(back == images);
         }
     }

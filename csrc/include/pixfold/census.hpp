@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "pixfold/kernel.hpp"
 #include "pixfold/views.hpp"
 
 namespace pixfold {
@@ -18,7 +19,20 @@ struct CensusCounts {
     std::int64_t negative = 0;
 };
 
-using CensusDense = CensusCounts (*)(const DenseView&, int threads);
-using CensusCsr = CensusCounts (*)(const CsrView&, int threads);
+PIXFOLD_KERNEL(census_dense, CensusCounts(const DenseView&, int threads));
+PIXFOLD_KERNEL(census_csr, CensusCounts(const CsrView&, int threads));
 
 }  // namespace pixfold
+
+namespace pixfold::cuda {
+
+// census on a CUDA device: the contract is pixfold/census.hpp's, and all pointers, those inside the views too, are the
+// device's. Calls are queued on the stream and return at once; missing, infinite and negative values are added to
+// counts[0], counts[1] and counts[2], for whoever reads them later. Elements, and rows of a strided matrix, must be
+// aligned to the element's size.
+
+void census_dense(const DenseView&, unsigned long long* counts, void* stream);
+// The number of stored values is the caller's to know: row_start is not looked at.
+void census_csr(const CsrView&, std::int64_t n_stored, unsigned long long* counts, void* stream);
+
+}  // namespace pixfold::cuda

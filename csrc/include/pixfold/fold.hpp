@@ -17,6 +17,7 @@
 
 #include <cstdint>
 
+#include "pixfold/kernel.hpp"
 #include "pixfold/views.hpp"
 
 namespace pixfold {
@@ -44,13 +45,51 @@ struct FoldOutput {
     DType dtype;
 };
 
-using FoldDense = FoldCounts (*)(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput,
-                                 int threads);
+PIXFOLD_KERNEL(fold_dense,
+               FoldCounts(const DenseView&, const SlotView&, const NormalizeParameters&, FoldOutput, int threads));
 
 // slot_of_feature: [n_features], -1 where a feature has no pixel. Zeros that are not stored are never visited, and so
 // are in neither count: each row starts as the image of an all-zero sample. offset with row_scale is not defined here
 // (it would make that image differ from sample to sample); the caller refuses it.
-using FoldCsr = FoldCounts (*)(const CsrView&, const SlotView&, const std::int32_t* slot_of_feature,
-                               const NormalizeParameters&, FoldOutput, int threads);
+PIXFOLD_KERNEL(fold_csr, FoldCounts(const CsrView&, const SlotView&, const std::int32_t* slot_of_feature,
+                                    const NormalizeParameters&, FoldOutput, int threads));
 
 }  // namespace pixfold
+
+namespace pixfold::cuda {
+
+// fold on a CUDA device: the contract is pixfold/fold.hpp's, and all pointers, those inside the parameters too, are the
+// device's. What differs:
+//   - calls are queued on the stream and return at once; missing and negative values are added to counts[0] and
+//     counts[1], for whoever reads them later; `counts` may be null
+//   - elements, and rows of a strided matrix, must be aligned to the element's size
+//   - floats have the bits that the CPU's kernels give on machines with AVX2; so have doubles but for logarithms of
+//     negative numbers, where CUDA's own log1p is within 1 ulp
+//   - samples need not be evenly spaced: `sample_offset`, unless it is null, has the bytes from the view's data to each
+//     of n_samples samples, in any order, repeated or not; multiples of the view's sample_stride
+// Samples that lie side by side (a sample_stride of one element, as in groups of a few samples each) are read together
+// where they are asked for in that order.
+// Images are (n_samples, n_pixels). Channels-last images are those of another layout: one whose pixels are numbered in
+// the order of the output.
+
+void fold_dense(const DenseView&, const Slots&, const NormalizeParameters&, FoldOutput, unsigned long long* counts,
+                void* stream, const std::int64_t* sample_offset = nullptr);
+
+// fold of compressed sparse rows on a CUDA device: the contract is pixfold/fold.hpp's, with what cuda/fold.hpp says of
+// devices.
+
+struct FoldCsrArguments {
+    CsrView x;  // n_samples are those that are folded; an index outside the features is counted and skipped
+    Slots slots;
+    const std::int32_t* slot_of_feature;   // [n_features], -1: none; null: feature j has slot j
+    const std::int32_t* pixel_of_feature;  // [n_features], -1: none; null: feature j is at pixel j
+    NormalizeParameters parameters;
+    FoldOutput out;
+    const void* background;  // the image of an all-zero sample, [n_pixels] elements of out's type; fold_dense makes it
+    unsigned long long* counts;            // [3]: missing, negative, indices out of range; or null
+    const std::int64_t* sample = nullptr;  // [n_samples] rows of x that are folded, in any order; null: all, in order
+};
+
+void fold_csr(const FoldCsrArguments&, void* stream);
+
+}  // namespace pixfold::cuda

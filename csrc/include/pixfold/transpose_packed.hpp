@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "pixfold/kernel.hpp"
 #include "pixfold/packed.hpp"
 
 namespace pixfold {
@@ -17,6 +18,6 @@ struct PackedRows {
 // Code i of row j of the output is code j of row i of the input: `x` of n_samples rows with n_features codes each gives
 // n_features rows of (n_samples + 3) / 4 bytes. Bits of their last byte that belong to no code are 0; bytes between
 // rows are left alone. The rows of the output must not overlap each other or the input.
-using TransposePacked = void (*)(const PackedView& x, const PackedRows& out, int threads);
+PIXFOLD_KERNEL(transpose_packed, void(const PackedView& x, const PackedRows& out, int threads));
 
 }  // namespace pixfold

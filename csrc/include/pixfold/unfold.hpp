@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "pixfold/kernel.hpp"
+
 namespace pixfold {
 
 struct UnfoldArguments {
@@ -20,6 +22,15 @@ struct UnfoldArguments {
     bool identity;                         // pixel_of_feature[j] == j
 };
 
-using Unfold = void (*)(const UnfoldArguments&, int threads);
+PIXFOLD_KERNEL(unfold, void(const UnfoldArguments&, int threads));
 
 }  // namespace pixfold
+
+namespace pixfold::cuda {
+
+// unfold on a CUDA device: the contract is pixfold/unfold.hpp's, all pointers are the device's.
+
+// Queued on the stream; returns at once. Elements must be aligned to their size. Throws Error.
+void unfold(const UnfoldArguments&, void* stream);
+
+}  // namespace pixfold::cuda

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "pixfold/kernel.hpp"
 #include "pixfold/views.hpp"
 
 namespace pixfold {
@@ -19,6 +20,16 @@ struct FeatureGradient {
     std::int64_t n_features;
 };
 
-using UnfoldGradient = void (*)(const FeatureGradient&, const SlotView&, void* out, int threads);
+PIXFOLD_KERNEL(unfold_gradient, void(const FeatureGradient&, const SlotView&, void* out, int threads));
 
 }  // namespace pixfold
+
+namespace pixfold::cuda {
+
+// unfold_gradient on a CUDA device: the contract is pixfold/unfold_gradient.hpp's, all pointers are the device's, and
+// so are the bits the CPU's. Queued on the stream; returns at once. Elements must be aligned to their size. Throws
+// Error.
+
+void unfold_gradient(const FeatureGradient&, const Slots&, void* out, void* stream);
+
+}  // namespace pixfold::cuda

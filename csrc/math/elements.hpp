@@ -9,7 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "pixfold/isa.hpp"
+#include "isa.hpp"
 #include "pixfold/views.hpp"
 
 namespace pixfold::PIXFOLD_ISA {

@@ -2,7 +2,7 @@
 // CUDA devices.
 #pragma once
 
-#include "pixfold/moments.hpp"
+#include "moments.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "pixfold/lane_traits.hpp"
+#include "math/lane_traits.hpp"
 
 #if defined(__AVX2__)
 #include <immintrin.h>

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "pixfold/isa.hpp"
+#include "isa.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

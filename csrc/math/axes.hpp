@@ -2,7 +2,9 @@
 // care about their order.
 #pragma once
 
-#include "pixfold/isa.hpp"
+#include <initializer_list>
+
+#include "isa.hpp"
 #include "pixfold/views.hpp"
 
 namespace pixfold::PIXFOLD_ISA {

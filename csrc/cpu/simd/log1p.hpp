@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lanes.hpp"
-#include "pixfold/log1p_methods.hpp"
+#include "math/log1p.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

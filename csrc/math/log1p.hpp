@@ -10,7 +10,7 @@
 
 #include <cmath>
 
-#include "pixfold/lane_traits.hpp"
+#include "lane_traits.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

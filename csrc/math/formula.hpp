@@ -3,8 +3,8 @@
 
 #include <cmath>
 
+#include "isa.hpp"
 #include "pixfold/fold.hpp"
-#include "pixfold/isa.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

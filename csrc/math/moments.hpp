@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "isa.hpp"
 #include "pixfold/column_stats.hpp"
-#include "pixfold/isa.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 

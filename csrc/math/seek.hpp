@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "pixfold/isa.hpp"
+#include "isa.hpp"
 
 namespace pixfold::PIXFOLD_ISA {
 
