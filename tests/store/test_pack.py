@@ -99,10 +99,6 @@ def elements(path: Path) -> dict[str, Any]:
     }
 
 
-def stored(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
 @pytest.mark.parametrize("kind", INPUTS)
 def test_values_names_and_labels_stay(tmp_path: Path, small_shards: None, kind: str) -> None:
     path = INPUTS[kind](tmp_path)
@@ -306,28 +302,23 @@ def test_an_input_that_changes_while_it_is_packed(tmp_path: Path, small_shards: 
     assert [file.name for file in tmp_path.iterdir()] == ["x.npz"]
 
 
-def test_what_exists_is_kept(tmp_path: Path) -> None:
-    out = tmp_path / "o.zarr"
-    pixfold.pack(np.eye(3), out)
-    before = stored(out)
-    with pytest.raises(OutputError, match=r"o\.zarr: exists already; --force"):
-        pixfold.pack(np.ones((2, 2)), out)
-    with pytest.raises(InputError, match="memory"):
-        pixfold.pack(np.ones((2, 2)), out, force=True, memory="much")
-    assert stored(out) == before
-    pixfold.pack(np.ones((2, 2)), out, force=True)
-    assert open_source(out).n_samples == 2
-    assert [file.name for file in tmp_path.iterdir()] == ["o.zarr"]
-
-
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="there is no folder"):
-        pixfold.pack(np.eye(3), tmp_path / "none" / "o.zarr")
-    (tmp_path / "o.zarr.part").mkdir()
-    (tmp_path / "o.zarr.part" / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match=r"o\.zarr\.part: is in the way"):
-        pixfold.pack(np.eye(3), tmp_path / "o.zarr")
-    assert (tmp_path / "o.zarr.part" / "thesis.txt").exists()
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"out": "none/o.zarr"}, OutputError, "cannot write .*o.zarr: there is no folder .*none$"),
+        ({"memory": "much"}, InputError, "pack: memory must be a size such as '500MB'.*, got 'much'"),
+        ({"memory": 0}, InputError, "pack: memory must be a size"),
+        ({"force": 1}, InputError, "pack: force must be True or False, got 1"),
+        ({"verify": "yes"}, InputError, "pack: verify must be True or False, got 'yes'"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_the_input_is_opened(
+    tmp_path: Path, given: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    out = tmp_path / given.pop("out", "o.zarr")
+    with pytest.raises(error, match=f"^{said}"):
+        pixfold.pack(tmp_path / "none.npy", out, **given)
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_little_memory(tmp_path: Path) -> None:

@@ -54,11 +54,12 @@ def fold(
             "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
         )
     with messages(quiet=quiet) as shown:
-        from pixfold.images.convert import check_arguments, check_free, convert
+        from pixfold.images.convert import check_arguments, convert
+        from pixfold.images.files import check_output
         from pixfold.sources import open_source
 
         check_arguments(**pixels, **writing)
-        check_free(out, force=force)
+        check_output(out, force=force)
         model = None if like is None else _model(like)
         categories = None if model is None else model.categories_
         source = open_source(data if len(data) > 1 else data[0], **reading, categories=categories)

@@ -90,17 +90,19 @@ def run(
     with _folder_made_for(out), messages(quiet=quiet) as shown:
         from pixfold.report import check_writable, write_results
         from pixfold.sources import open_source
+        from pixfold.util.outputs import locked
 
         # What was not asked for keeps the default of the estimator.
         estimator = _estimator(supervised=supervised, **learning)
         estimator.check_arguments()
         check_writable(out)
-        source = open_source(data if len(data) > 1 else data[0], **reading)
-        estimator.fit_source(source, command=shlex.join(["pixfold", *sys.argv[1:]]), progress=shown)
-        results = estimator.results_
-        for message in results.messages:
-            shown.warn(message)
-        write_results(results, out, save_model=estimator.save)
+        with locked(out, out / ".pixfold.lock"):
+            source = open_source(data if len(data) > 1 else data[0], **reading)
+            estimator.fit_source(source, command=shlex.join(["pixfold", *sys.argv[1:]]), progress=shown)
+            results = estimator.results_
+            for message in results.messages:
+                shown.warn(message)
+            write_results(results, out, save_model=estimator.save)
     print_summary(results, out)
 
 

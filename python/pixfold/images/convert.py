@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.errors import InputError, OutputError
+from pixfold.errors import InputError
 from pixfold.formula import PRESETS
 from pixfold.genotypes import PackedGenotypes
-from pixfold.images.files import ImageSet, files_of, rows_at_once, write
+from pixfold.images.files import ImageSet, check_output, files_of, rows_at_once, write
 from pixfold.layout import Layout
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import MISSING, NEGATIVE, Normalizer
@@ -28,6 +28,7 @@ from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import prepare
 from pixfold.util.checks import check_all, choice, is_whole, whole_number
 from pixfold.util.files import staged
+from pixfold.util.outputs import IMAGES, claimed
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import must_be
 
@@ -147,7 +148,7 @@ def convert(
     threads : int, optional
         As for :func:`pixfold.fold`.
     force : bool
-        Replace an output that exists.
+        Replace images that exist. Nothing else is ever replaced.
     progress : Progress, optional
         Where to report; silent without it.
 
@@ -160,7 +161,8 @@ def convert(
     InputError
         Unusable data or arguments.
     OutputError
-        When the output exists or cannot be written: nothing is left of it then.
+        When the output exists and `force` is not given; when something else than images is there; when another process
+        writes it; or when it cannot be written: nothing is left of it then.
     """
     reporter = progress if progress is not None else SilentProgress()
     path = Path(out)
@@ -178,7 +180,7 @@ def convert(
         threads=threads,
     )
     element, budget = dtype_name(dtype), bytes_of("convert", memory)
-    check_free(path, force=force)
+    check_output(path, force=force)
     opened = source if isinstance(source, Source) else open_source(source)
     if layout is None and normalizer is None:
         plan = _planned(
@@ -207,8 +209,9 @@ def convert(
     read = blocks(
         opened, plan.rows, memory=int(_BLOCKS_SHARE * budget), op="convert", progress=reporter, task="folding"
     )
-    with staged(*targets) as temporary:
+    with claimed(path, IMAGES, force=force, beside=targets[1:]), staged(*targets) as temporary:
         write(temporary, images, _folded(opened, plan, images, rows, read, threads), rows)
+        check_output(path, force=force)  # once more: folding may take hours
     return Converted(path, images.shape, plan.layout, plan.normalizer, plan.class_names, plan.messages)
 
 
@@ -221,27 +224,6 @@ def check_arguments(**given: Any) -> None:
         For one that cannot be used.
     """
     check_all("convert", _CHECKS, given)
-
-
-def check_free(path: Path, *, force: bool) -> None:
-    """Raise OutputError when an output cannot be made, before the work begins.
-
-    Raises
-    ------
-    OutputError
-        When something of its name exists and is not to be replaced, or its folder does not exist.
-    """
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
-    there = [target for target in files_of(path) if target.exists()]
-    if there and not force:
-        raise OutputError(f"cannot write {path}: {there[0]} exists (force=True, command line: --force, replaces it)")
-    for target in there:
-        if target.is_dir() != (target.suffix.lower() == ".zarr"):
-            raise OutputError(f"cannot write {path}: {target} is {'a folder' if target.is_dir() else 'a file'}")
-        # A folder is replaced only by its like: a wrong name must not cost a user's files.
-        if target.is_dir() and any(target.iterdir()) and not (target / "zarr.json").exists():
-            raise OutputError(f"cannot write {path}: the folder exists and is no Zarr v3 store")
 
 
 @dataclass(frozen=True)

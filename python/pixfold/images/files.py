@@ -16,6 +16,7 @@ from pixfold.layout import Layout
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.util.files import interrupted_after
 from pixfold.util.optional import require
+from pixfold.util.outputs import IMAGES, check_replaceable
 
 # A chunk is what a reader of one sample decompresses, a shard is one file.
 _CHUNK_BYTES = 1 << 20
@@ -73,6 +74,12 @@ def files_of(out: Path) -> list[Path]:
     if out.suffix.lower() == ".zarr":
         return [out]
     return [out, *(out.with_suffix(end) for end in (".layout.npz", ".normalizer.npz", ".json"))]
+
+
+def check_output(out: Path, *, force: bool) -> None:
+    """Raise OutputError when images cannot or may not be written to `out`; see :func:`check_replaceable`."""
+    targets = files_of(out)
+    check_replaceable(out, IMAGES, force=force, beside=targets[1:])
 
 
 def rows_at_once(images: ImageSet, out: Path, memory: int) -> int:

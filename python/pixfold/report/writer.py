@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixfold._core import __version__
 from pixfold.errors import OutputError
 from pixfold.learn.results import Results
 from pixfold.util.files import undisturbed
 from pixfold.util.json_values import plain
+from pixfold.util.outputs import MARK, check_run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _FIGURES = "figures"
 # Not every job has these: those of an earlier job must not stay beside the files of a new one.
 _OPTIONAL_TABLES = ("predictions.csv", "latent.csv")
+_FILES = tuple(
+    ["findings.csv", "history.csv", "metrics.json", "config.json", "report.html", "model.json", "model.safetensors"]
+)
 
 
 def check_writable(out: str | Path) -> Path:
@@ -40,7 +45,8 @@ def check_writable(out: str | Path) -> Path:
     Raises
     ------
     OutputError
-        When ``out`` or one of its parents is a file, or the folder cannot be made or written to.
+        When ``out`` or one of its parents is a file; when a file that a run would replace is not of a run; or when the
+        folder cannot be made or written to.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -52,6 +58,7 @@ def check_writable(out: str | Path) -> Path:
     figures = folder / _FIGURES
     if figures.exists() and not figures.is_dir():
         raise OutputError(f"output folder {folder}: {figures} is a file, a folder of that name is needed")
+    check_run_folder(folder, [*_FILES, *_OPTIONAL_TABLES, *_figures()])
     return folder
 
 
@@ -92,7 +99,7 @@ def write_results(
         _write_csv(results.findings, staging / "findings.csv")
         _write_csv(results.history, staging / "history.csv")
         _write_json(results.metrics, staging / "metrics.json")
-        _write_json(results.config, staging / "config.json")
+        _write_json({MARK: __version__, **results.config}, staging / "config.json")
         if results.predictions is not None:
             _write_csv(results.predictions, staging / "predictions.csv")
         if results.latent is not None:
@@ -136,12 +143,15 @@ def _errors_of(folder: Path) -> Iterator[None]:
 
 
 def _remove_stale(folder: Path, written: set[Path]) -> None:
+    for name in (*_figures(), *_OPTIONAL_TABLES):
+        if Path(name) not in written:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _figures() -> list[str]:
     from pixfold.report.figures import NAMES
 
-    known = [Path(_FIGURES) / f"{name}.png" for name in NAMES] + [Path(name) for name in _OPTIONAL_TABLES]
-    for path in known:
-        if path not in written:
-            (folder / path).unlink(missing_ok=True)
+    return [f"{_FIGURES}/{name}.png" for name in NAMES]
 
 
 def _write_csv(table: pd.DataFrame, path: Path, *, index: bool = False) -> None:

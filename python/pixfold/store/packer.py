@@ -19,6 +19,8 @@ from pixfold.store.resume import TEMPORARY, State, fingerprint
 from pixfold.store.tables import tables_of
 from pixfold.store.writers import write_tables, writer_for
 from pixfold.stream.budget import bytes_of
+from pixfold.util.checks import check_all, switch
+from pixfold.util.outputs import PACKED, check_replaceable, claimed, path_of
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import counted
 
@@ -81,7 +83,7 @@ def pack(
     memory : int or str
         About how much memory may be used for values: bytes, or text such as "500MB" or "2GiB".
     force : bool
-        Replace `out` when it exists.
+        Replace `out` where it is a packed store. Nothing else is ever replaced.
     verify : bool
         Read everything again at the end, and compare all checksums.
     progress : Progress, optional
@@ -98,20 +100,30 @@ def pack(
     InputError
         When the data cannot be used, changes while it is read, or `memory` is too little for it.
     OutputError
-        When `out` exists and `force` is not given, or it cannot be written; what is whole is kept for the next call.
+        When `out` exists and `force` is not given; when something else than a packed store is there; when another
+        process packs to `out`; or when it cannot be written: then what is whole is kept for the next call.
     MissingDependencyError
         When zarr, anndata or a package that reads `data` is not installed.
     """
-    target, shown = Path(out), progress or SilentProgress()
     budget = bytes_of("pack", memory)
-    check_free(target, force=force)
+    check_all("pack", {"force": switch, "verify": switch}, {"force": force, "verify": verify})
+    target, shown = path_of("pack", "out", out), progress or SilentProgress()
+    with claimed(target, PACKED, force=force):
+        return _packed(data, target, budget, shown, options, force=force, verify=verify)
+
+
+def _packed(
+    data: Any, target: Path, budget: int, shown: Progress, options: dict[str, Any], *, force: bool, verify: bool
+) -> Packed:
     source = open_source(data, **options)
     part = target.with_name(target.name + ".part")
-    _check_ours(part)
+    # What an earlier call has left is gone on with or removed; anything else stays.
+    check_replaceable(part, PACKED, force=True)
     of = fingerprint(data, source, options, budget)
     with _writing(part, keep=of is not None):
         state = _resumed(part, of, shown) or _started(part, of, plan_for(source, budget, shown), source, budget)
         _fill(part, state, source, budget, shown)
+        check_replaceable(target, PACKED, force=force)  # once more: packing may take hours
         about = _about(source, state.plan)
         _finish(part, state, tables_of(source, options.get("label")), about)
     if of is not None and of != fingerprint(data, source, options, budget):
@@ -124,20 +136,6 @@ def pack(
     return Packed(
         target, about["kind"], tuple(about["shape"]), about["dtype"], sum(state.files.values()), list(source.messages)
     )
-
-
-def check_free(target: Path, *, force: bool) -> None:
-    """Raise OutputError where nothing can or may be written at `target`."""
-    if target.exists() and not force:
-        raise OutputError(f"{target}: exists already; --force (force=True) replaces it")
-    if not target.absolute().parent.is_dir():
-        raise OutputError(f"{target}: cannot be written, there is no folder {target.absolute().parent}")
-
-
-def _check_ours(part: Path) -> None:
-    """Raise OutputError where something stands that this module has not written: it would be removed."""
-    if part.exists() and not (part / "zarr.json").exists() and not (part.is_dir() and not any(part.iterdir())):
-        raise OutputError(f"{part}: is in the way; it was not written by pixfold pack")
 
 
 def _resumed(part: Path, of: str | None, progress: Progress) -> State | None:
@@ -238,10 +236,8 @@ def _rename(part: Path, target: Path) -> None:
         target.rename(before)
     part.rename(target)
     _sync(target.absolute().parent)
-    if before.is_dir():
+    if before.exists():
         shutil.rmtree(before)
-    else:
-        before.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:
