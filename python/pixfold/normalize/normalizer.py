@@ -6,37 +6,30 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pixfold import _core
-from pixfold.arrays.dask import is_dask, reduce_blocks
-from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed, samples_anywhere
+from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
-from pixfold.formula import PRESETS, SCALES, Accepted, Fitted, Formula, Parts
+from pixfold.formula import Fitted, Formula, Parts
 from pixfold.layout import Layout
-from pixfold.ops.column_stats import ColumnStats, column_stats, stats_of
+from pixfold.normalize.derive import formula_of, formula_with
+from pixfold.normalize.learned import Learned, Learner, fitting_bytes
+from pixfold.normalize.names import check_same_names, kept_features, names_of
+from pixfold.normalize.recipe import Recipe
 from pixfold.ops.fold import fold
-from pixfold.ops.formula_arguments import row_scale_to
-from pixfold.ops.refusals import check_values, refuse
+from pixfold.ops.refusals import check_values
+from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
 from pixfold.stream.budget import bytes_of
 from pixfold.util.files import load_arrays, save_arrays
 from pixfold.util.progress import Progress
-from pixfold.util.text import short_repr
+from pixfold.util.text import must_be
 
 Float64Array = NDArray[np.float64]
-
-NEGATIVE = ("error", "shift")
-MISSING = ("error", "zero", "mean")
-
-# Per feature: the seven statistics of eight bytes, and all that is alive while those of a block are merged into them.
-_STATS_BYTES = 56
-_FITTING_BYTES = 240
 
 
 class Normalizer(Fitted):
@@ -74,10 +67,17 @@ class Normalizer(Fitted):
         What NaN becomes: an error, 0 in the result, or the normalised training mean. Default "error"
         ("zero" for genotypes).
 
+    Raises
+    ------
+    InputError
+        For an option that is none of these; the message names it.
+
     Notes
     -----
-    Constant features become 0, never NaN. :meth:`fit` is one pass over the data; a second one only when negative
-    values are met and shifted under a scale (or `missing`) that needs their mean after the logarithm.
+    Constant features become 0, never NaN. A feature without any training value has nothing to be learned and is no
+    error in :meth:`fit`, whatever `missing` says: the formula makes 0 of it, and a layout leaves it out. :meth:`fit` is
+    one pass over the data; a second one only when negative values are met and shifted under a scale (or `missing`)
+    that needs their mean after the logarithm. A call that raises leaves the normaliser as it was.
     """
 
     def __init__(
@@ -91,36 +91,35 @@ class Normalizer(Fitted):
         negative: str = "error",
         missing: str | None = None,
     ) -> None:
-        if preset is None and library_size is None and log is None and scale is None:
-            preset = "log1p-zscore"
-        if preset is not None and preset not in PRESETS:
-            raise InputError(f"Normalizer: preset must be one of {', '.join(PRESETS)}, got {short_repr(preset)}")
-        parts = PRESETS[preset] if preset is not None else Parts()
-        if library_size is not None:
-            if not np.isfinite(library_size) or library_size <= 0:
-                raise InputError(f"Normalizer: library_size must be a positive number, got {short_repr(library_size)}")
-            parts = replace(parts, library_size=float(library_size))
-        if log is not None:
-            parts = replace(parts, log=bool(log))
-        if scale is not None:
-            parts = replace(parts, scale=_one_of("scale", scale, SCALES))
-        if missing is None:
-            missing = "zero" if parts.scale == "genotype" else "error"
-        if clip is None:
-            clip = (0.0, 1.0) if parts.scale in ("minmax", "max") else (-np.inf, np.inf)
-        if len(clip) != 2 or not clip[0] < clip[1]:
-            raise InputError(f"Normalizer: clip must be (low, high) with low < high, got {short_repr(clip)}")
-        self.preset = preset
-        self.parts = parts
-        self.clip = (float(clip[0]), float(clip[1]))
-        self.negative = _one_of("negative", negative, NEGATIVE)
-        self.missing = _one_of("missing", missing, MISSING)
+        self._recipe = Recipe.checked(preset, library_size, log, scale, clip, negative, missing)
+        self._learned: Learned | None = None
+        self._formula: Formula | None = None
         self.feature_names: list[str] | None = None
-        self._raw: ColumnStats | None = None  # of x
-        self._transformed: ColumnStats | None = None  # of g(x * row_scale), with `_offset` where it is set
-        self._in_double = False  # whether any training samples were computed with in double
-        self._offset: Float64Array | None = None
-        self._parameters: Formula | None = None
+
+    @property
+    def preset(self) -> str | None:
+        """Name of the set of parts that was asked for."""
+        return self._recipe.preset
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the formula."""
+        return self._recipe.parts
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """Limits of the result; infinite where there are none."""
+        return self._recipe.clip
+
+    @property
+    def negative(self) -> str:
+        """What happens to negative values before a logarithm."""
+        return self._recipe.negative
+
+    @property
+    def missing(self) -> str:
+        """What happens to missing values."""
+        return self._recipe.missing
 
     # Fitting
 
@@ -129,6 +128,7 @@ class Normalizer(Fitted):
         X: Any,
         feature_names: Sequence[str] | None = None,
         *,
+        keep: ArrayLike | None = None,
         memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -142,6 +142,8 @@ class Normalizer(Fitted):
             only statistics come back.
         feature_names : sequence of str, optional
             Used in messages. A source or a DataFrame brings its own.
+        keep : bool array (n_features,), optional
+            Features that a layout keeps (as for :meth:`pixfold.Layout.natural`): values of others are no error.
         memory : int or str, optional
             Budget for a source's blocks and the statistics, ``"1GB"`` or bytes, however many samples there are.
             Without one, blocks are of about 64 MB, or more where there are very many features.
@@ -159,88 +161,69 @@ class Normalizer(Fitted):
             Missing, negative or infinite values that the options do not handle; no samples; a budget that does not
             hold the statistics and a single sample.
         """
+        op = "Normalizer.fit"
+        budget = None if memory is None else bytes_of(op, memory)
+        names, kept = names_of(op, feature_names, X), kept_features(op, keep)
         if is_dask(X):
-            return self._fit_dask(X, feature_names)
-        budget = None if memory is None else bytes_of("Normalizer.fit", memory)
+            learner = Learner(op, self._recipe, names, kept)
+            learned = _some(learner.learn_dask(X))
+            if learner.needs_second_pass(learned):
+                learned = learner.lifted_dask(learned, X)
+            return self._fitted(learned, names)
         if isinstance(X, str | os.PathLike):
             from pixfold.sources import open_source  # which reads formats, and so imports much
 
             X = open_source(X)
-        if hasattr(X, "read") and hasattr(X, "block_size"):
-            names = feature_names if feature_names is not None else X.feature_names
+        if isinstance(X, Source):
             read = blocks(
                 X,
                 memory=budget,
                 fixed=self.fitting_bytes(X.n_features),
-                op="Normalizer.fit",
+                op=op,
                 progress=progress,
                 task="normaliser",
             )
-            return self.fit_blocks(read, names)
-        if feature_names is None and hasattr(X, "columns"):  # a DataFrame brings its names, too
-            feature_names = [str(name) for name in X.columns]
-        return self.fit_blocks(lambda: [X], feature_names)
+            return self.fit_blocks(read, X.feature_names if names is None else names, keep=kept)
+        return self.fit_blocks(lambda: [X], names, keep=kept)
 
-    def fit_blocks(self, read: Callable[[], Iterable[Any]], feature_names: Sequence[str] | None = None) -> Self:
+    def fit_blocks(
+        self,
+        read: Callable[[], Iterable[Any]],
+        feature_names: Sequence[str] | None = None,
+        *,
+        keep: ArrayLike | None = None,
+    ) -> Self:
         """Learn from samples that come in blocks of rows.
 
         Parameters
         ----------
         read : callable
             Gives a fresh iterable of arrays (n, n_features); it is called once, or twice when a second pass is needed.
-        feature_names : sequence of str, optional
-            Used in messages.
+        feature_names, keep
+            As for :meth:`fit`.
 
         Returns
         -------
         Normalizer
             Itself.
         """
-        self._forget(feature_names)
-        for block in read():
-            self._add(samples_anywhere("Normalizer.fit", block))
-            del block  # a reader waits for its memory
-        if self._raw is None and self._transformed is None:
-            raise InputError("Normalizer.fit: X must hold at least one sample, got none")
-        if self._needs_second_pass():
-            offset = self._lifts()
-            self._transformed, self._offset = None, offset
-            for block in read():
-                x = samples_anywhere("Normalizer.fit", block)
-                self._transformed = _merged(self._transformed, stats_of(x, True, offset, None, True, 0))
-                del block, x
-        return self
-
-    def _forget(self, feature_names: Sequence[str] | None) -> None:
-        self._raw = self._transformed = self._offset = self._parameters = None
-        self._in_double = False
-        self.feature_names = list(feature_names) if feature_names is not None else None
-
-    def _fit_dask(self, X: Any, feature_names: Sequence[str] | None) -> Self:
-        """As :meth:`fit_blocks`, the blocks measured by Dask."""
-        self._forget(feature_names)
-        empty = self.with_options()
-        empty.feature_names = self.feature_names
-        learned = reduce_blocks("Normalizer.fit", X, partial(_measured, empty), _merged_measures)
-        self._raw, self._transformed, self._in_double = learned
-        if self._raw is None and self._transformed is None:
-            raise InputError("Normalizer.fit: X must hold at least one sample, got none")
-        if self._needs_second_pass():
-            offset = self._lifts()
-            lifted = partial(column_stats, log=True, offset=offset, clip_below_zero=True, threads=1)
-            self._transformed = reduce_blocks("Normalizer.fit", X, lifted, ColumnStats.merge)
-            self._offset = offset
-        return self
+        op = "Normalizer.fit"
+        names = names_of(op, feature_names)
+        learner = Learner(op, self._recipe, names, kept_features(op, keep))
+        learned = _some(learner.learn(read()))
+        if learner.needs_second_pass(learned):
+            learned = learner.lifted(learned, read())
+        return self._fitted(learned, names)
 
     def partial_fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:
         """Learn from more samples; any order and any number of parts give the same result (1e-6 relative).
 
         Parameters
         ----------
-        X : array (n_samples, n_features)
+        X : array (n_samples, n_features) or DataFrame
             As for :func:`pixfold.fold`.
         feature_names : sequence of str, optional
-            Used in messages.
+            Used in messages. A DataFrame brings its own. They must be those of the samples before, in their order.
 
         Returns
         -------
@@ -252,42 +235,12 @@ class Normalizer(Fitted):
         InputError
             As :meth:`fit`; also where negative values would need a second pass.
         """
-        self._check_extendable("partial_fit")
+        op = "Normalizer.partial_fit"
+        self._check_extendable(op)
+        learner = Learner(op, self._recipe, self._names_with(op, names_of(op, feature_names, X)))
         if is_dask(X):
-            return self.merge(self.with_options()._fit_dask(X, feature_names or self.feature_names))
-        before = (self._raw, self._transformed, self.feature_names)
-        if feature_names is not None:
-            self.feature_names = list(feature_names)
-        try:
-            self._add(samples_anywhere("Normalizer.partial_fit", X))
-            self._extended("partial_fit")
-        except Exception:
-            self._raw, self._transformed, self.feature_names = before
-            raise
-        return self
-
-    def fitting_bytes(self, n_features: int) -> int:
-        """Bytes that :meth:`fit` takes beside the samples: what was learned, that of a block, and merging them."""
-        raw_too = self._lift_allowed or self.parts.scale == "genotype"
-        twice = self.parts.log and not self._extremes_suffice and raw_too
-        return n_features * (_FITTING_BYTES + (_STATS_BYTES if twice else 0))
-
-    def _check_extendable(self, op: str) -> None:
-        if self._offset is not None:
-            raise InputError(f"Normalizer.{op}: a normaliser whose fit took two passes cannot be extended")
-        if self._parameters is not None and self._raw is None and self._transformed is None:
-            raise InputError(
-                f"Normalizer.{op}: a normaliser that was loaded cannot be extended: its statistics were not kept"
-            )
-
-    def _extended(self, op: str) -> None:
-        """Forget what was derived from the statistics before; refuse ones that a single pass cannot finish."""
-        if self._needs_second_pass():
-            raise InputError(
-                f"Normalizer.{op}: negative values with negative='shift' need a second pass over the data "
-                f"for scale={self.parts.scale!r}, missing={self.missing!r}: use fit"
-            )
-        self._parameters = None
+            return self._extended(learner, learner.learn_dask(X, self._learned))
+        return self._extended(learner, learner.learn([X], self._learned))
 
     def merge(self, other: Normalizer) -> Self:
         """Add what a normaliser of the same settings has learned elsewhere.
@@ -295,76 +248,81 @@ class Normalizer(Fitted):
         Raises
         ------
         InputError
-            When settings or numbers of features differ, or one of the two took a second pass.
+            When settings, or the names, order or number of features differ; when one of the two took a second pass.
+        TypeError
+            When `other` is no Normalizer.
         """
-        if (self.parts, self.clip, self.negative, self.missing) != (
-            other.parts, other.clip, other.negative, other.missing,
-        ):  # fmt: skip
-            raise InputError(f"Normalizer.merge: both must have the same settings, got {self!r} and {other!r}")
-        self._check_extendable("merge")
-        other._check_extendable("merge")
-        before = (self._raw, self._transformed)
-        try:
-            self._raw = _merged(self._raw, other._raw)
-            self._transformed = _merged(self._transformed, other._transformed)
-            self._in_double = self._in_double or other._in_double
-            self._extended("merge")
-        except InputError:
-            self._raw, self._transformed = before
-            raise
-        self.feature_names = self.feature_names or other.feature_names
+        op = "Normalizer.merge"
+        if not isinstance(other, Normalizer):
+            raise TypeError(must_be(op, "other", "a Normalizer", other))
+        if not self._recipe.is_same_as(other._recipe):
+            raise InputError(f"{op}: other must have the settings {self!r}, got {other!r}")
+        self._check_extendable(op)
+        other._check_extendable(op)
+        learner = Learner(op, self._recipe, self._names_with(op, other.feature_names))
+        return self._extended(learner, learner.merged(self._learned, other._learned))
+
+    def fitting_bytes(self, n_features: int) -> int:
+        """Bytes that :meth:`fit` takes beside the samples: what was learned, that of a block, and merging them."""
+        return fitting_bytes(self._recipe, n_features)
+
+    def _check_extendable(self, op: str) -> None:
+        if self._learned is None and self._formula is not None:
+            raise InputError(f"{op}: a normaliser that was loaded cannot be extended: its statistics were not kept")
+        if self._learned is not None and self._learned.offset is not None:
+            raise InputError(f"{op}: a normaliser whose fit took two passes cannot be extended")
+
+    def _names_with(self, op: str, more: list[str] | None) -> list[str] | None:
+        """Give the names of the features, which those of more samples must equal."""
+        if self._learned is not None:
+            check_same_names(op, self.feature_names, more)
+        return more if self.feature_names is None or self._learned is None else self.feature_names
+
+    def _extended(self, learner: Learner, learned: Learned | None) -> Self:
+        if learned is not None and learner.needs_second_pass(learned):
+            raise InputError(
+                f"{learner.op}: negative values with negative='shift' need a second pass over the data "
+                f"for scale={self.parts.scale!r}, missing={self.missing!r}: use fit"
+            )
+        return self._fitted(learned, learner.feature_names)
+
+    def _fitted(self, learned: Learned | None, feature_names: list[str] | None) -> Self:
+        """Take what was learned, all at once and at the very end: what raises before leaves all as it was."""
+        self._learned, self._formula, self.feature_names = learned, None, feature_names
         return self
 
-    def _add(self, x: Dense | Csr | Packed | OnCuda) -> None:
-        seen = self._raw or self._transformed
-        if seen is not None and x.shape[1] != seen.count.size:
-            raise InputError(f"Normalizer: X must have {seen.count.size} features, got {x.shape[1]}")
-        if self.feature_names is not None and len(self.feature_names) != x.shape[1]:
-            raise InputError(f"Normalizer: feature_names must have {x.shape[1]} entries, got {len(self.feature_names)}")
-        if x.shape[0] == 0:
-            return
-        row_scale = row_scale_to(self.parts.library_size, x)
-        self._in_double = self._in_double or _core.computes_in_double(np.empty(0, x.dtype), x.bfloat16)
-        logarithms = self.parts.log and not self._extremes_suffice
-        stats = stats_of(x, logarithms, None, row_scale, False, 0)
-        # The logarithm of values below -1 is NaN and a negative total scales to 0, so the values themselves say which
-        # features are negative.
-        hidden = self.parts.log and stats.n_negative > 0 and (logarithms or row_scale is not None)
-        refuse("Normalizer.fit", x, stats_of(x, False, None, None, False, 0) if hidden else stats, self._accepted())
-        if logarithms:
-            if self._lift_allowed or self.parts.scale == "genotype":
-                self._raw = _merged(self._raw, stats_of(x, False, None, None, False, 0))
-            self._transformed = _merged(self._transformed, stats)
-        else:
-            self._raw = _merged(self._raw, stats)
+    # The formula
 
     @property
-    def _extremes_suffice(self) -> bool:
-        """Whether of g(x) only the extremes are needed: those of x, since log1p rises, and the pass takes none."""
-        return self.parts.scale not in ("zscore", "genotype") and self.missing != "mean"
+    def is_fitted(self) -> bool:
+        """Whether there is anything to normalise with."""
+        return self.learned is not None
 
     @property
-    def _lift_allowed(self) -> bool:
-        return self.parts.log and (self.parts.lift or self.negative == "shift")
+    def learned(self) -> object:
+        """What was learned last: every fit replaces it."""
+        return self._formula if self._learned is None else self._learned
 
-    def _lifts(self) -> Float64Array:
-        assert self._raw is not None
-        return np.maximum(0.0, -np.nan_to_num(self._raw.min, nan=0.0))
+    def parameters(self) -> Formula:
+        """Give the fitted formula.
 
-    def _needs_second_pass(self) -> bool:
-        if not self._lift_allowed or self._raw is None:
-            return False
-        if not np.any(self._lifts() > 0):
-            return False
-        if self.parts.library_size is not None:
-            raise InputError("Normalizer: library-size scaling is not defined for negative values")
-        return not self._extremes_suffice
+        Raises
+        ------
+        InputError
+            Before :meth:`fit`.
+        """
+        if self._formula is None:
+            if self._learned is None:
+                raise InputError("Normalizer: not fitted yet: call fit first")
+            self._formula = formula_of(self._recipe, self._learned, self.feature_names)
+        return self._formula
 
-    # Refusals
-
-    def refuses(self, missing: int, negative: int) -> bool:
-        """Whether these counts of missing and negative values are an error under the options."""
-        return self._accepted().refuses(missing, negative)
+    def never_seen(self) -> NDArray[np.bool_]:
+        """Tell which features have had no value in any training sample, (n_features,): they become 0."""
+        if self._learned is None:
+            raise InputError("Normalizer.never_seen: statistics must have been learned by fit, got none")
+        never: NDArray[np.bool_] = self._learned.counts.count == 0
+        return never
 
     def check(self, X: Any, layout: Layout, *, threads: int | None = None) -> None:
         """Raise the error that folding `X` would raise for missing or negative values; write nothing.
@@ -383,93 +341,7 @@ class Normalizer(Fitted):
         InputError
             Saying how many there are, in which features, and which option handles them.
         """
-        check_values(X, layout, self._accepted(), threads=threads)
-
-    def _accepted(self) -> Accepted:
-        return Accepted(
-            missing=self.missing != "error",
-            negative=not self.parts.log or self._lift_allowed,
-            genotypes_only=self.parts.scale == "genotype",
-            feature_names=self.feature_names,
-        )
-
-    # Parameters
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether there is anything to normalise with."""
-        return self._raw is not None or self._transformed is not None or self._parameters is not None
-
-    def parameters(self) -> Formula:
-        """Give the fitted formula.
-
-        Raises
-        ------
-        InputError
-            Before :meth:`fit`.
-        """
-        if self._parameters is None:
-            if not self.is_fitted:
-                raise InputError("Normalizer: not fitted yet: call fit first")
-            self._parameters = self._derive()
-        return self._parameters
-
-    def _derive(self) -> Formula:
-        stats = self._raw if self._transformed is None else self._transformed
-        assert stats is not None
-        n = stats.count.size
-        offset = self._lifts() if self._lift_allowed and self._raw is not None else np.zeros(n)
-        mean_g, m2 = stats.mean, stats.m2
-        if self.parts.log and self.parts.scale is not None and self._extremes_suffice:
-            # By the kernel itself, in the type that it computes the samples in: their images then reach 0 and 1.
-            ends = np.stack([stats.min, stats.max]).astype(np.float64 if self._in_double else np.float32)
-            stats = stats_of(Dense(ends), True, offset, None, self._lift_allowed, 0)
-        lo_g, hi_g = stats.min, stats.max
-        shift, scale = self._shift_and_scale(lo_g, hi_g, mean_g, m2, stats.count)
-        lo, hi = self.clip
-        if self.missing == "mean":
-            fill = np.clip((np.nan_to_num(mean_g) - shift) * scale, lo, hi)
-        else:
-            fill = np.zeros(n)
-        return Formula(
-            log=self.parts.log,
-            library_size=self.parts.library_size,
-            offset=offset,
-            shift=shift,
-            scale=scale,
-            fill=fill,
-            lo=lo,
-            hi=hi,
-            clip_below_zero=self._lift_allowed,
-            missing=self.missing,
-            negative=self.negative,
-            accepted=self._accepted(),
-        )
-
-    def _shift_and_scale(
-        self, low: Float64Array, high: Float64Array, mean: Float64Array, m2: Float64Array, count: NDArray[np.int64]
-    ) -> tuple[Float64Array, Float64Array]:
-        n = low.size
-        # A feature that never varies (or was never seen) gets scale 0 and so the value 0.
-        varies = high > low
-        if self.parts.scale is None:
-            return np.zeros(n), np.ones(n)
-        if self.parts.scale == "minmax":
-            return np.nan_to_num(low), np.divide(1.0, high - low, out=np.zeros(n), where=varies)
-        if self.parts.scale == "max":
-            largest = float(np.nanmax(high)) if np.any(count > 0) else 0.0
-            return np.zeros(n), np.full(n, 1.0 / largest if largest > 0 else 0.0)
-        if self.parts.scale == "zscore":
-            std = np.sqrt(m2 / np.maximum(count, 1))
-        else:
-            p = np.nan_to_num(mean) / 2.0
-            std = np.sqrt(np.maximum(2.0 * p * (1.0 - p), 0.0))
-        return np.nan_to_num(mean), np.divide(1.0, std, out=np.zeros(n), where=varies & (std > 0))
-
-    @property
-    def learned(self) -> object:
-        """The statistics that were learned last; every fit replaces them."""
-        return self._transformed if self._raw is None else self._raw
+        check_values(X, layout, self._recipe.accepted(self.feature_names), threads=threads)
 
     # Use
 
@@ -529,68 +401,31 @@ class Normalizer(Fitted):
 
     def with_options(self, *, negative: str | None = None, missing: str | None = None) -> Self:
         """Give a fresh, unfitted normaliser of the same parts, with other options where they are named."""
-        made = type(self)(
-            self.preset or "none",
-            clip=self.clip,
-            negative=self.negative if negative is None else negative,
-            missing=self.missing if missing is None else missing,
-        )
-        made.preset, made.parts = self.preset, self.parts
+        r = self._recipe
+        made = type(self)("none", clip=r.clip, negative=negative or r.negative, missing=missing or r.missing)
+        made._recipe = replace(r, negative=made.negative, missing=made.missing)
         return made
 
     def settings(self) -> dict[str, Any]:
         """Options as plain values (JSON)."""
-        return {
-            "preset": self.preset,
-            "library_size": self.parts.library_size,
-            "log": self.parts.log,
-            "scale": self.parts.scale,
-            "lift": self.parts.lift,
-            "clip": [None if np.isinf(limit) else limit for limit in self.clip],
-            "negative": self.negative,
-            "missing": self.missing,
-        }
+        return self._recipe.settings()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays from which :meth:`from_state` builds a normaliser that gives the same bits.
 
         The statistics are not part of it: a normaliser that was loaded transforms, and is not fitted further.
         """
-        p = self.parameters()
-        settings = {**self.settings(), "clip_below_zero": p.clip_below_zero}
-        return {
-            "settings": np.frombuffer(json.dumps(settings).encode(), dtype=np.uint8),
-            "offset": p.offset,
-            "shift": p.shift,
-            "scale": p.scale,
-            "fill": p.fill,
-        }
+        formula = self.parameters()
+        settings = {**self.settings(), "clip_below_zero": formula.clip_below_zero}
+        return {"settings": np.frombuffer(json.dumps(settings).encode(), dtype=np.uint8), **formula.arrays()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
         """Build the normaliser that :meth:`state` described."""
-        settings = json.loads(np.asarray(state["settings"], dtype=np.uint8).tobytes())
-        lo, hi = settings["clip"]
-        self = cls(
-            settings["preset"] or "none",
-            clip=(-np.inf if lo is None else lo, np.inf if hi is None else hi),
-            negative=settings["negative"],
-            missing=settings["missing"],
-        )
-        self.preset = settings["preset"]
-        self.parts = Parts(settings["library_size"], settings["log"], settings["scale"], settings["lift"])
+        self = cls()
+        self._recipe = Recipe.from_settings(json.loads(np.asarray(state["settings"], dtype=np.uint8).tobytes()))
         arrays = {name: np.array(state[name], dtype=np.float64) for name in ("offset", "shift", "scale", "fill")}
-        self._parameters = Formula(
-            log=self.parts.log,
-            library_size=self.parts.library_size,
-            lo=self.clip[0],
-            hi=self.clip[1],
-            clip_below_zero=settings["clip_below_zero"],
-            missing=self.missing,
-            negative=self.negative,
-            accepted=self._accepted(),
-            **arrays,
-        )
+        self._formula = formula_with(self._recipe, None, **arrays)
         return self
 
     def save(self, path: str | Path) -> None:
@@ -607,28 +442,7 @@ class Normalizer(Fitted):
         return f"Normalizer({', '.join(f'{k}={v!r}' for k, v in settings.items())})"
 
 
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise InputError(f"Normalizer: {name} must be one of {', '.join(allowed)}, got {short_repr(value)}")
-    return value
-
-
-_Measure = tuple[ColumnStats | None, ColumnStats | None, bool]
-
-
-def _measured(empty: Normalizer, block: Any) -> _Measure:
-    """What a fresh normaliser learns from one block: statistics of x and of g(x), and whether it counts in double."""
-    normalizer = empty.with_options()
-    normalizer.feature_names = empty.feature_names
-    normalizer._add(samples_anywhere("Normalizer.fit", block))
-    return normalizer._raw, normalizer._transformed, normalizer._in_double
-
-
-def _merged_measures(a: _Measure, b: _Measure) -> _Measure:
-    return _merged(a[0], b[0]), _merged(a[1], b[1]), a[2] or b[2]
-
-
-def _merged(a: ColumnStats | None, b: ColumnStats | None) -> ColumnStats | None:
-    if a is None or b is None:
-        return a if b is None else b
-    return a.merge(b)
+def _some(learned: Learned | None) -> Learned:
+    if learned is None:
+        raise InputError("Normalizer.fit: X must hold at least one sample, got none")
+    return learned

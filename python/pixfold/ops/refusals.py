@@ -49,30 +49,37 @@ def check_values(X: Any, layout: Layout, accepted: Accepted, *, threads: int | N
             return
     stats = stats_of(x, False, None, None, False, n_threads)
     placed = layout.pixel_of_feature >= 0
-    # A dropped feature is as good as one without values.
-    seen = replace(
-        stats,
-        missing=np.where(placed, stats.missing, 0),
-        min=np.where(placed, stats.min, np.nan),
-        max=np.where(placed, stats.max, np.nan),
-    )
-    refuse("fold", x, seen, accepted)
+    if not accepted.missing:
+        missing = np.where(placed, stats.missing, 0)
+        if missing.any():
+            raise _missing("fold", missing, accepted.feature_names)
+    refuse("fold", x, stats, accepted, placed)
 
 
-def refuse(op: str, x: Dense | Csr | Packed | OnCuda, stats: ColumnStats, accepted: Accepted) -> None:
-    """Raise the error for samples whose statistics hold what is not accepted; infinite values too, but for folds."""
+def refuse(
+    op: str,
+    x: Dense | Csr | Packed | OnCuda,
+    stats: ColumnStats,
+    accepted: Accepted,
+    used: NDArray[np.bool_] | None = None,
+) -> None:
+    """Raise the error for samples whose statistics hold what is not accepted; infinite values too, but for folds.
+
+    Missing values are not looked at. Where `used` names some features, a value of another one is no error.
+    """
     names = accepted.feature_names
-    if not accepted.missing and stats.missing.any():
-        raise InputError(
-            f"{op}: X must have no missing values, got {int(stats.missing.sum())} NaN in "
-            f"{_named(stats.missing > 0, names)}; missing='mean' or missing='zero' handles them"
-        )
     if op != "fold" and stats.n_infinite:
         found = stats_of(x, False, None, None, False, 0)
-        where = ~np.isfinite(found.min) & (found.count > 0) | ~np.isfinite(found.max) & (found.count > 0)
-        raise InputError(
-            f"{op}: X must be finite, got {counted(stats.n_infinite, 'infinite value')} in {_named(where, names)}"
-        )
+        where = np.isinf(found.min) | np.isinf(found.max)
+        if used is not None:
+            where &= used
+        if where.any():
+            n = counted(stats.n_infinite, "infinite value")
+            raise InputError(f"{op}: X must be finite, got {n} in {_named(where, names)}")
+    if used is not None:  # a feature that is not used is as good as one without values
+        low, high = np.where(used, stats.min, np.nan), np.where(used, stats.max, np.nan)
+        n_negative = stats.n_negative if np.any(low < 0) else 0
+        stats = replace(stats, min=low, max=high, n_negative=n_negative)
     if not accepted.negative and np.any(stats.min < 0):
         raise InputError(
             f"{op}: X must not be negative before a logarithm, got {counted(stats.n_negative, 'negative value')} in "
@@ -83,6 +90,24 @@ def refuse(op: str, x: Dense | Csr | Packed | OnCuda, stats: ColumnStats, accept
             f"{op}: genotypes must be 0, 1 or 2 (NaN for a missing call), got other values in "
             f"{_named((stats.min < 0) | (stats.max > 2), names)}"
         )
+
+
+def refuse_missing(
+    op: str, stats: ColumnStats, names: Sequence[str] | None, used: NDArray[np.bool_] | None = None
+) -> None:
+    """Raise the error for features that have missing values beside others, those that are not `used` aside."""
+    missing = np.where(stats.count > 0, stats.missing, 0)
+    if used is not None:
+        missing = np.where(used, missing, 0)
+    if missing.any():
+        raise _missing(op, missing, names)
+
+
+def _missing(op: str, missing: NDArray[np.int64], names: Sequence[str] | None) -> InputError:
+    return InputError(
+        f"{op}: X must have no missing values, got {int(missing.sum())} NaN in {_named(missing > 0, names)}; "
+        "missing='mean' or missing='zero' handles them"
+    )
 
 
 def _named(where: NDArray[np.bool_], names: Sequence[str] | None) -> str:
