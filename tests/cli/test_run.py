@@ -13,13 +13,13 @@ import pixfold
 from pixfold.cli.app import app
 from pixfold.cli.options import READING
 from pixfold.errors import InputError, OutputError
+from pixfold.formula import PRESETS
 from pixfold.layout import Layout
 from pixfold.learn import backbones, methods
 from pixfold.learn.backbones import torchvision_models
 from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.learn.results import Results, summarise
 from pixfold.learn.tables import findings_table, history_table
-from pixfold.normalize.normalizer import PRESETS
 from pixfold.report import figures
 
 

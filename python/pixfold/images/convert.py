@@ -16,7 +16,8 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.images.files import ImageSet, check_output, files_of, rows_at_once, write
 from pixfold.layout import Layout
 from pixfold.normalize.choose import choose_normalizer
-from pixfold.normalize.normalizer import MISSING, NEGATIVE, Normalizer
+from pixfold.normalize.normalizer import Normalizer
+from pixfold.normalize.recipe import MISSING, NEGATIVE
 from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, fold_into_fresh
 from pixfold.sources import open_source

@@ -18,6 +18,7 @@ from pixfold.normalize.recipe import Recipe
 from pixfold.ops.column_stats import ColumnStats, column_stats, stats_of
 from pixfold.ops.formula_arguments import row_scale_to
 from pixfold.ops.refusals import refuse, refuse_missing
+from pixfold.util.text import counted
 
 Float64Array = NDArray[np.float64]
 
@@ -151,7 +152,10 @@ class Learner:
         if not self.recipe.lifts or learned.raw is None or not np.any(learned.lifts() > 0):
             return False
         if self.recipe.parts.library_size is not None:
-            raise InputError(f"{self.op}: X must not be negative where samples are scaled to a library size")
+            raise InputError(
+                f"{self.op}: X must not be negative where samples are scaled to a library size, got "
+                f"{counted(learned.raw.n_negative, 'negative value')}"
+            )
         return not self.recipe.extremes_suffice
 
     def _check_features(self, n: int) -> None:
