@@ -39,5 +39,6 @@ PYBIND11_MODULE(_core, module) {
     pybind11::register_local_exception_translator(&as_input_error);
     pixfold::bindings::register_build(module);
 #define PIXFOLD_OP(name) pixfold::bindings::register_##name(module);
+#include "ops.inc"
 #undef PIXFOLD_OP
 }

@@ -31,5 +31,6 @@ PYBIND11_MODULE(_cuda, module) {
     pybind11::register_local_exception_translator(&as_backend_error);
     pixfold::cuda::bindings::register_build(module);
 #define PIXFOLD_OP(name) pixfold::cuda::bindings::register_##name(module);
+#include "ops.inc"
 #undef PIXFOLD_OP
 }
