@@ -78,10 +78,10 @@ def test_must_be():
     )
     long = must_be("top_k", "k", "a positive integer", list(range(1000)))
     assert len(long) < 200
-    assert "\n" not in must_be("fold", "a Layout", "a\nb")
+    assert "\n" not in must_be("fold", "layout", "a Layout", "a\nb")
 
     class Broken:
         def __repr__(self):
             raise RuntimeError
 
-    assert must_be("fold", "a Layout", Broken()).startswith("fold: layout must be a Layout, got <Broken")
+    assert must_be("fold", "layout", "a Layout", Broken()).startswith("fold: layout must be a Layout, got <Broken")

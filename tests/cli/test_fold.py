@@ -83,7 +83,7 @@ def test_sequences(tmp_path):
     )
     result = invoke(path, path, tmp_path / "y.npy", "--length", 4)
     assert result.exit_code == 2
-    assert "length: is an option of a single input, received 2 of them" in result.stderr
+    assert "--length must be left out for several inputs, got 2 of them" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import typer
 
 from pixfold.formula import PRESETS
+from pixfold.sources.options import ReadOptions
 
 
 class Given(NamedTuple):
@@ -24,39 +27,17 @@ class Given(NamedTuple):
 
 Table = Mapping[str, Given]
 
-# Arguments of pixfold.open_source.
+_TYPES = get_type_hints(ReadOptions)
+# A help text of ReadOptions names other options in capitals.
+_NAMES = re.compile("|".join(rf"\b{name.upper()}\b" for name in _TYPES))
 READING: Table = {
-    "label": Given(str | None, None, "Column that holds the classes."),
-    "labels": Given(
-        Path | None,
-        None,
-        "Table of its own (.csv, .tsv, .parquet) that --label is a column of, matched by sample name.",
-    ),
-    "split": Given(
-        Literal["median"] | None, None, "Make two classes of numeric labels: up to their median, and above."
-    ),
-    "layer": Given(str | None, None, "AnnData: layer to read instead of X, or raw."),
-    "categorical": Given(
-        Literal["ordinal", "onehot"],
-        "ordinal",
-        "Tables: text columns as codes, or as one feature of 0 and 1 per category.",
-    ),
-    "stack": Given(
-        bool, False, "Several INPUTs: each in image channels of its own, instead of one image of all features."
-    ),
-    "join": Given(
-        Literal["all", "inner"],
-        "all",
-        "Several INPUTs: all must have the same samples, or inner uses those that all have.",
-    ),
-    "sequence": Given(str | None, None, "Tables: the column of DNA, RNA or protein sequences that is the data."),
-    "alphabet": Given(str | None, None, "Sequences: dna, rna or protein. Default: the letters tell."),
-    "ambiguous": Given(
-        Literal["spread", "zero"],
-        "spread",
-        "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing.",
-    ),
-    "length": Given(int | None, None, "Sequences: letters per sample. Default: those of the longest."),
+    option.name: Given(
+        _TYPES[option.name],
+        option.default,
+        _NAMES.sub(lambda found: f"--{found[0].lower()}", option.metadata["help"]),
+    )
+    for option in dataclasses.fields(ReadOptions)
+    if option.metadata["in_commands"]
 }
 # Arguments of images.convert and of the estimators.
 VALUES: Table = {
