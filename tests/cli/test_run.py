@@ -130,7 +130,7 @@ def test_run_with_classes(invoke, job, tmp_path):
     assert "accepted runs: 2 of 2" in lines
     assert f"output folder: {job[-1]}" in lines
     assert (job[-1] / "model.json").exists()
-    assert json.loads((job[-1] / "config.json").read_text()) == {"seed": 0}
+    assert json.loads((job[-1] / "config.json").read_text()) == {"pixfold": pixfold.__version__, "seed": 0}
     for message in ("said while it happened", "said at the end", "from the warnings module"):
         assert result.stderr.count(message) == 1
         assert message not in result.stdout
