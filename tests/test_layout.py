@@ -250,7 +250,7 @@ REFUSED = [
         for s in NO_SHAPES
     ),
     *(
-        ("shuffled", {"n_features": 4, "seed": s}, f"seed must be a non-negative integer, got {s!r}")
+        ("shuffled", {"n_features": 4, "seed": s}, f"seed must be an integer of 0 or more, got {s!r}")
         for s in (-1, 1.5, "1", None, True, [1])
     ),
     *(

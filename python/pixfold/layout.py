@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
+from pixfold.util.checks import is_whole, whole_number
 from pixfold.util.files import load_arrays, save_arrays
 from pixfold.util.text import must_be
 
@@ -124,8 +125,8 @@ class Layout:
         """
         op = "Layout.shuffled"
         features = _kept(op, n_features, keep)
-        bits = np.random.PCG64(_whole(op, "seed", seed, "a non-negative integer", least=0))
-        shuffled = np.random.Generator(bits).permutation(features)
+        whole_number(0)(op, "seed", seed)
+        shuffled = np.random.Generator(np.random.PCG64(int(seed))).permutation(features)
         return cls._place(n_features, shuffled, _shape_for(op, features.size, shape, channels))
 
     @classmethod
@@ -325,12 +326,6 @@ def _frozen(array: Int64Array) -> Int64Array:
     return array
 
 
-def _whole(op: str, name: str, value: object, expected: str, *, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(must_be(op, name, expected, value))
-    return int(value)
-
-
 def _array(op: str, name: str, values: ArrayLike, expected: str) -> NDArray[Any]:
     try:
         return np.asarray(values)
@@ -353,8 +348,7 @@ def _three_sizes(op: str, shape: Sequence[int]) -> tuple[int, int, int]:
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
     if len(sizes) == 2:
         sizes = (1, *sizes)
-    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
-    if len(sizes) != 3 or not whole:
+    if len(sizes) != 3 or not all(is_whole(size, 1) for size in sizes):
         expected = "(height, width) or (channels, height, width) of positive integers"
         raise InputError(must_be(op, "shape", expected, shape))
     channels, height, width = (int(size) for size in sizes)
@@ -364,7 +358,8 @@ def _three_sizes(op: str, shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _kept(op: str, n_features: int, keep: ArrayLike | None) -> Int64Array:
-    n = _whole(op, "n_features", n_features, "a positive integer", least=1)
+    whole_number(1)(op, "n_features", n_features)
+    n = int(n_features)
     if keep is None:
         return np.arange(n, dtype=np.int64)
     expected = f"a bool array of shape ({n},)"
@@ -377,13 +372,13 @@ def _kept(op: str, n_features: int, keep: ArrayLike | None) -> Int64Array:
 
 
 def _shape_for(op: str, n: int, shape: Sequence[int] | None, channels: int) -> tuple[int, int, int]:
-    n_channels = _whole(op, "channels", channels, "a positive integer", least=1)
+    whole_number(1)(op, "channels", channels)
     if shape is None:
-        side = math.isqrt(-(-n // n_channels) - 1) + 1
-        return _three_sizes(op, (n_channels, side, side))
+        side = math.isqrt(-(-n // int(channels)) - 1) + 1
+        return _three_sizes(op, (int(channels), side, side))
     sizes = _three_sizes(op, shape)
     if len(shape) == 2:
-        sizes = _three_sizes(op, (n_channels, *sizes[1:]))
+        sizes = _three_sizes(op, (int(channels), *sizes[1:]))
     if math.prod(sizes) < n:
         raise InputError(f"{op}: shape must have at least {n} pixels, got {math.prod(sizes)} of {sizes}")
     return sizes

@@ -11,7 +11,8 @@ import numpy as np
 
 from pixfold.errors import InputError
 from pixfold.formula import PRESETS, SCALES, Accepted, Parts
-from pixfold.util.text import must_be, one_of
+from pixfold.util.checks import choice, switch
+from pixfold.util.text import must_be
 
 NEGATIVE = ("error", "shift")
 MISSING = ("error", "zero", "mean")
@@ -41,17 +42,19 @@ class Recipe:
         """Make a recipe of the arguments of :class:`pixfold.Normalizer`, or raise InputError for the first bad one."""
         if preset is None and library_size is None and log is None and scale is None:
             preset = "log1p-zscore"
-        parts = Parts() if preset is None else PRESETS[_choice("preset", preset, PRESETS)]
+        if preset is not None:
+            choice(PRESETS)("Normalizer", "preset", preset)
+        parts = Parts() if preset is None else PRESETS[preset]
         if library_size is not None:
             if not _is_number(library_size) or not np.isfinite(library_size) or library_size <= 0:
                 raise InputError(must_be("Normalizer", "library_size", "a positive number", library_size))
             parts = replace(parts, library_size=float(library_size))
         if log is not None:
-            if not isinstance(log, bool | np.bool_):
-                raise InputError(must_be("Normalizer", "log", "True, False or None", log))
+            switch("Normalizer", "log", log)
             parts = replace(parts, log=bool(log))
         if scale is not None:
-            parts = replace(parts, scale=_choice("scale", scale, SCALES))
+            choice(SCALES)("Normalizer", "scale", scale)
+            parts = replace(parts, scale=scale)
         if missing is None:
             missing = "zero" if parts.scale == "genotype" else "error"
         if clip is None:
@@ -59,13 +62,9 @@ class Recipe:
         limits = tuple(clip) if isinstance(clip, Sequence | np.ndarray) else ()
         if len(limits) != 2 or not all(map(_is_number, limits)) or not limits[0] < limits[1]:
             raise InputError(must_be("Normalizer", "clip", "two numbers (low, high) with low < high", clip))
-        return cls(
-            preset,
-            parts,
-            (float(limits[0]), float(limits[1])),
-            _choice("negative", negative, NEGATIVE),
-            _choice("missing", missing, MISSING),
-        )
+        choice(NEGATIVE)("Normalizer", "negative", negative)
+        choice(MISSING)("Normalizer", "missing", missing)
+        return cls(preset, parts, (float(limits[0]), float(limits[1])), negative, missing)
 
     def is_same_as(self, other: Recipe) -> bool:
         """Whether both compute the same, whatever the names of their presets."""
@@ -121,16 +120,10 @@ class Recipe:
             settings["preset"],
             Parts(settings["library_size"], settings["log"], settings["scale"], settings["lift"]),
             (-np.inf if lo is None else lo, np.inf if hi is None else hi),
-            _choice("negative", settings["negative"], NEGATIVE),
-            _choice("missing", settings["missing"], MISSING),
+            settings["negative"],
+            settings["missing"],
         )
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _choice(name: str, value: str, allowed: Sequence[str] | dict[str, Parts]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise InputError(must_be("Normalizer", name, one_of(allowed), value))
-    return value
