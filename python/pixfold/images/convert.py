@@ -268,7 +268,7 @@ def _planned(
         progress=progress,
         task="normaliser",
     )
-    normalizer.fit_blocks(read, source.feature_names)
+    normalizer.fit_blocks(read, source.feature_names, keep=prepared.keep)
     labels, names = prepared.labels, prepared.class_names
     if labels is not None and names is not None and class_names is not None:
         labels, names = codes_of(source.name, np.array(names)[labels], class_names), list(class_names)

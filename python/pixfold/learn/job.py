@@ -98,7 +98,7 @@ class Job:
             progress=self.progress,
             task="normaliser",
         )
-        return normalizer.fit_blocks(read, self.source.feature_names)
+        return normalizer.fit_blocks(read, self.source.feature_names, keep=self.prepared.keep)
 
     def loader(
         self,

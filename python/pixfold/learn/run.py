@@ -28,6 +28,7 @@ from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator
 from pixfold.util.progress import Progress, tracked
+from pixfold.util.text import counted, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ class _Setting:
     train: FoldLoader
     validation: FoldLoader
     test: FoldLoader
+    messages: list[str]
 
     def outcome(self, result: TrainingResult, metrics: dict[str, Any], **found: Any) -> RunOutcome:
         losses = [row["validation_loss"] for row in result.history if "validation_loss" in row]
@@ -105,7 +107,7 @@ class _Setting:
             },
             test=self.split.test,
             score=min((loss for loss in losses if np.isfinite(loss)), default=float("inf")),
-            messages=self.split.messages,
+            messages=self.messages,
             **found,
         )
 
@@ -136,7 +138,17 @@ def _set_up(job: Job, run: int) -> _Setting:
         train=loader(parts.train, shuffle="auto"),
         validation=loader(parts.validation),
         test=loader(parts.test),
+        messages=[*parts.messages, *_never_seen(job, normalizer)],
     )
+
+
+def _never_seen(job: Job, normalizer: Normalizer) -> list[str]:
+    """Tell the user of features that are used and have values, but none in the training samples."""
+    names = [job.source.feature_names[j] for j in np.flatnonzero(normalizer.never_seen() & job.prepared.keep)]
+    if not names:
+        return []
+    n = counted(len(names), "feature")
+    return [f"{n} ({listed(names)}) had no value in the training samples of a run, which took 0 for all their values"]
 
 
 def classify(job: Job, run: int) -> RunOutcome:

@@ -60,15 +60,15 @@ def _shift_and_scale(
     count: NDArray[np.int64],
 ) -> tuple[Float64Array, Float64Array]:
     n = low.size
-    # A feature that never varies (or was never seen) gets scale 0 and so the value 0.
-    varies = high > low
+    # A feature that never varies where its range counts, or that was never seen, gets scale 0 and so the value 0.
+    seen, varies = count > 0, high > low
     if kind is None:
-        return np.zeros(n), np.ones(n)
+        return np.zeros(n), seen.astype(np.float64)
     if kind == "minmax":
         return np.nan_to_num(low), np.divide(1.0, high - low, out=np.zeros(n), where=varies)
     if kind == "max":
-        largest = float(np.nanmax(high)) if np.any(count > 0) else 0.0
-        return np.zeros(n), np.full(n, 1.0 / largest if largest > 0 else 0.0)
+        largest = float(np.nanmax(high)) if seen.any() else 0.0
+        return np.zeros(n), np.where(seen, 1.0 / largest if largest > 0 else 0.0, 0.0)
     if kind == "zscore":
         deviation = np.sqrt(m2 / np.maximum(count, 1))
     else:
