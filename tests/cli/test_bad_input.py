@@ -90,9 +90,9 @@ CASES = {
     "missing file": (lambda d: d / "absent.h5ad", [], ["absent.h5ad: no such file"]),
     "folder": (lambda d: d, [], ["expected a file, or a folder with zarr.json", "received another folder"]),
     "unknown ending": (lambda d: zipped(d / "x.xlsx", b"PK"), [], ["expected a file ending in .h5ad"]),
-    "no labels in an array": (lambda d: array(d, np.ones((9, 4))), [], ["no columns to take labels 'kind' from"]),
+    "no labels in an array": (lambda d: array(d, np.ones((9, 4))), [], ["no columns to take labels from"]),
     "all zero": (lambda d: array(d, np.zeros((9, 4))), [SELF], ["all values are zero or missing"]),
-    "one sample": (lambda d: array(d, np.ones((1, 4))), [SELF], ["at least 3 samples", "n_samples=1"]),
+    "one sample": (lambda d: array(d, np.ones((1, 4))), [SELF], ["n_samples must be 3 or more", "got 1"]),
     "one dimension": (lambda d: array(d, np.ones(4)), [SELF], ["2-D matrix"]),
     "layer": (lambda d: table(d / "x.csv"), ["--layer", "raw"], ["layers are read from AnnData alone"]),
     "self-supervised method": (

@@ -35,13 +35,13 @@ main()
     # Blocks of a few samples are many slow reads.
     [("checking values", 0.2, ["--memory", "10kB"]), ("training", 0.0, [])],
 )
-@pytest.mark.parametrize("earlier", [[], ["findings.csv"]])
+@pytest.mark.parametrize("earlier", [{}, {"findings.csv": "of an earlier run", "config.json": '{"pixfold": "0.1"}'}])
 def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path, stage, wait, further, earlier):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((400, 50), dtype=np.float32))
     out = tmp_path / "out"
-    for name in earlier:
-        out.mkdir()
-        (out / name).write_text("of an earlier job")
+    for name, text in earlier.items():
+        out.mkdir(exist_ok=True)
+        (out / name).write_text(text)
     before = sorted(tmp_path.rglob("*"))
     command = [
         *(sys.executable, "-c", JOB, str(wait), "run", str(tmp_path / "x.npy"), "--out", str(out)),
@@ -68,4 +68,4 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path, stage, wait, further, ea
     assert "Traceback" not in rest
     assert job.returncode == 130
     assert sorted(tmp_path.rglob("*")) == before
-    assert all((out / name).read_text() == "of an earlier job" for name in earlier)
+    assert {name: (out / name).read_text() for name in earlier} == earlier
