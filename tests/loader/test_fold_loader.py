@@ -23,7 +23,7 @@ from pixfold.layout import Layout
 from pixfold.loader import FoldLoader, fold_loader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold
-from pixfold.sources import ArraySource, open_source
+from pixfold.sources import ArraySource, Source, open_source
 from pixfold.stream.blocks import sample_bytes
 
 N, F = 203, 30
@@ -32,7 +32,7 @@ LAYOUT = Layout.shuffled(F, seed=1)
 FORMS = {"dense": np.asarray, "sparse": sparse.csr_matrix, "packed": PackedGenotypes.pack}
 
 
-class OnDisk:
+class OnDisk(Source):
     """A source that counts as one on disk; it remembers which rows were asked for."""
 
     def __init__(self, matrix) -> None:

@@ -6,10 +6,10 @@ from scipy import sparse
 
 from pixfold.genotypes import PackedGenotypes
 from pixfold.loader import in_memory, kept
-from pixfold.sources import ArraySource, open_source
+from pixfold.sources import ArraySource, Source, open_source
 
 
-class OnDisk:
+class OnDisk(Source):
     """A source that is not in memory, of whatever matrix."""
 
     def __init__(self, matrix) -> None:

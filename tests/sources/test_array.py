@@ -84,8 +84,8 @@ def test_masked_and_blank_cells_are_missing() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.zeros(3), r"array: expected a 2-D matrix \(samples x features\), received 1-D of shape \(3,\). Reshape"),
-        (np.zeros((2, 3, 4)), r"received 3-D of shape \(2, 3, 4\)"),
+        (np.zeros(3), r"array: data must be a 2-D matrix \(samples x features\), got 1-D of shape \(3,\). Reshape"),
+        (np.zeros((2, 3, 4)), r"got 3-D of shape \(2, 3, 4\)"),
         (np.zeros((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\)"),
         (np.zeros((3, 0)), r"0 feature\(s\) \(shape="),
         (sparse.csr_matrix((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\)"),
@@ -122,7 +122,7 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_wrong_number_of_names() -> None:
-    with pytest.raises(InputError, match="expected 3 feature names, received 2"):
+    with pytest.raises(InputError, match=r"feature_names must be 3 names, got an array of shape \(2,\)"):
         ArraySource(X, feature_names=["a", "b"])
 
 

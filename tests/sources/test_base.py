@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pixfold.errors import InputError
 from pixfold.sources.base import BLOCK_BYTES, block_rows, normalize_rows, unique_names
 from pixfold.util.text import counted, listed
 
@@ -39,16 +40,20 @@ def test_normalize_rows(rows: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([10], "expected positions 0 to 9, received 10 to 10"),
-        ([-1, 2], "received -1 to 2"),
-        ([0.5], "expected 1-D integers, received 1-D float64"),
-        ([[1, 2]], "received 2-D int64"),
-        ([True], "expected a mask of length 10"),
+        ([10], "rows must be from 0 to 9, got 10"),
+        ([-1, 2], "rows must be from 0 to 9, got -1"),
+        ([0.5], "rows must be whole numbers in one dimension, got 1-D float64"),
+        ([[1, 2]], "rows must be whole numbers in one dimension, got 2-D int64"),
+        ([True], "rows must be a mask of 10 samples"),
+        (np.array([2**63], np.uint64), "rows must be from 0 to 9, got 9,223,372,036,854,775,808"),
+        (slice("a"), "rows must be a slice of whole numbers"),
+        (slice(0, 5, 0), "rows must be a slice of whole numbers with a step"),
     ],
 )
 def test_bad_rows(rows: Any, message: str) -> None:
-    with pytest.raises(IndexError, match=message):
-        normalize_rows(rows, 10)
+    for error in (IndexError, InputError):
+        with pytest.raises(error, match=f"^x.npy: {message}"):
+            normalize_rows(rows, 10, "x.npy")
 
 
 @pytest.mark.parametrize(("features", "chunk"), [(10, 1), (20_000, 100), (10**8, 1), (10**6, 1_000)])

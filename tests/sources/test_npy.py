@@ -111,7 +111,7 @@ def test_a_file_of_the_same_size_with_other_values(tmp_path: Path) -> None:
 
 def test_only_matrices_of_numbers(tmp_path: Path) -> None:
     for x, message in (
-        (np.zeros(3), "expected a 2-D matrix"),
+        (np.zeros(3), "data must be a 2-D matrix"),
         (np.zeros((2, 2), complex), "Complex data not supported"),
         (np.zeros((0, 2)), r"0 sample\(s\)"),
     ):

@@ -160,7 +160,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "newer": (lambda p: about(p, version=2), "the store is of version 2, this pixfold reads version 1"),
     "cut metadata": (lambda p: (p / "zarr.json").write_text("{"), r"zarr\.json is damaged or cut off"),
     "no names": (lambda p: shutil.rmtree(p / "var"), r"var/.* is missing"),
-    "other shape": (lambda p: about(p, shape=[5, 5]), "obs names 83, the store says 5"),
+    "other shape": (lambda p: about(p, shape=[5, 5]), "obs must name 5 as the store says, got 83 names"),
 }
 
 

@@ -23,7 +23,7 @@ from pixfold.loader.order import Epoch, Order
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.census import census
 from pixfold.sources import open_source
-from pixfold.stream.blocks import held_in_memory, read_ahead, sample_bytes
+from pixfold.stream.blocks import read_ahead, sample_bytes
 from pixfold.stream.budget import bytes_of, in_words
 from pixfold.util.checks import check_all, switch, whole_number
 from pixfold.util.text import counted, listed, must_be, one_of
@@ -178,7 +178,7 @@ class FoldLoader(IterableDataset[Batch]):
         n = self.source.n_samples
         self.rows = np.arange(n) if rows is None else positions_of("FoldLoader", "rows", rows, n)
         self.labels = None if labels is None else labels_of("FoldLoader", labels, len(self.rows))
-        held = held_in_memory(self.source)
+        held = self.source.held_in_memory
         self.prefetch = (0 if held else _AHEAD) if prefetch is None else int(prefetch)
         if shuffle == "auto":
             shuffle = "full" if held else "block"
@@ -200,7 +200,7 @@ class FoldLoader(IterableDataset[Batch]):
     def _blocks(self, budget: int | None, held: bool) -> tuple[int, int]:
         """How many samples are read together, and from how many such blocks batches are drawn."""
         each = sample_bytes(self.source)
-        chunk = 1 if held else int(getattr(self.source, "chunk_rows", self.source.block_size))
+        chunk = 1 if held else self.source.chunk_rows
         unit = chunk if self.shuffle == "block" or chunk > self.batch_size else self.batch_size
         # One block that is drawn from, those that wait, and one on its way.
         least, beside, block = self.prefetch + 2, 0, _BLOCK_BYTES

@@ -39,13 +39,13 @@ def in_memory(source: Source, *, memory: int | None = None, progress: Progress |
     -------
     Source
     """
-    if isinstance(source, ArraySource):
+    if source.held_in_memory:
         return source
     most = _SHARE * (free_memory() if memory is None else min(memory, free_memory()))
     if source.n_samples * sample_bytes(source) > most:
         return source
     read = blocks(source, memory=memory, op="in_memory", progress=progress, task="reading into memory")
-    return ArraySource(
+    held = ArraySource(
         _whole(source, read()),
         labels=source.labels,
         feature_names=source.feature_names,
@@ -53,7 +53,10 @@ def in_memory(source: Source, *, memory: int | None = None, progress: Progress |
         name=source.name,
         categories=source.categories,
         messages=source.messages,
+        kind=source.kind,
     )
+    held.channel_sizes = source.channel_sizes
+    return held
 
 
 def _whole(source: Source, parts: Iterator[Any]) -> Any:

@@ -1,11 +1,12 @@
-"""What a source is, and the small things that all sources share."""
+"""Source, the base of everything that samples are read from, and the checks that all sources share."""
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,68 +19,123 @@ from pixfold.util.text import counted, listed
 BLOCK_BYTES = 64 * 2**20
 
 
-@runtime_checkable
-class Source(Protocol):
+AnyRows = slice | NDArray[Any] | Sequence[int]
+
+
+class RowsError(InputError, IndexError):
+    """Row numbers that cannot be read: an InputError that is an IndexError, too."""
+
+
+class Source(ABC):
     """A matrix of samples x features that is read in blocks of rows, with its names and labels.
 
-    A format is one class with these attributes; nothing else in pixfold knows formats. Opening a source reads
-    names, labels and what is needed to check them; values are read by :meth:`read` only, so a format may
-    leave them on disk. Readers may be called from several threads.
+    A format is one subclass; nothing else in pixfold knows formats. Opening a source reads names, labels and what is
+    needed to check them; :meth:`read` alone reads values, so a format may leave them on disk. Several threads may call
+    it at once. A source of your own calls ``super().__init__`` and defines :meth:`read`; what it sets beside that says
+    how it is best read.
 
-    Attributes
+    Parameters
     ----------
     name : str
         The file, or "array", "DataFrame", "AnnData": how messages call it.
-    n_samples, n_features : int
-        Size of the matrix, both at least 1.
-    feature_names, sample_names : list of str
-        Feature names are unique; sample names are as they came.
-    labels : ndarray of shape (n_samples,), or None
-        Labels as they came: numbers, strings, objects. Missing ones are None, NaN, ``pandas.NA`` or "".
+    shape : (int, int)
+        Samples and features, both at least 1.
     dtype : numpy.dtype
         Of the values: an integer or floating type in native byte order.
-    is_sparse : bool
-        Whether :meth:`read` returns CSR.
-    block_size : int
-        Rows that are read well at once: about 64 MB as dense float32, and whole chunks of the file.
-    categories : dict of str to list of str
+    feature_names, sample_names : sequence of str, optional
+        ``feature_0`` ... and ``sample_0`` ... when absent. Features of one name are kept apart by a number.
+    labels : array-like of shape (n_samples,), optional
+        Labels as they came: numbers, strings, objects. Missing ones are None, NaN, ``pandas.NA`` or "".
+    categories : dict of str to list of str, optional
         Features that were categorical and are now codes: the categories of codes 0, 1, 2, ... Of a column that was
         encoded one-hot the key is "column=", and key and category together are the name of a feature.
-    messages : list of str
+    messages : list of str, optional
         What the user should be told about how this source was read.
+    is_sparse : bool
+        Whether :meth:`read` returns CSR.
+    chunk_rows : int
+        Rows that are stored together, so that reading one of them reads them all.
 
-    Notes
-    -----
-    A source whose features stand in image channels (sequences, inputs that are stacked) also has ``channel_sizes``,
-    a list of int: how many features each channel holds, in feature order (:mod:`pixfold.stream.layout_for`).
+    Attributes
+    ----------
+    n_samples, n_features : int
+        The shape.
+    kind : {"matrix", "counts", "genotypes", "sequences", "table"}
+        What the values are by their format, whatever they look like: numbers of any kind, counts of molecules,
+        genotypes, letters one-hot, columns of a table.
+    block_size : int
+        Rows that are read well at once: about 64 MB as dense float32, and whole chunks of the file.
+    held_in_memory : bool
+        Whether :meth:`read` takes no more than looking at memory.
+    nbytes : int or None
+        Bytes of all samples in memory, as they are read; None where that shows only when they are read.
+    channel_sizes : list of int, or None
+        Features of each image channel, in feature order, where features stand in channels (sequences, inputs that are
+        stacked); see :mod:`pixfold.stream.layout_for`.
+
+    Raises
+    ------
+    InputError
+        When the matrix is empty, or names or labels do not fit it.
     """
 
-    name: str
-    n_samples: int
-    n_features: int
-    feature_names: list[str]
-    sample_names: list[str]
-    labels: NDArray[Any] | None
-    dtype: np.dtype[Any]
-    is_sparse: bool
-    block_size: int
-    categories: dict[str, list[str]]
-    messages: list[str]
+    kind: str = "matrix"
+    held_in_memory: bool = False
+    channel_sizes: list[int] | None = None
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        *,
+        feature_names: Sequence[Any] | NDArray[Any] | None = None,
+        sample_names: Sequence[Any] | NDArray[Any] | None = None,
+        labels: Any = None,
+        categories: Mapping[str, list[str]] | None = None,
+        messages: Sequence[str] | None = None,
+        is_sparse: bool = False,
+        chunk_rows: int = 1,
+    ) -> None:
+        self.name = name
+        self.messages = list(messages or ())
+        self.n_samples, self.n_features = (int(size) for size in shape)
+        check_size(name, self.n_samples, self.n_features)
+        self.dtype, self.is_sparse = dtype, is_sparse
+        self.feature_names = unique_names(names_of(name, "feature", feature_names, self.n_features), self.messages)
+        self.sample_names = names_of(name, "sample", sample_names, self.n_samples)
+        self.labels: NDArray[Any] | None = None
+        if labels is not None:
+            self.labels = check_labels(name, labels, self.n_samples)
+        self.categories = dict(categories or {})
+        self.chunk_rows = max(1, min(chunk_rows, self.n_samples))
+        self.block_size = block_rows(self.n_features, self.chunk_rows)
+        self.nbytes = None if is_sparse else self.n_samples * self.n_features * dtype.itemsize
+
+    @abstractmethod
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples.
 
         Parameters
         ----------
-        rows : slice or ndarray of int64
-            Sample positions; the rows come back in this order. Sorted positions are the fast case.
+        rows : slice, array of integers, or boolean mask
+            Sample positions, in any order and repeated or not; the rows come back in this order. Sorted positions are
+            the fast case. :func:`normalize_rows` checks them.
 
         Returns
         -------
         ndarray of shape (len(rows), n_features), or a SciPy CSR matrix or array, or PackedGenotypes of that shape
             Values of type ``dtype``. The caller does not write to it: it may be a view.
+
+        Raises
+        ------
+        RowsError
+            For rows that are not there.
         """
-        ...
+
+    def tables(self) -> tuple[Any, Any]:
+        """Return what is known of samples and of features beside names, as pandas.DataFrame, or None each."""
+        return None, None
 
 
 def as_values(block: Any) -> Any:
@@ -87,15 +143,17 @@ def as_values(block: Any) -> Any:
     return block.toarray() if isinstance(block, PackedGenotypes) else block
 
 
-def normalize_rows(rows: slice | NDArray[Any] | Sequence[int], n_samples: int) -> slice | NDArray[np.int64]:
+def normalize_rows(rows: AnyRows, n_samples: int, name: str = "normalize_rows") -> slice | NDArray[np.int64]:
     """Bring rows to one of two forms: a slice with start, stop and step 1, or an index array.
 
     Parameters
     ----------
     rows : slice, integer array or boolean mask of length ``n_samples``
-        Sample positions, 0-based, not negative.
+        Sample positions, 0-based; an array holds none that are negative.
     n_samples : int
         Number of samples there are.
+    name : str
+        Who asks, for the message.
 
     Returns
     -------
@@ -104,26 +162,30 @@ def normalize_rows(rows: slice | NDArray[Any] | Sequence[int], n_samples: int) -
 
     Raises
     ------
-    IndexError
+    RowsError
         When a position is outside ``0 .. n_samples - 1``, or the array holds no positions.
     """
     if isinstance(rows, slice):
-        start, stop, step = rows.indices(n_samples)
+        try:
+            start, stop, step = rows.indices(n_samples)
+        except (TypeError, ValueError):
+            raise RowsError(f"{name}: rows must be a slice of whole numbers with a step, got {rows}") from None
         if step == 1:
             return slice(start, max(start, stop))
-        return np.arange(start, stop, step, dtype=np.int64)
+        return normalize_rows(np.arange(start, stop, step, dtype=np.int64), n_samples, name)
     index = np.asarray(rows)
     if index.dtype == np.bool_:
         if index.shape != (n_samples,):
-            raise IndexError(f"rows: expected a mask of length {n_samples}, received shape {index.shape}")
+            raise RowsError(f"{name}: rows must be a mask of {n_samples:,} samples, got one of shape {index.shape}")
         index = np.flatnonzero(index)
     if index.ndim != 1 or (index.dtype.kind not in "iu" and index.size):
-        raise IndexError(f"rows: expected 1-D integers, received {index.ndim}-D {index.dtype}")
-    index = index.astype(np.int64, copy=False)
+        raise RowsError(f"{name}: rows must be whole numbers in one dimension, got {index.ndim}-D {index.dtype}")
     if not index.size:
         return slice(0, 0)
-    if index.min() < 0 or index.max() >= n_samples:
-        raise IndexError(f"rows: expected positions 0 to {n_samples - 1}, received {index.min()} to {index.max()}")
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= n_samples:
+        raise RowsError(f"{name}: rows must be from 0 to {n_samples - 1:,}, got {low if low < 0 else high:,}")
+    index = index.astype(np.int64, copy=False)
     if index.size == index[-1] - index[0] + 1 and bool(np.all(np.diff(index) == 1)):
         return slice(int(index[0]), int(index[-1]) + 1)
     return index
@@ -196,6 +258,16 @@ def relabelled(source: Source, labels: Any) -> Source:
     other = copy.copy(source)
     other.labels = check_labels(source.name, labels, source.n_samples)
     return other
+
+
+def names_of(source: str, word: str, names: Sequence[Any] | NDArray[Any] | None, count: int) -> list[str]:
+    """Return the names of features or samples as text, numbered where there are none, or raise InputError."""
+    if names is None:
+        return numbered(word, count)
+    if len(names) != count or np.ndim(names[0]):
+        shape = np.shape(np.asarray(names, dtype=object))
+        raise InputError(f"{source}: {word}_names must be {count:,} names, got an array of shape {shape}")
+    return [str(name) for name in names]
 
 
 def numbered(word: str, count: int) -> list[str]:

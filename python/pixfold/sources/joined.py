@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
-from pixfold.sources.base import Source, as_values, block_rows, normalize_rows, numbered, unique_names
+from pixfold.sources.base import AnyRows, Source, as_values, normalize_rows, numbered
 from pixfold.util.text import counted, listed
 
 
-class SideBySide:
+class SideBySide(Source):
     """Sources of the same samples, their features one after the other; made by :func:`side_by_side`.
 
     Attributes
@@ -24,37 +24,44 @@ class SideBySide:
         As they were given.
     part_names : list of str
         What each part is called, where its features must be told from those of another.
-    channel_sizes : list of int, or None
-        Features of each channel, where every part is to stand in channels of its own.
     """
 
     def __init__(self, parts: Sequence[Source], names: Sequence[str], rows: list[NDArray[np.int64]]) -> None:
         self.parts, self.part_names = list(parts), list(names)
         self._rows = rows
-        self.name = " + ".join(part.name for part in parts)
-        self.n_samples = len(rows[0])
-        self.n_features = sum(part.n_features for part in parts)
-        self.sample_names = [parts[0].sample_names[row] for row in rows[0]]
-        self.messages = [message for part in parts for message in part.messages]
-        prefixes = self._prefixes()
-        named = [prefix + name for part, prefix in zip(parts, prefixes, strict=True) for name in part.feature_names]
-        self.feature_names = unique_names(named, self.messages)
-        self.categories = {
-            prefix + feature: list(categories)
-            for part, prefix in zip(parts, prefixes, strict=True)
-            for feature, categories in part.categories.items()
-        }
-        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
+        name = " + ".join(part.name for part in parts)
+        messages = [message for part in parts for message in part.messages]
+        prefixes = self._prefixes(messages)
         sparse = sum(part.n_features for part in parts if part.is_sparse)
-        # As CSR a dense value takes at least twice its room, so that a few of them beside many sparse ones may.
-        self.is_sparse = 2 * sparse > self.n_features
-        self.block_size = block_rows(self.n_features)
-        self.labels = self._labels()
-        self.channel_sizes: list[int] | None = None
+        n_features = sum(part.n_features for part in parts)
+        samples = [parts[0].sample_names[row] for row in rows[0]]
+        super().__init__(
+            name,
+            (len(samples), n_features),
+            np.result_type(*(part.dtype for part in parts)),
+            feature_names=[
+                prefix + name for part, prefix in zip(parts, prefixes, strict=True) for name in part.feature_names
+            ],
+            sample_names=samples,
+            labels=self._labels(samples),
+            categories={
+                prefix + feature: list(categories)
+                for part, prefix in zip(parts, prefixes, strict=True)
+                for feature, categories in part.categories.items()
+            },
+            messages=messages,
+            # As CSR a dense value takes at least twice its room, so that a few of them beside many sparse ones may.
+            is_sparse=2 * sparse > n_features,
+            chunk_rows=max(part.chunk_rows for part in parts),
+        )
+        kinds = {part.kind for part in parts}
+        self.kind = kinds.pop() if len(kinds) == 1 else "matrix"
+        if self.kind == "genotypes":
+            self.nbytes = self.n_samples * -(-n_features // 4)
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         blocks = [
             part.read(normalize_rows(own[wanted], part.n_samples))
             for part, own in zip(self.parts, self._rows, strict=True)
@@ -75,7 +82,7 @@ class SideBySide:
             first += block.shape[1]
         return dense
 
-    def _prefixes(self) -> list[str]:
+    def _prefixes(self, messages: list[str]) -> list[str]:
         """Words before the feature names of each part: none where no two parts have a name in common."""
         # Two one-hot columns of one name may have no category, so no feature name, in common.
         counts = Counter(name for part in self.parts for name in {*part.feature_names, *part.categories})
@@ -83,13 +90,13 @@ class SideBySide:
         if not shared:
             return [""] * len(self.parts)
         prefixes = [f"{name}:" for name in self.part_names]
-        self.messages.append(
+        messages.append(
             f"{counted(len(shared), 'feature name')} in more than one of the inputs ({listed(shared)}): the features "
             f"of each are called by its name, such as {prefixes[0] + self.parts[0].feature_names[0]!r}"
         )
         return prefixes
 
-    def _labels(self) -> NDArray[Any] | None:
+    def _labels(self, samples: list[str]) -> NDArray[Any] | None:
         """Labels of the one part that has them; of several, if they say the same."""
         labelled = [
             (part, labels[own])
@@ -104,7 +111,7 @@ class SideBySide:
                 # NaN, of a label that is missing in both, is not equal to itself.
                 if mine is not theirs and mine != theirs and not (mine != mine and theirs != theirs):
                     raise InputError(
-                        f"{part.name}: the label of sample {self.sample_names[row]!r} is {theirs!r}, expected "
+                        f"{part.name}: the label of sample {samples[row]!r} is {theirs!r}, expected "
                         f"{mine!r} as in {first.name}"
                     )
         return labels
@@ -116,9 +123,7 @@ def joined(parts: Sequence[Source], names: Sequence[str], join: str, *, stack: b
     result = SideBySide(parts, names, _matched(list(parts), join, messages))
     result.messages += messages
     if stack:
-        result.channel_sizes = [
-            size for part in parts for size in (getattr(part, "channel_sizes", None) or [part.n_features])
-        ]
+        result.channel_sizes = [size for part in parts for size in (part.channel_sizes or [part.n_features])]
     return result
 
 

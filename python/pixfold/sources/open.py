@@ -13,7 +13,7 @@ from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.arrays.memory import ArraySource, is_sparse
-from pixfold.sources.base import Source, relabelled, unique_names
+from pixfold.sources.base import AnyRows, Source, normalize_rows, relabelled, unique_names
 from pixfold.sources.formats import format_of
 from pixfold.sources.joined import joined
 from pixfold.sources.labels import split_labels
@@ -150,11 +150,54 @@ def _opened(data: Any, options: ReadOptions) -> Source:
     if kind == "torch":
         data = data.detach().cpu().numpy()
     elif kind == "unknown":
-        raise InputError(
-            "open_source: data must be a path, NumPy array, SciPy sparse matrix, Dask array, PackedGenotypes, pandas "
-            f"DataFrame or AnnData, got {type(data).__module__}.{type(data).__qualname__}"
-        )
+        return relabelled(_adapted(data), options.y)
     return ArraySource(data, labels=options.y)
+
+
+class AdaptedSource(Source):
+    """An object with the attributes of a source that is no :class:`Source`."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(
+            str(source.name),
+            (source.n_samples, source.n_features),
+            source.dtype,
+            feature_names=source.feature_names,
+            sample_names=source.sample_names,
+            labels=source.labels,
+            categories=source.categories,
+            messages=source.messages,
+            is_sparse=bool(source.is_sparse),
+            chunk_rows=int(source.block_size),
+        )
+        self.nbytes = None
+        self._source = source
+
+    def read(self, rows: AnyRows) -> Any:
+        """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
+        return self._source.read(normalize_rows(rows, self.n_samples, self.name))
+
+
+# What AdaptedSource takes from such an object.
+_MEMBERS = (
+    *("name", "n_samples", "n_features", "dtype", "is_sparse", "block_size", "feature_names", "sample_names"),
+    *("labels", "categories", "messages", "read"),
+)
+
+
+def _adapted(data: Any) -> Source:
+    absent = [member for member in _MEMBERS if not hasattr(data, member)]
+    if not absent:
+        return AdaptedSource(data)
+    if "read" not in absent and "n_samples" not in absent:
+        raise InputError(
+            f"open_source: data must be a pixfold.sources.Source, got {type(data).__qualname__} without "
+            f"{', '.join(absent)}"
+        )
+    raise InputError(
+        "open_source: data must be a path, NumPy array, SciPy sparse matrix, Dask array, PackedGenotypes, pandas "
+        f"DataFrame or AnnData, got {type(data).__module__}.{type(data).__qualname__}"
+    )
 
 
 def _several(items: Sequence[Any], names: Sequence[str] | None, options: ReadOptions) -> Source:

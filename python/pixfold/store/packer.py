@@ -206,7 +206,8 @@ def _about(source: Source, plan: Plan) -> dict[str, Any]:
         "dtype": plan.dtype,
         "count_first": plan.count_first,
         "categories": source.categories,
-        "channel_sizes": getattr(source, "channel_sizes", None),
+        "channel_sizes": source.channel_sizes,
+        "source_kind": source.kind,
         "messages": list(source.messages),
     }
 

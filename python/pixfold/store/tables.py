@@ -16,7 +16,7 @@ from pixfold.util.optional import require
 def tables_of(source: Source, label: str | None) -> tuple[Any, Any]:
     """Make the tables of samples and of features.
 
-    A source may have a method ``tables`` that returns both; others have names alone. Labels stand in the column
+    Labels stand in the column
     `label`, or "label" where they came beside the data.
 
     Raises
@@ -25,7 +25,7 @@ def tables_of(source: Source, label: str | None) -> tuple[Any, Any]:
         When a column of the table is neither numbers nor text.
     """
     pandas = require("pandas", "io", "writing a packed store")
-    samples, features = source.tables() if hasattr(source, "tables") else (None, None)
+    samples, features = source.tables()
     frames = []
     for frame, names in ((samples, source.sample_names), (features, source.feature_names)):
         frame = pandas.DataFrame(index=range(len(names))) if frame is None else frame.copy()

@@ -40,9 +40,8 @@ def sample_bytes(source: Source) -> int:
 
     Known where the source says its ``nbytes``; otherwise of some samples at the beginning, the middle and the end.
     """
-    known = getattr(source, "nbytes", None)
-    if known is not None:
-        return max(1, -(-int(known) // source.n_samples))
+    if source.nbytes is not None:
+        return max(1, -(-source.nbytes // source.n_samples))
     first = source.read(slice(0, 1))
     if not source.is_sparse:
         return max(1, samples_bytes(first))
@@ -174,7 +173,7 @@ def blocks(
 
     def blocks_of() -> Iterator[Any]:
         # Memory that is there already is read without a thread.
-        depth = 0 if held_in_memory(source) else 1
+        depth = 0 if source.held_in_memory else 1
         with (progress or SilentProgress()).task(task, total=n) as counter:
             for block in read_ahead(read, range(0, n, size), depth):
                 done = block.shape[0]
@@ -183,10 +182,3 @@ def blocks(
                 counter.advance(done)
 
     return blocks_of
-
-
-def held_in_memory(source: Source) -> bool:
-    """Whether reading takes no more than looking at memory."""
-    from pixfold.sources.arrays.memory import ArraySource
-
-    return isinstance(source, ArraySource)

@@ -50,7 +50,7 @@ def layout_for(
         For a shape without room, and for `channels` where the source says how many there are.
     """
     n = source.n_features
-    sizes: Sequence[int] | None = getattr(source, "channel_sizes", None)
+    sizes = source.channel_sizes
     if sizes is None:
         if arrangement == "shuffled":
             return Layout.shuffled(n, seed=seed, shape=shape, channels=channels, keep=keep)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.sources.anndata.containers import Container, Hdf5File, quiet
-from pixfold.sources.anndata.stored import open_matrix
+from pixfold.sources.anndata.stored import Matrix, open_matrix
 from pixfold.sources.arrays.dask import DaskSource
 from pixfold.sources.arrays.memory import ArraySource, is_sparse
 from pixfold.sources.base import Source, check_size
@@ -111,23 +111,22 @@ def open_stored(container: Container, options: ReadOptions) -> StoredSource:
         with container.reading(f"obs/{label}"), quiet():
             labels = _label(container.name, root["obs"], label)
             messages += _absent_labels(container, label)
-    source = AnnDataSource(
-        container, matrix, feature_names=features, sample_names=samples, labels=labels, messages=messages
+    return AnnDataSource(
+        container, matrix, var_key, feature_names=features, sample_names=samples, labels=labels, messages=messages
     )
-    source.container, source.var_key = container, var_key
-    return source
 
 
 class AnnDataSource(StoredSource):
     """AnnData on disk, whose tables can be read too."""
 
-    container: Container
-    var_key: str
+    def __init__(self, container: Container, matrix: Matrix, var_key: str, **about: Any) -> None:
+        super().__init__(container, matrix, **about)
+        self._container, self._var_key = container, var_key
 
     def tables(self) -> tuple[Any, Any]:
         """Read the tables of samples and features, as pandas.DataFrame."""
-        with self.container.reading("obs and var"), quiet():
-            return _read_elem(self.container.node("obs")), _read_elem(self.container.node(self.var_key))
+        with self._container.reading("obs and var"), quiet():
+            return _read_elem(self._container.node("obs")), _read_elem(self._container.node(self._var_key))
 
 
 def _names(container: Container, axis: str, count: int) -> list[str]:

@@ -68,7 +68,8 @@ def open_mtx(path: Path, options: ReadOptions) -> Source:
         feature_names=[next((field for field in (*line[1:2], line[0]) if field), "") for line in features],
         sample_names=[line[0] for line in barcodes],
         labels=options.y,
-        messages=list(matrix.messages),
+        messages=matrix.messages,
+        kind="counts",
     )
 
 
@@ -130,7 +131,8 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
         feature_names=[name or identifier for name, identifier in zip(names, identifiers, strict=True)],
         sample_names=barcodes,
         labels=options.y,
-        messages=list(matrix.messages),
+        messages=matrix.messages,
+        kind="counts",
     )
 
 

@@ -7,22 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.arrays.memory import is_sparse
-from pixfold.sources.base import (
-    block_rows,
-    check_dtype,
-    check_labels,
-    check_size,
-    normalize_rows,
-    numbered,
-    unique_names,
-)
+from pixfold.sources.base import AnyRows, Source, check_dtype, check_size, normalize_rows
 
 
-class DaskSource:
+class DaskSource(Source):
     """A Dask array of samples x features, whose blocks are NumPy arrays or SciPy CSR.
 
     Parameters
@@ -51,30 +42,28 @@ class DaskSource:
         sample_names: Sequence[Any] | None = None,
         labels: Any = None,
     ) -> None:
-        self.name = name
-        self.messages: list[str] = []
-        self.categories: dict[str, list[str]] = {}
         if matrix.ndim != 2:
-            raise InputError(f"{name}: expected a 2-D matrix (samples x features), received shape {matrix.shape}")
+            raise InputError(f"{name}: data must be a 2-D matrix (samples x features), got shape {matrix.shape}")
         if any(np.isnan(size) for size in matrix.shape):
-            raise InputError(f"{name}: expected known sizes, received shape {matrix.shape}: call compute_chunk_sizes()")
-        self.n_samples, self.n_features = (int(size) for size in matrix.shape)
-        check_size(name, self.n_samples, self.n_features)
-        self.dtype = check_dtype(name, matrix.dtype)
-        self.is_sparse = is_sparse(matrix._meta)
-        features = numbered("feature", self.n_features) if feature_names is None else [str(n) for n in feature_names]
-        self.feature_names = unique_names(features, self.messages)
-        self.sample_names = (
-            numbered("sample", self.n_samples) if sample_names is None else [str(n) for n in sample_names]
+            raise InputError(f"{name}: sizes must be known (call compute_chunk_sizes()), got shape {matrix.shape}")
+        shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+        check_size(name, *shape)
+        super().__init__(
+            name,
+            shape,
+            check_dtype(name, matrix.dtype),
+            feature_names=feature_names,
+            sample_names=sample_names,
+            labels=labels,
+            is_sparse=is_sparse(matrix._meta),
+            chunk_rows=max(matrix.chunks[0]),
         )
-        self.labels = None if labels is None else check_labels(name, labels, self.n_samples)
-        self.block_size = block_rows(self.n_features, max(matrix.chunks[0]))
         self._matrix = matrix
         self._process = os.getpid()
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         # The threads of Dask's own scheduler are not there in a forked child, which would wait for them.
         options = {} if self._process == os.getpid() else {"scheduler": "synchronous"}
         block = self._matrix[wanted].compute(**options)

@@ -18,22 +18,20 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.arrays.csr import csr_rows
 from pixfold.sources.arrays.npy import NpySource
 from pixfold.sources.base import (
+    AnyRows,
     Source,
     as_array,
-    block_rows,
     check_dtype,
-    check_labels,
     check_size,
+    names_of,
     normalize_rows,
-    numbered,
     relabelled,
-    unique_names,
 )
 from pixfold.sources.options import ReadOptions
 from pixfold.util.text import listed
 
 
-class ArraySource:
+class ArraySource(Source):
     """A dense or sparse matrix, or packed genotypes, in memory (or mapped into it).
 
     Parameters
@@ -51,6 +49,8 @@ class ArraySource:
         Categories of features that are codes.
     messages : list of str, optional
         What the user should be told.
+    kind : str, optional
+        Of the values, see :class:`Source`. Default: "genotypes" for packed ones, else "matrix".
 
     Raises
     ------
@@ -68,38 +68,43 @@ class ArraySource:
         labels: Any = None,
         categories: dict[str, list[str]] | None = None,
         messages: list[str] | None = None,
+        kind: str | None = None,
     ) -> None:
-        self.name = name
-        self.messages = list(messages or ())
-        self.is_sparse = is_sparse(matrix)
-        packed = isinstance(matrix, PackedGenotypes)
-        if not self.is_sparse and not packed and not isinstance(matrix, np.ndarray):
+        is_packed = isinstance(matrix, PackedGenotypes)
+        if not is_sparse(matrix) and not is_packed and not isinstance(matrix, np.ndarray):
             matrix = as_array(name, matrix)
         if matrix.ndim != 2:
             raise InputError(
-                f"{name}: expected a 2-D matrix (samples x features), received {matrix.ndim}-D "
-                f"of shape {tuple(matrix.shape)}"
+                f"{name}: data must be a 2-D matrix (samples x features), got {matrix.ndim}-D of shape "
+                f"{tuple(matrix.shape)}"
                 + (". Reshape your data: X.reshape(1, -1) is one sample" if matrix.ndim == 1 else "")
             )
-        self.n_samples, self.n_features = (int(size) for size in matrix.shape)
-        check_size(name, self.n_samples, self.n_features)
-        names = _names("feature", feature_names, self.n_features, name)
-        self.feature_names = unique_names(names, self.messages)
-        self.sample_names = _names("sample", sample_names, self.n_samples, name)
-        if packed:
-            self._matrix = matrix
-        else:
-            self._matrix = _csr(matrix, name) if self.is_sparse else _dense(matrix, name, self.feature_names)
-        self.dtype: np.dtype[Any] = self._matrix.dtype
-        self.labels: NDArray[Any] | None = None
-        if labels is not None:
-            self.labels = check_labels(name, labels, self.n_samples)
-        self.block_size = block_rows(self.n_features)
-        self.categories = dict(categories or {})
+        shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+        check_size(name, *shape)
+        if is_sparse(matrix):
+            matrix = _csr(matrix, name)
+        elif not is_packed:
+            matrix = _dense(matrix, name, names_of(name, "feature", feature_names, shape[1]))
+        super().__init__(
+            name,
+            shape,
+            matrix.dtype,
+            feature_names=feature_names,
+            sample_names=sample_names,
+            labels=labels,
+            categories=categories,
+            messages=messages,
+            is_sparse=is_sparse(matrix),
+        )
+        self.kind = kind or ("genotypes" if is_packed else "matrix")
+        self.nbytes = matrix_bytes(matrix)
+        self._matrix = matrix
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    held_in_memory = True
+
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         if self.is_sparse and self._matrix.indices.dtype != self._matrix.indptr.dtype:
             index = np.arange(wanted.start, wanted.stop) if isinstance(wanted, slice) else wanted
             return csr_rows([(self._matrix, index)])
@@ -157,6 +162,13 @@ def open_npz(path: Path, options: ReadOptions) -> Source:
         return relabelled(_from_archive(path, arrays, options.label), options.y)
     options.refuse(str(path), "label")
     return relabelled(ArraySource(_load_sparse(path), name=str(path)), options.y)
+
+
+def matrix_bytes(matrix: Any) -> int:
+    """Bytes that samples take in memory as they are: dense, CSR or packed."""
+    if isinstance(matrix, np.ndarray | PackedGenotypes):
+        return int(matrix.nbytes)
+    return int(matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes)
 
 
 def is_sparse(data: Any) -> bool:
@@ -219,15 +231,6 @@ def _damaged(path: Path, error: object, what: str = "the file") -> InputError:
             f"{path}: {what} holds pickled Python objects, which are not loaded; save it as numbers or text"
         )
     return InputError(f"{path}: {what} is damaged or cut off ({error})")
-
-
-def _names(word: str, names: Sequence[Any] | NDArray[Any] | None, count: int, source: str) -> list[str]:
-    if names is None:
-        return numbered(word, count)
-    array = np.asarray(names, dtype=object)
-    if array.shape != (count,):
-        raise InputError(f"{source}: expected {count:,} {word} names, received {array.size:,} of shape {array.shape}")
-    return [str(name) for name in array]
 
 
 def _csr(matrix: Any, name: str) -> Any:

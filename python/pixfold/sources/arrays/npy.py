@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
-from pixfold.sources.base import (
-    BLOCK_BYTES,
-    block_rows,
-    check_dtype,
-    check_size,
-    normalize_rows,
-    numbered,
-    runs_of,
-)
+from pixfold.sources.base import BLOCK_BYTES, AnyRows, Source, check_dtype, normalize_rows, runs_of
 
 # Wanted rows that lie apart by less than this are read in one go with those between them.
 _GAP_BYTES = 16 * 2**10
@@ -29,7 +21,7 @@ _GAP_BYTES = 16 * 2**10
 _POOL_BYTES = 256 * 2**20
 
 
-class NpySource:
+class NpySource(Source):
     """A matrix of numbers in a .npy file.
 
     A file that is mapped into memory counts as the process's own memory as far as it was read, and ends the process
@@ -50,36 +42,19 @@ class NpySource:
         Whether features follow each other as a whole (column-major).
     """
 
-    is_sparse = False
-    chunk_rows = 1  # any rows are read as well as any others
-
     def __init__(
         self, path: Path, stored: np.dtype[Any], shape: tuple[int, int], offset: int, *, fortran: bool = False
     ) -> None:
-        self.name = str(path)
-        self.n_samples, self.n_features = shape
-        check_size(self.name, *shape)
-        self.dtype: np.dtype[Any] = check_dtype(self.name, stored)
-        self.feature_names = numbered("feature", self.n_features)
-        self.sample_names = numbered("sample", self.n_samples)
-        self.labels: NDArray[Any] | None = None
-        self.categories: dict[str, list[str]] = {}
-        self.messages: list[str] = []
-        self.block_size = block_rows(self.n_features)
+        super().__init__(str(path), shape, check_dtype(str(path), stored))
         self._path = path.resolve()  # the working directory may change before the first read
         self._stored, self._offset, self._fortran = stored, offset, fortran
         self._pool = ImagePool(_POOL_BYTES)
         self._start()
         self._state = self._look(self._file())
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all samples take in memory."""
-        return self.n_samples * self.n_features * self.dtype.itemsize
-
-    def read(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+    def read(self, rows: AnyRows) -> NDArray[Any]:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         order = None
         if not isinstance(wanted, slice) and np.any(np.diff(wanted) <= 0):
             wanted, order = np.unique(wanted, return_inverse=True)

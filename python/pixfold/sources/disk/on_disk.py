@@ -6,9 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pixfold.sources.base import block_rows, check_labels, normalize_rows, unique_names
+from pixfold.sources.base import AnyRows, Source, normalize_rows
 from pixfold.sources.disk.rows import Rows, rising
 
 
@@ -44,10 +43,8 @@ class Matrix(Protocol):
         ...
 
 
-class StoredSource:
+class StoredSource(Source):
     """A source whose values stay on disk. It can be pickled, and read after a fork and from several threads.
-
-    Beside what every source has it says its ``nbytes``: what all samples take in memory, as they are read.
 
     Parameters
     ----------
@@ -55,12 +52,10 @@ class StoredSource:
         The file.
     matrix : Matrix
         What is in it.
-    feature_names, sample_names : list of str
-        Names; those of features are made unique.
-    labels : array-like of shape (n_samples,), optional
-        One label per sample.
-    messages : list of str
-        What the user should be told.
+    kind : str
+        Of the values, see :class:`Source`.
+    **about
+        Names, labels, categories and messages, as :class:`Source` takes them.
 
     Raises
     ------
@@ -73,27 +68,16 @@ class StoredSource:
         place: Place,
         matrix: Matrix,
         *,
-        feature_names: list[str],
-        sample_names: list[str],
-        labels: Any,
-        messages: list[str],
+        kind: str = "matrix",
+        **about: Any,
     ) -> None:
-        self.name = place.name
-        self.messages = messages
-        self.categories: dict[str, list[str]] = {}
-        self.n_samples, self.n_features = matrix.shape
-        self.dtype, self.is_sparse = matrix.dtype, matrix.is_sparse
-        self.nbytes = matrix.nbytes
-        self.sample_names = sample_names
-        self.feature_names = unique_names(feature_names, messages)
-        self.labels: NDArray[Any] | None = None
-        if labels is not None:
-            self.labels = check_labels(self.name, labels, self.n_samples)
-        self.chunk_rows = min(matrix.chunk, self.n_samples)
-        self.block_size = block_rows(self.n_features, self.chunk_rows)
+        super().__init__(
+            place.name, matrix.shape, matrix.dtype, is_sparse=matrix.is_sparse, chunk_rows=matrix.chunk, **about
+        )
+        self.kind, self.nbytes = kind, matrix.nbytes
         self._place, self._matrix = place, matrix
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`.
 
         Raises
@@ -101,7 +85,7 @@ class StoredSource:
         InputError
             When the file is damaged, or changed since it was opened.
         """
-        wanted, order = rising(normalize_rows(rows, self.n_samples))
+        wanted, order = rising(normalize_rows(rows, self.n_samples, self.name))
         with self._place.reading("the matrix"):
             block = self._matrix.read(wanted)
         return block if order is None else block[order]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError, OutputError
 from pixfold.sources.arrays.memory import ArraySource
-from pixfold.sources.base import block_rows, check_size, numbered
+from pixfold.sources.base import block_rows, check_size
 from pixfold.sources.disk.on_disk import StoredSource
 from pixfold.sources.disk.rows import Rows, read_dense
 from pixfold.sources.disk.scratch import folder
@@ -262,38 +262,12 @@ def _float_type(block: NDArray[Any]) -> np.dtype[Any]:
     return single.dtype if np.array_equal(single, block, equal_nan=True) else np.dtype(np.float64)
 
 
-def source_of(
-    rows: NDArray[Any] | RowFile,
-    *,
-    name: str,
-    feature_names: list[str],
-    sample_names: list[str] | None,
-    labels: Any,
-    categories: dict[str, list[str]],
-    messages: list[str],
-) -> ArraySource | StoredSource:
-    """Make a source of what :meth:`RowStore.finish` returned."""
+def source_of(rows: NDArray[Any] | RowFile, name: str, **about: Any) -> ArraySource | StoredSource:
+    """Make a source of what :meth:`RowStore.finish` returned; `about` is what :class:`Source` takes."""
     check_size(name, *rows.shape)
     if isinstance(rows, RowFile):
-        source = StoredSource(
-            rows,
-            rows,
-            feature_names=feature_names,
-            sample_names=numbered("sample", rows.shape[0]) if sample_names is None else sample_names,
-            labels=labels,
-            messages=messages,
-        )
-        source.categories = categories
-        return source
-    return ArraySource(
-        rows,
-        name=name,
-        feature_names=feature_names,
-        sample_names=sample_names,
-        labels=labels,
-        categories=categories,
-        messages=messages,
-    )
+        return StoredSource(rows, rows, kind="table", **about)
+    return ArraySource(rows, name=name, kind="table", **about)
 
 
 def _remove(path: Path, owner: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
-from pixfold.sources.base import block_rows, check_labels, check_size, normalize_rows, unique_names
+from pixfold.sources.base import AnyRows, Source, block_rows, check_size, normalize_rows, unique_names
 from pixfold.sources.genotypes.bed_file import BedFile
 from pixfold.sources.labels import check_column
 from pixfold.sources.options import ReadOptions
@@ -33,7 +33,7 @@ def open_plink(path: Path, options: ReadOptions) -> PlinkSource:
     return PlinkSource(path, label=options.label, y=options.y)
 
 
-class PlinkSource:
+class PlinkSource(Source):
     """A .bed file. Names and labels are read when it is opened, genotypes when they are asked for.
 
     A value is the number of copies of the first allele of the .bim file (A1), as of bed-reader's ``count_A1``. Missing
@@ -61,31 +61,35 @@ class PlinkSource:
         exist.
     """
 
+    kind = "genotypes"
+
     def __init__(self, path: Path, *, label: str | None = None, y: Any = None) -> None:
-        self.name = str(path)
-        self.messages: list[str] = []
-        self.categories: dict[str, list[str]] = {}
-        self.is_sparse = False
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        name, messages = str(path), list[str]()
         self._fam, self._bim = _beside(path, ".fam"), _beside(path, ".bim")
         columns = list(zip(*_fields(self._fam, FAM_COLUMNS), strict=True)) or [()] * len(FAM_COLUMNS)
         self._columns = dict(zip(FAM_COLUMNS, columns, strict=True))
-        self.sample_names = _sample_names(self._columns)
-        self.feature_names = unique_names(_variant_names(self._bim), self.messages, "variant")
-        self.n_samples, self.n_features = len(self.sample_names), len(self.feature_names)
-        check_size(self.name, self.n_samples, self.n_features)
-        self._bed = BedFile(path, self.n_samples, self.n_features, self._fam.name, self._bim.name)
-        self.labels: NDArray[Any] | None = None
+        samples = _sample_names(self._columns)
+        variants = unique_names(_variant_names(self._bim), messages, "variant")
+        check_size(name, len(samples), len(variants))
+        self._bed = BedFile(path, len(samples), len(variants), self._fam.name, self._bim.name)
         if label is not None:
-            check_column(self.name, label, FAM_COLUMNS, ("phenotype", "sex", "family"))
-            self.labels = _column(label, self._columns[label], self.messages)
-        elif y is not None:
-            self.labels = check_labels(self.name, y, self.n_samples)
-        self.block_size = block_rows(self.n_features, 4)
+            check_column(name, label, FAM_COLUMNS, ("phenotype", "sex", "family"))
+            y = _column(label, self._columns[label], messages)
+        row_bytes = -(-len(variants) // 4)
         # Samples of four to a byte: spans begin with a byte.
-        self._span = max(4, _SPAN_BYTES // -(-self.n_features // 4) // 4 * 4)
-        self.nbytes = self.n_samples * -(-self.n_features // 4)
-        self.chunk_rows = min(self._span, self.n_samples) if self.variant_major else 1
+        self._span = max(4, _SPAN_BYTES // row_bytes // 4 * 4)
+        super().__init__(
+            name,
+            (len(samples), len(variants)),
+            np.dtype(np.float32),
+            feature_names=variants,
+            sample_names=samples,
+            labels=y,
+            messages=messages,
+            chunk_rows=self._span if self.variant_major else 1,
+        )
+        self.block_size = block_rows(self.n_features, 4)
+        self.nbytes = self.n_samples * row_bytes
         self._kept: tuple[int, PackedGenotypes] | None = None
         self._lock = threading.Lock()
 
@@ -94,9 +98,9 @@ class PlinkSource:
         """Whether the file holds variant after variant."""
         return self._bed.variant_major
 
-    def read(self, rows: slice | NDArray[np.int64]) -> PackedGenotypes:
+    def read(self, rows: AnyRows) -> PackedGenotypes:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         if not self.variant_major:
             return PackedGenotypes(self._bed.rows_at(wanted), self.n_features)
         first, last = _ends(wanted)

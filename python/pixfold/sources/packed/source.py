@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
-from pixfold.sources.base import block_rows, check_labels, normalize_rows
+from pixfold.sources.base import AnyRows, Source, normalize_rows
 from pixfold.sources.labels import check_column
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.packed.store import PackedStore
@@ -24,7 +24,7 @@ def open_packed(path: Path, options: ReadOptions) -> PackedSource:
     return PackedSource(path, label=options.label, y=options.y, verify=options.verify)
 
 
-class PackedSource:
+class PackedSource(Source):
     """A packed store. Names and labels are read when it is opened, values when they are asked for.
 
     Every chunk that is read is checked against its checksums.
@@ -53,47 +53,44 @@ class PackedSource:
         if verify:
             self._store.verify()
         about = self._store.about
-        self.name = str(path)
-        self.messages: list[str] = list(about["messages"])
-        self.categories: dict[str, list[str]] = dict(about["categories"])
-        self.channel_sizes: list[int] | None = about["channel_sizes"]
-        self.n_samples, self.n_features = (int(size) for size in about["shape"])
-        self._kind = str(about["kind"])
-        self.is_sparse = self._kind == "csr"
-        self.dtype = np.dtype(np.float32 if self._kind == "genotypes" else about["dtype"])
-        self.sample_names, self.feature_names = self._index("obs"), self._index("var")
-        for names, count, table in (
-            (self.sample_names, self.n_samples, "obs"),
-            (self.feature_names, self.n_features, "var"),
-        ):
+        name, shape = str(path), (int(about["shape"][0]), int(about["shape"][1]))
+        samples, features = self._index("obs"), self._index("var")
+        for names, count, table in ((samples, shape[0], "obs"), (features, shape[1], "var")):
             if len(names) != count:
-                raise InputError(f"{path}: {table} names {len(names):,}, the store says {count:,}")
-        self.labels: NDArray[Any] | None = None
+                raise InputError(f"{path}: {table} must name {count:,} as the store says, got {len(names):,} names")
         if label is not None:
-            columns = [str(name) for name in self._store.group_attributes("obs")["column-order"]]
-            check_column(self.name, label, columns)
+            columns = [str(column) for column in self._store.group_attributes("obs")["column-order"]]
+            check_column(name, label, columns)
             values = self._store.element(f"obs/{label}")
-            plain = isinstance(getattr(values, "dtype", None), np.dtype)
-            self.labels = check_labels(self.name, np.asarray(values, None if plain else object), self.n_samples)
-        elif y is not None:
-            self.labels = check_labels(self.name, y, self.n_samples)
-        self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits"}[self._kind]
-        self._chunk = int(self._store.array(self._array).chunks[0])
-        self.chunk_rows = 1 if self.is_sparse else min(self._chunk, self.n_samples)
-        self.block_size = block_rows(self.n_features, self.chunk_rows)
+            # Categories and nullable types become objects.
+            y = np.asarray(values, None if isinstance(values, np.ndarray) else object)
+        self._stored = str(about["kind"])
+        self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits"}[self._stored]
+        array = self._store.array(self._array)
+        self._chunk = int(array.chunks[0])
+        super().__init__(
+            name,
+            shape,
+            np.dtype(np.float32 if self._stored == "genotypes" else about["dtype"]),
+            feature_names=features,
+            sample_names=samples,
+            labels=y,
+            categories=about["categories"],
+            messages=about["messages"],
+            is_sparse=self._stored == "csr",
+            chunk_rows=1 if self._stored == "csr" else self._chunk,
+        )
+        # Stores of version 0.1 do not say what their values are.
+        self.kind = about.get("source_kind", "genotypes" if self._stored == "genotypes" else "matrix")
+        self.channel_sizes = about["channel_sizes"]
+        beside = 4 * array.shape[0] + 8 * self.n_samples if self.is_sparse else 0
+        self.nbytes = int(np.prod(array.shape)) * int(array.dtype.itemsize) + beside
         self._row_start: NDArray[np.int64] | None = None
         self._lock = threading.Lock()
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all samples in memory, as they are read."""
-        array = self._store.array(self._array)
-        beside = 4 * array.shape[0] + 8 * self.n_samples if self.is_sparse else 0
-        return int(np.prod(array.shape)) * int(array.dtype.itemsize) + beside
-
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         if isinstance(wanted, slice):
             return self._block(wanted.start, wanted.stop)
         ordered, order = np.unique(wanted, return_inverse=True)
@@ -122,10 +119,10 @@ class PackedSource:
         return max(1, self._chunk * self.n_samples // max(1, int(self._store.array(self._array).shape[0])))
 
     def _block(self, first: int, last: int) -> Any:
-        if self._kind == "csr":
+        if self._stored == "csr":
             return self._sparse(first, last)
         values = self._store.read(self._array, slice(first, last))
-        if self._kind == "dense":
+        if self._stored == "dense":
             return values
         return PackedGenotypes(values, self.n_features, count_first=bool(self._store.about["count_first"]))
 
@@ -142,9 +139,9 @@ class PackedSource:
     def _joined(self, parts: list[Any]) -> Any:
         if len(parts) == 1:
             return parts[0]
-        if self._kind == "csr":
+        if self._stored == "csr":
             return require("scipy.sparse", "io", "sparse matrices").vstack(parts, format="csr")
-        if self._kind == "dense":
+        if self._stored == "dense":
             return np.concatenate(parts)
         bits = np.concatenate([part.bits for part in parts])
         return PackedGenotypes(bits, self.n_features, count_first=parts[0].count_first)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.sources.base import Source, block_rows, check_labels, check_size, normalize_rows
+from pixfold.sources.base import AnyRows, Source, normalize_rows
 from pixfold.sources.disk.scratch import ScratchArray
 from pixfold.sources.labels import check_column
 from pixfold.sources.options import ReadOptions
@@ -37,7 +37,7 @@ class Record(NamedTuple):
     label: Any = None
 
 
-class SequenceSource:
+class SequenceSource(Source):
     """Sequences as a matrix: one feature for each position and letter, channel by channel.
 
     Feature ``"12:G"`` is 1 where position 12 (counted from 1) is a G. Letters that stand for several are each of them
@@ -66,15 +66,13 @@ class SequenceSource:
         For a record without letters, or with one that is not of the alphabet: which, and where.
     """
 
+    kind = "sequences"
+
     def __init__(
         self, records: Iterable[Record], name: str, options: ReadOptions, alphabet: Alphabet | None = None
     ) -> None:
-        self.name = name
-        self.messages: list[str] = []
-        self.categories: dict[str, list[str]] = {}
-        self.is_sparse = False
-        letters, self.sample_names, labels = _Letters(), [], []
-        lengths: list[int] = []
+        letters, lengths = _Letters(), list[int]()
+        samples, labels, messages = list[str](), [], list[str]()
         for number, record in enumerate(records):
             called = f"sample_{number}" if record.name is None else record.name
             text = "".join(record.letters.split()).upper().encode("ascii", "replace")
@@ -82,11 +80,10 @@ class SequenceSource:
                 raise InputError(f"{name}: record {number + 1} ({called!r}) has no sequence")
             letters.append(text)
             lengths.append(len(text))
-            self.sample_names.append(called)
+            samples.append(called)
             labels.append(record.label)
-        self.n_samples = len(lengths)
         if not lengths:
-            raise InputError(f"{name}: expected at least one sequence, received none")
+            raise InputError(f"{name}: sequences must be at least one, got none")
         self._letters = letters.done()
         if isinstance(self._letters, ScratchArray):
             weakref.finalize(self, self._letters.close)
@@ -94,24 +91,27 @@ class SequenceSource:
         chosen = ALPHABETS[options.alphabet] if options.alphabet is not None else alphabet
         if chosen is None:
             chosen = detected(letters.counts)
-            self.messages.append(f"{name}: the sequences are read as {chosen.name} (alphabet says otherwise)")
-        self._check_letters(chosen, letters.counts)
+            messages.append(f"{name}: the sequences are read as {chosen.name} (alphabet says otherwise)")
+        self._check_letters(name, samples, chosen, letters.counts)
         longest = max(lengths)
         self._length = longest if options.length is None else options.length
-        self._tell_lengths(np.array(lengths))
+        messages += self._lengths_told(name, np.array(lengths))
         self._table = chosen.table(letters.counts, options.ambiguous)
-        self.dtype: np.dtype[Any] = self._table.dtype
-        self.n_features = len(chosen.channels) * self._length
-        check_size(name, self.n_samples, self.n_features)
-        self.channel_sizes = [self._length] * len(chosen.channels)
-        self.feature_names = [f"{place}:{letter}" for letter in chosen.channels for place in range(1, self._length + 1)]
-        self.block_size = block_rows(self.n_features)
         given = options.y if options.y is not None else labels if options.label is not None else None
-        self.labels = None if given is None else check_labels(name, np.array(given, dtype=object), self.n_samples)
+        super().__init__(
+            name,
+            (len(samples), len(chosen.channels) * self._length),
+            self._table.dtype,
+            feature_names=[f"{place}:{letter}" for letter in chosen.channels for place in range(1, self._length + 1)],
+            sample_names=samples,
+            labels=None if given is None else np.array(given, dtype=object),
+            messages=messages,
+        )
+        self.channel_sizes = [self._length] * len(chosen.channels)
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Any:
+    def read(self, rows: AnyRows) -> Any:
         """Read some samples; see :meth:`pixfold.sources.base.Source.read`."""
-        wanted = normalize_rows(rows, self.n_samples)
+        wanted = normalize_rows(rows, self.n_samples, self.name)
         if isinstance(wanted, slice):
             wanted = np.arange(wanted.start, wanted.stop)
         starts, lengths = self._starts[wanted], np.diff(self._starts)[wanted]
@@ -127,7 +127,7 @@ class SequenceSource:
         """Take the letters along: a temporary file belongs to its process."""
         return {**self.__dict__, "_letters": self._letters[0 : int(self._starts[-1])]}
 
-    def _check_letters(self, alphabet: Alphabet, counts: NDArray[np.int64]) -> None:
+    def _check_letters(self, name: str, samples: list[str], alphabet: Alphabet, counts: NDArray[np.int64]) -> None:
         known = alphabet.known()
         if not counts[~known].any():
             return
@@ -136,20 +136,21 @@ class SequenceSource:
             bad = np.flatnonzero(~known[letters])
             if bad.size:
                 raise InputError(
-                    f"{self.name}: record {number + 1} ({self.sample_names[number]!r}), position {bad[0] + 1}: "
+                    f"{name}: record {number + 1} ({samples[number]!r}), position {bad[0] + 1}: "
                     f"{chr(letters[bad[0]])!r} is no letter of {alphabet.name}, expected "
                     f"{''.join(sorted(alphabet.parts))} or a gap"
                 )
 
-    def _tell_lengths(self, lengths: NDArray[np.int64]) -> None:
+    def _lengths_told(self, name: str, lengths: NDArray[np.int64]) -> list[str]:
+        told = []
         cut = int(np.count_nonzero(lengths > self._length))
         short = int(np.count_nonzero(lengths < self._length))
         if cut:
-            self.messages.append(f"{self.name}: {counted(cut, 'sequence')} cut to the first {self._length:,} letters")
+            told.append(f"{name}: {counted(cut, 'sequence')} cut to the first {self._length:,} letters")
         if short:
-            self.messages.append(
-                f"{self.name}: {counted(short, 'sequence')} shorter than {self._length:,} letters, padded with zeros"
-            )
+            shorter = counted(short, "sequence")
+            told.append(f"{name}: {shorter} shorter than {self._length:,} letters, padded with zeros")
+        return told
 
 
 class _Letters:

@@ -101,6 +101,7 @@ def open_frame(
         labels=labels,
         categories=encoding.categories,
         messages=messages + encoding.messages(),
+        kind="table",
     )
 
 
