@@ -180,7 +180,7 @@ def test_images_of_a_model(out):
     )
     np.testing.assert_array_equal(read(out), fold(data, layout, normalizer))
     assert made.class_names == ["a", "b", "c"]
-    with pytest.raises(InputError, match="expected labels among 'a', 'c', received 'b'"):
+    with pytest.raises(InputError, match="labels must be among 'a', 'c', got 'b'"):
         convert(
             ArraySource(X, labels=["b"] * 37),
             out,
@@ -190,11 +190,11 @@ def test_images_of_a_model(out):
             force=True,
         )
     data[1, 2] = np.inf
-    with pytest.raises(InputError, match="of sample 'sample_1', feature 'feature_2' is infinite"):
+    with pytest.raises(InputError, match=r"got 1 infinite in 1 feature \('feature_2'\) and 1 sample \('sample_1'\)"):
         convert(data, out, layout=layout, normalizer=normalizer, force=True)
-    with pytest.raises(InputError, match="expected layout and normalizer together"):
+    with pytest.raises(InputError, match="layout and normalizer must be given together, got Layout"):
         convert(data, out, layout=layout, force=True)
-    with pytest.raises(InputError, match="expected the 50 features of the layout, received 9"):
+    with pytest.raises(InputError, match="must have the layout's 50 features, got 9"):
         convert(X[:, :9], out, layout=layout, normalizer=normalizer, force=True)
     assert len(read(out)) == 37
 
@@ -202,7 +202,7 @@ def test_images_of_a_model(out):
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("x.npz", {}, InputError, r"x\.npz: expected an output ending in \.zarr or \.npy"),
+        ("x.npz", {}, InputError, r"out must end in \.zarr or \.npy, got .*x\.npz"),
         ("x.npy", {"dtype": "bfloat16"}, InputError, "dtype must be one of float32, float16, got 'bfloat16'"),
         ("x.npy", {"dtype": "int8"}, InputError, "dtype must be one of"),
         ("x.npy", {"shape": (2, 2)}, InputError, "shape must have at least 50 pixels, got 4"),

@@ -394,7 +394,8 @@ def test_infinite_values_are_named_when_looked_for(form, place):
     x[5, 0] = -np.inf
     batches = made(place(form(x)), check_finite=True, shuffle=False, batch_size=6)
     with pytest.raises(
-        InputError, match=r"array: values must be finite, got 3 infinite in 2 features \('feature_0', 'feature_2'\)"
+        InputError,
+        match=r"array: values must be finite, got 3 infinite in 2 features \('feature_0', 'feature_2'\) and 2 samples",
     ):
         next(iter(batches))
 

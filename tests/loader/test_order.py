@@ -127,7 +127,7 @@ def test_how_far_a_block_shuffle_is_from_a_full_one():
 def test_impossible_ranks():
     with pytest.raises(InputError, match=r"rank must be in \[0, world_size\), got rank 2 of world_size 2"):
         order(10, rank=2, world=2)
-    with pytest.raises(InputError, match="3 samples cannot be shared by 4 ranks: expected one for each at least"):
+    with pytest.raises(InputError, match="world_size must be at most the number of samples, 3, got 4"):
         order(3, rank=0, world=4)
 
 

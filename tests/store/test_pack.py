@@ -24,7 +24,7 @@ from pixfold import PackedGenotypes
 from pixfold.cli.app import app
 from pixfold.errors import InputError, OutputError
 from pixfold.sources import ArraySource, open_source, side_by_side
-from pixfold.store import chunking as plan
+from pixfold.store import chunking
 from pixfold.store.resume import State
 from pixfold.util.progress import SilentProgress
 
@@ -73,9 +73,11 @@ KINDS = {"variant-major": "bits", "sample-major": "bits", "floats": "X", "counts
 @pytest.fixture
 def small_shards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of some rows, bands of 12 variants, and reads that do not end where shards do."""
-    monkeypatch.setattr(plan, "_CHUNK_BYTES", 64)
-    monkeypatch.setattr(plan, "_SHARD_BYTES", {"floats": 1500, "counts": 300, "CSR": 300}.get(kind_of(request), 100))
-    monkeypatch.setattr(plan, "_BAND_SHARE", 100_000 // 200)
+    monkeypatch.setattr(chunking, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(
+        chunking, "_SHARD_BYTES", {"floats": 1500, "counts": 300, "CSR": 300}.get(kind_of(request), 100)
+    )
+    monkeypatch.setattr(chunking, "_BAND_SHARE", 100_000 // 200)
     monkeypatch.setattr("pixfold.store.writers.rows_within", lambda *_, **__: 7)
 
 
@@ -332,8 +334,8 @@ FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 import numpy as np
-from pixfold.store import chunking as plan
-plan._CHUNK_BYTES = plan._SHARD_BYTES = 40_000
+from pixfold.store import chunking
+chunking._CHUNK_BYTES = chunking._SHARD_BYTES = 40_000
 import pixfold
 pixfold.pack({path!r}, {out!r})
 """
@@ -382,10 +384,10 @@ def test_killed(tmp_path: Path) -> None:
     path = INPUTS["CSR"](tmp_path)
     code = f"""
 import os, signal
-from pixfold.store import chunking as plan
+from pixfold.store import chunking
 from pixfold.store import writers
 from pixfold.store.resume import State
-plan._CHUNK_BYTES, plan._SHARD_BYTES = 64, 300
+chunking._CHUNK_BYTES, chunking._SHARD_BYTES = 64, 300
 save = State.save
 def saving(state, folder):
     save(state, folder)

@@ -101,8 +101,8 @@ def test_infinite_values_of_many_blocks(form):
     source = ArraySource(form(x))
     with pytest.raises(
         InputError,
-        match=r"array: 3 values infinite, in 2 features \('feature_1', 'feature_4'\) and 2 samples "
-        r"\('sample_3', 'sample_29'\); expected finite numbers",
+        match=r"array: values must be finite, got 3 infinite in 2 features \('feature_1', 'feature_4'\) and 2 samples "
+        r"\('sample_3', 'sample_29'\)$",
     ):
         scan(source, np.arange(30), memory=160 * 5 + 3 * sample_bytes(source) * 2)
 

@@ -10,26 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold.arrays.dense import layout_argument
 from pixfold.errors import InputError
 from pixfold.formula import PRESETS
-from pixfold.genotypes import PackedGenotypes
 from pixfold.images.files import ImageSet, check_output, files_of, rows_at_once, write
 from pixfold.layout import Layout
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.normalize.recipe import MISSING, NEGATIVE
-from pixfold.ops.census import census
 from pixfold.ops.fold import dtype_name, fold_into_fresh
+from pixfold.ops.formula_arguments import check_features, formula_of
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
 from pixfold.stream.budget import bytes_of
+from pixfold.stream.finite import check_finite
 from pixfold.stream.labels import class_names_of, codes_of, labelled_rows
 from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import prepare
-from pixfold.util.checks import check_all, choice, is_whole, whole_number
+from pixfold.util.checks import check_all, choice, is_whole, switch, whole_number
 from pixfold.util.files import staged
-from pixfold.util.outputs import IMAGES, claimed
+from pixfold.util.outputs import IMAGES, claimed, path_of
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import must_be
 
@@ -65,6 +66,7 @@ _CHECKS = {
     "dtype": _dtype,
     "memory": _memory,
     "threads": whole_number(1, optional=True),
+    "force": switch,
 }
 
 
@@ -165,55 +167,43 @@ def convert(
         When the output exists and `force` is not given; when something else than images is there; when another process
         writes it; or when it cannot be written: nothing is left of it then.
     """
+    place = {"arrangement": arrangement, "seed": seed, "shape": shape, "channels": channels}
+    choose = {"normalize": normalize, "negative": negative, "missing": missing}
+    check_arguments(**place, **choose, dtype=dtype, memory=memory, threads=threads, force=force)
+    if (layout is None) != (normalizer is None):
+        raise InputError(f"convert: layout and normalizer must be given together, got {layout!r} and {normalizer!r}")
+    if layout is not None:
+        layout_argument("convert", layout)
+        formula = formula_of("convert", normalizer)
+        assert formula is not None
+        check_features("convert", formula, layout)
+    path = path_of("convert", "out", out)
+    targets, budget = files_of(path), bytes_of("convert", memory)
     reporter = progress if progress is not None else SilentProgress()
-    path = Path(out)
-    targets = files_of(path)
-    check_arguments(
-        normalize=normalize,
-        negative=negative,
-        missing=missing,
-        arrangement=arrangement,
-        seed=seed,
-        shape=shape,
-        channels=channels,
-        dtype=dtype,
-        memory=memory,
-        threads=threads,
-    )
-    element, budget = dtype_name(dtype), bytes_of("convert", memory)
-    check_output(path, force=force)
-    opened = source if isinstance(source, Source) else open_source(source)
-    if layout is None and normalizer is None:
-        plan = _planned(
-            opened,
-            budget,
-            reporter,
-            class_names,
-            place={"arrangement": arrangement, "seed": seed, "shape": shape, "channels": channels},
-            choose={"normalize": normalize, "negative": negative, "missing": missing},
+    with claimed(path, IMAGES, force=force, beside=targets[1:]):
+        opened = open_source(source)
+        if layout is None or normalizer is None:
+            work = _fitted(opened, budget, reporter, class_names, place, choose)
+        else:
+            work = _given(opened, layout, normalizer, class_names)
+        images = ImageSet(
+            shape=(len(work.rows), *work.layout.shape),
+            dtype=dtype_name(dtype),
+            layout=work.layout,
+            normalizer=work.normalizer,
+            sample_names=[opened.sample_names[row] for row in work.rows],
+            feature_names=list(opened.feature_names),
+            labels=work.labels,
+            about=_about(opened, work),
         )
-    elif layout is not None and normalizer is not None:
-        plan = _given(opened, layout, normalizer, class_names)
-    else:
-        raise InputError("convert: expected layout and normalizer together, received one of them")
-    images = ImageSet(
-        shape=(len(plan.rows), *plan.layout.shape),
-        dtype=element,
-        layout=plan.layout,
-        normalizer=plan.normalizer,
-        sample_names=[opened.sample_names[row] for row in plan.rows],
-        feature_names=list(opened.feature_names),
-        labels=plan.labels,
-        about=_about(opened, plan),
-    )
-    rows = rows_at_once(images, path, int(_IMAGES_SHARE * budget))
-    read = blocks(
-        opened, plan.rows, memory=int(_BLOCKS_SHARE * budget), op="convert", progress=reporter, task="folding"
-    )
-    with claimed(path, IMAGES, force=force, beside=targets[1:]), staged(*targets) as temporary:
-        write(temporary, images, _folded(opened, plan, images, rows, read, threads), rows)
-        check_output(path, force=force)  # once more: folding may take hours
-    return Converted(path, images.shape, plan.layout, plan.normalizer, plan.class_names, plan.messages)
+        rows = rows_at_once(images, path, int(_IMAGES_SHARE * budget))
+        read = blocks(
+            opened, work.rows, memory=int(_BLOCKS_SHARE * budget), op="convert", progress=reporter, task="folding"
+        )
+        with staged(*targets) as temporary:
+            write(temporary, images, _folded(opened, work, images, rows, read, threads), rows)
+            check_output(path, force=force)  # once more: folding may take hours
+    return Converted(path, images.shape, work.layout, work.normalizer, work.class_names, work.messages)
 
 
 def check_arguments(**given: Any) -> None:
@@ -228,7 +218,7 @@ def check_arguments(**given: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Work:
     """Which samples become images, and how."""
 
     rows: NDArray[np.int64]
@@ -241,15 +231,14 @@ class _Plan:
     checked: bool
 
 
-def _planned(
+def _fitted(
     source: Source,
     budget: int,
     progress: Progress,
     class_names: Sequence[str] | None,
-    *,
     place: dict[str, Any],
     choose: dict[str, Any],
-) -> _Plan:
+) -> _Work:
     prepared = prepare(source, missing=choose["missing"], memory=budget, progress=progress)
     # Before the normaliser is fitted: a shape without room is known now.
     layout = layout_for(source, keep=prepared.keep, **place)
@@ -272,27 +261,27 @@ def _planned(
     labels, names = prepared.labels, prepared.class_names
     if labels is not None and names is not None and class_names is not None:
         labels, names = codes_of(source.name, np.array(names)[labels], class_names), list(class_names)
-    return _Plan(prepared.rows, labels, names, layout, normalizer, messages, prepared.dropped_samples, True)
+    return _Work(prepared.rows, labels, names, layout, normalizer, messages, prepared.dropped_samples, True)
 
 
-def _given(source: Source, layout: Layout, normalizer: Normalizer, class_names: Sequence[str] | None) -> _Plan:
+def _given(source: Source, layout: Layout, normalizer: Normalizer, class_names: Sequence[str] | None) -> _Work:
     if layout.n_features != source.n_features:
         raise InputError(
-            f"{source.name}: expected the {layout.n_features:,} features of the layout, received {source.n_features:,}"
+            f"{source.name}: samples must have the layout's {layout.n_features:,} features, got {source.n_features:,}"
         )
     messages = list(source.messages)
     rows, labels = labelled_rows(source, messages)
     if labels is None:
-        return _Plan(rows, None, None, layout, normalizer, messages, [], False)
+        return _Work(rows, None, None, layout, normalizer, messages, [], False)
     if not len(rows):
         raise InputError(f"{source.name}: no sample has a label")
     names = class_names if class_names is not None else class_names_of(labels)
-    return _Plan(rows, codes_of(source.name, labels, names), list(names), layout, normalizer, messages, [], False)
+    return _Work(rows, codes_of(source.name, labels, names), list(names), layout, normalizer, messages, [], False)
 
 
 def _folded(
     source: Source,
-    plan: _Plan,
+    work: _Work,
     images: ImageSet,
     at_once: int,
     read: Callable[[], Iterable[Any]],
@@ -302,14 +291,14 @@ def _folded(
     memory = np.empty((at_once, *images.shape[1:]), dtype=images.dtype)
     done = filled = 0
     for block in read():
-        if not plan.checked:
-            _refuse_infinite(source, block, plan.rows[done : done + block.shape[0]], threads)
+        if not work.checked:
+            check_finite(source, block, work.rows[done : done + block.shape[0]], threads)
         start = 0
         while start < block.shape[0]:
             n = min(block.shape[0] - start, at_once - filled)
             out = memory[filled : filled + n]
             part = block[start : start + n]
-            fold_into_fresh(part, plan.layout, plan.normalizer, dtype=images.dtype, out=out, threads=threads)
+            fold_into_fresh(part, work.layout, work.normalizer, dtype=images.dtype, out=out, threads=threads)
             start, filled = start + n, filled + n
             if filled == at_once:
                 yield memory
@@ -320,34 +309,18 @@ def _folded(
         yield memory[:filled]
 
 
-def _refuse_infinite(source: Source, samples: Any, rows: NDArray[np.int64], threads: int | None) -> None:
-    """Samples that no normaliser was fitted on were looked at by nobody."""
-    if (
-        isinstance(samples, PackedGenotypes)
-        or samples.dtype.kind != "f"
-        or not census(samples, threads=threads).infinite
-    ):
-        return
-    dense = samples if isinstance(samples, np.ndarray) else samples.toarray()
-    row, column = np.argwhere(np.isinf(dense))[0]
-    raise InputError(
-        f"{source.name}: the value of sample {source.sample_names[rows[row]]!r}, feature "
-        f"{source.feature_names[column]!r} is infinite, expected finite numbers"
-    )
-
-
-def _about(source: Source, plan: _Plan) -> dict[str, Any]:
+def _about(source: Source, work: _Work) -> dict[str, Any]:
     from pixfold._core import __version__
 
     return {
         "pixfold": __version__,
         "kind": "images",
         "input": source.name,
-        "layout_shape": list(plan.layout.shape),
-        "normalizer": plan.normalizer.settings(),
-        "classes": plan.class_names,
+        "layout_shape": list(work.layout.shape),
+        "normalizer": work.normalizer.settings(),
+        "classes": work.class_names,
         "categories": source.categories,
-        "dropped_features": [source.feature_names[j] for j in np.flatnonzero(plan.layout.pixel_of_feature < 0)],
-        "dropped_samples": plan.dropped_samples,
-        "messages": plan.messages,
+        "dropped_features": [source.feature_names[j] for j in np.flatnonzero(work.layout.pixel_of_feature < 0)],
+        "dropped_samples": work.dropped_samples,
+        "messages": work.messages,
     }

@@ -70,7 +70,7 @@ def files_of(out: Path) -> list[Path]:
         When `out` ends neither in .zarr nor in .npy.
     """
     if out.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{out}: expected an output ending in {' or '.join(SUFFIXES)}")
+        raise InputError(f"convert: out must end in {' or '.join(SUFFIXES)}, got {out}")
     if out.suffix.lower() == ".zarr":
         return [out]
     return [out, *(out.with_suffix(end) for end in (".layout.npz", ".normalizer.npz", ".json"))]

@@ -13,7 +13,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pixfold.arrays.dense import threads_argument
 from pixfold.errors import InputError
-from pixfold.genotypes import PackedGenotypes
 from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
 from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of, positions_of
@@ -21,12 +20,12 @@ from pixfold.loader.batch_rows import batch_rows
 from pixfold.loader.folding import Folding, folding_on
 from pixfold.loader.order import Epoch, Order
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.ops.census import census
 from pixfold.sources import open_source
 from pixfold.stream.blocks import read_ahead, sample_bytes
 from pixfold.stream.budget import bytes_of, in_words
+from pixfold.stream.finite import check_finite
 from pixfold.util.checks import check_all, switch, whole_number
-from pixfold.util.text import counted, listed, must_be, one_of
+from pixfold.util.text import counted, must_be, one_of
 
 _SHUFFLES = (True, False, "full", "block", "auto")
 _MEMORY = 512 * 2**20
@@ -361,29 +360,13 @@ class FoldLoader(IterableDataset[Batch]):
 
     def _read(self, places: NDArray[np.int64]) -> Any:
         rows = self.rows[self._by_row[places]]
-        steps = np.diff(rows)
-        if (steps == 1).all():
-            samples = self.source.read(slice(int(rows[0]), int(rows[-1]) + 1))
-        elif (steps > 0).all():
-            samples = self.source.read(rows)
-        else:  # sources read rising rows best, and each once
-            rows, where = np.unique(rows, return_inverse=True)
-            samples = batch_rows([(self.source.read(rows), where)])
-        if self.check_finite and not isinstance(samples, PackedGenotypes):
-            self._refuse_infinite(samples)
-        return samples
-
-    def _refuse_infinite(self, samples: Any) -> None:
-        values: NDArray[Any] = samples.data if self.source.is_sparse else samples
-        if values.dtype.kind != "f" or not census(samples, threads=self.threads).infinite:
-            return
-        infinite = np.isinf(values)
-        columns = samples.indices[infinite] if self.source.is_sparse else np.flatnonzero(infinite.any(axis=0))
-        names = [self.source.feature_names[j] for j in np.unique(columns)]
-        raise InputError(
-            f"{self.source.name}: values must be finite, got {np.count_nonzero(infinite):,} infinite in "
-            f"{counted(len(names), 'feature')} ({listed(names)})"
-        )
+        # Sources read rising rows best, and each once.
+        rising, where = (rows, None) if (np.diff(rows) > 0).all() else np.unique(rows, return_inverse=True)
+        first, last = int(rising[0]), int(rising[-1])
+        samples = self.source.read(slice(first, last + 1) if last - first == len(rising) - 1 else rising)
+        if self.check_finite:
+            check_finite(self.source, samples, rising, self.threads)
+        return samples if where is None else batch_rows([(samples, where)])
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:

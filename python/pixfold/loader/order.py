@@ -51,8 +51,7 @@ class Order:
             )
         if 0 < self.n_samples < self.world_size:
             raise InputError(
-                f"FoldLoader: {self.n_samples} samples cannot be shared by {self.world_size} ranks: expected one for "
-                "each at least"
+                f"FoldLoader: world_size must be at most the number of samples, {self.n_samples}, got {self.world_size}"
             )
 
     @property

@@ -1,5 +1,5 @@
 """From any source to a packed store: one pass, in constant memory, resumed where it was interrupted."""
 
-from pixfold.store.packer import Packed, pack
+from pixfold.store.packer import WrittenStore, pack
 
-__all__ = ["Packed", "pack"]
+__all__ = ["WrittenStore", "pack"]

@@ -24,7 +24,7 @@ _BAND_SHARE = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class Chunking:
     """How a source is stored.
 
     Attributes
@@ -47,7 +47,7 @@ class Plan:
     count_first: bool = True
 
 
-def plan_for(source: Source, memory: int, progress: Progress) -> Plan:
+def chunking_for(source: Source, memory: int, progress: Progress) -> Chunking:
     """Decide how a source is stored; values are looked at where their type may be made smaller.
 
     Raises
@@ -62,13 +62,13 @@ def plan_for(source: Source, memory: int, progress: Progress) -> Plan:
     if isinstance(first, PackedGenotypes):
         width = -(-source.n_features // 4)
         chunk, shard = _rows(source.n_samples, width, shard_bytes)
-        return Plan("genotypes", "uint8", (chunk, width), (shard, width), first.count_first)
+        return Chunking("genotypes", "uint8", (chunk, width), (shard, width), first.count_first)
     dtype = stored_dtype(source, memory, progress)
     if source.is_sparse:
         chunk, shard = _rows(2**62, max(4, dtype.itemsize), shard_bytes)
-        return Plan("csr", dtype.name, (chunk,), (shard,))
+        return Chunking("csr", dtype.name, (chunk,), (shard,))
     chunk, shard = _rows(source.n_samples, source.n_features * dtype.itemsize, shard_bytes)
-    return Plan("dense", dtype.name, (chunk, source.n_features), (shard, source.n_features))
+    return Chunking("dense", dtype.name, (chunk, source.n_features), (shard, source.n_features))
 
 
 def stored_dtype(source: Source, memory: int, progress: Progress) -> np.dtype[Any]:
@@ -103,7 +103,7 @@ def _rows(n_rows: int, row_bytes: int, shard_bytes: int, multiple: int = 1) -> t
     return chunk, chunk * min(most, -(-n_rows // chunk))
 
 
-def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Plan:
+def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Chunking:
     """Bands of variants as wide as memory allows: every byte of the file is read once, every shard written once."""
     variant_bytes = -(-source.n_samples // 4)
     most = memory // _BAND_SHARE // variant_bytes
@@ -115,4 +115,4 @@ def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Plan:
     n_bands = -(-source.n_features // (most - most % 4))
     width = -(-source.n_features // (4 * n_bands))  # bytes: bands of nearly one width
     chunk, shard = _rows(source.n_samples, width, shard_bytes, multiple=4)
-    return Plan("bands", "uint8", (chunk, width), (shard, width))
+    return Chunking("bands", "uint8", (chunk, width), (shard, width))

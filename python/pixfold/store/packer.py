@@ -14,7 +14,7 @@ from pixfold.errors import InputError, OutputError, PixfoldError
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
 from pixfold.sources.packed.store import KEY, VERSION, PackedStore, files_of, zarr_settings
-from pixfold.store.chunking import Plan, plan_for
+from pixfold.store.chunking import Chunking, chunking_for
 from pixfold.store.resume import TEMPORARY, State, fingerprint
 from pixfold.store.tables import tables_of
 from pixfold.store.writers import write_tables, writer_for
@@ -26,7 +26,7 @@ from pixfold.util.text import counted
 
 
 @dataclass(frozen=True)
-class Packed:
+class WrittenStore:
     """What :func:`pack` has written.
 
     Attributes
@@ -62,7 +62,7 @@ def pack(
     verify: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> Packed:
+) -> WrittenStore:
     """Write any source as one Zarr v3 store that is read sample by sample.
 
     Values stand in sharded arrays, compressed by Zstandard, with checksums of values and of compressed bytes.
@@ -93,7 +93,7 @@ def pack(
 
     Returns
     -------
-    Packed
+    WrittenStore
 
     Raises
     ------
@@ -114,17 +114,17 @@ def pack(
 
 def _packed(
     data: Any, target: Path, budget: int, shown: Progress, options: dict[str, Any], *, force: bool, verify: bool
-) -> Packed:
+) -> WrittenStore:
     source = open_source(data, **options)
     part = target.with_name(target.name + ".part")
     # What an earlier call has left is gone on with or removed; anything else stays.
     check_replaceable(part, PACKED, force=True)
     of = fingerprint(data, source, options, budget)
     with _writing(part, keep=of is not None):
-        state = _resumed(part, of, shown) or _started(part, of, plan_for(source, budget, shown), source, budget)
+        state = _resumed(part, of, shown) or _started(part, of, chunking_for(source, budget, shown), source, budget)
         _fill(part, state, source, budget, shown)
         check_replaceable(target, PACKED, force=force)  # once more: packing may take hours
-        about = _about(source, state.plan)
+        about = _about(source, state.chunking)
         _finish(part, state, tables_of(source, options.get("label")), about)
     if of is not None and of != fingerprint(data, source, options, budget):
         shutil.rmtree(part, ignore_errors=True)
@@ -133,7 +133,7 @@ def _packed(
         PackedStore(part).verify(shown)
     with _writing(part, keep=False):
         _rename(part, target)
-    return Packed(
+    return WrittenStore(
         target, about["kind"], tuple(about["shape"]), about["dtype"], sum(state.files.values()), list(source.messages)
     )
 
@@ -149,21 +149,21 @@ def _resumed(part: Path, of: str | None, progress: Progress) -> State | None:
     return state
 
 
-def _started(part: Path, of: str | None, plan: Plan, source: Source, memory: int) -> State:
+def _started(part: Path, of: str | None, chunking: Chunking, source: Source, memory: int) -> State:
     if part.exists():
         shutil.rmtree(part)
     with zarr_settings() as zarr:
         group = zarr.open_group(str(part), mode="w", zarr_format=3)
         group.attrs.update({KEY: {"version": VERSION, "complete": False}})
-        writer_for(source, plan, memory, part).create(group)
-    state = State(of, plan)
+        writer_for(source, chunking, memory, part).create(group)
+    state = State(of, chunking)
     state.save(part)
     return state
 
 
 def _fill(part: Path, state: State, source: Source, memory: int, progress: Progress) -> None:
     """Write the shards that are not there yet."""
-    writer = writer_for(source, state.plan, memory, part)
+    writer = writer_for(source, state.chunking, memory, part)
     with zarr_settings() as zarr:
         group = _Opened(zarr.open_group(str(part), mode="r+"))
     with progress.task("packing", total=source.n_samples) as task:
@@ -197,14 +197,14 @@ def _note(part: Path, state: State, files: tuple[str, ...]) -> None:
             state.files[file] = os.fstat(written.fileno()).st_size
 
 
-def _about(source: Source, plan: Plan) -> dict[str, Any]:
+def _about(source: Source, chunking: Chunking) -> dict[str, Any]:
     return {
         "version": VERSION,
         "complete": True,
-        "kind": "genotypes" if plan.kind == "bands" else plan.kind,
+        "kind": "genotypes" if chunking.kind == "bands" else chunking.kind,
         "shape": [source.n_samples, source.n_features],
-        "dtype": plan.dtype,
-        "count_first": plan.count_first,
+        "dtype": chunking.dtype,
+        "count_first": chunking.count_first,
         "categories": source.categories,
         "channel_sizes": source.channel_sizes,
         "source_kind": source.kind,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pixfold.sources.base import Source
-from pixfold.store.chunking import Plan
+from pixfold.store.chunking import Chunking
 from pixfold.util.files import replacing
 
 # Files in a store that are there only while it grows begin with this.
@@ -31,7 +31,7 @@ class State:
     ----------
     of : str or None
         What is packed, see :func:`fingerprint`; None where it cannot be told apart from something else.
-    plan : Plan
+    chunking : Chunking
         How it is stored.
     done : int
         Shards that are whole.
@@ -42,7 +42,7 @@ class State:
     """
 
     of: str | None
-    plan: Plan
+    chunking: Chunking
     done: int = 0
     share: float = 0.0
     files: dict[str, int] = field(default_factory=dict)
@@ -57,8 +57,9 @@ class State:
         """Read the file; None where it is not there or files that it names are not whole."""
         try:
             said: dict[str, Any] = json.loads((folder / NAME).read_text())
-            plan: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in said["plan"].items()}
-            state = cls(**{**said, "plan": Plan(**plan)})
+            # JSON has no tuples.
+            parts = {key: tuple(part) if isinstance(part, list) else part for key, part in said["chunking"].items()}
+            state = cls(**{**said, "chunking": Chunking(**parts)})
             whole = all((folder / file).stat().st_size == size for file, size in state.files.items())
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None

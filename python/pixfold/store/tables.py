@@ -51,7 +51,7 @@ def _column(values: NDArray[Any], name: str, pandas: Any) -> Any:
         if known and all(isinstance(v, kinds) and (kinds is bool or not isinstance(v, bool)) for v in known):
             return pandas.array([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=dtype)
     if not all(isinstance(value, str | int | float) for value in known):
-        raise InputError(f"{name}: expected numbers or text, received {type(known[0]).__name__}")
+        raise InputError(f"pack: {name} must be numbers or text, got {type(known[0]).__name__}")
     text = np.full(len(values), None, dtype=object)
     text[~missing] = [str(value) for value in known]
     return pandas.Categorical(text)

@@ -15,7 +15,7 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import Source
 from pixfold.sources.genotypes.plink import PlinkSource
 from pixfold.sources.packed.store import zarr_settings
-from pixfold.store.chunking import Plan
+from pixfold.store.chunking import Chunking
 from pixfold.store.resume import TEMPORARY
 from pixfold.stream.blocks import read_ahead, rows_within
 from pixfold.util.files import interrupted_after
@@ -47,12 +47,12 @@ class Writer(Protocol):
         ...
 
 
-def writer_for(source: Source, plan: Plan, memory: int, folder: Path) -> Writer:
-    """Make the writer of a plan; `folder` is the store that is being written."""
-    if plan.kind == "bands":
-        assert isinstance(source, PlinkSource)  # plan_for makes bands of nothing else
-        return _Bands(source, plan)
-    return (_Sparse if plan.kind == "csr" else _Rows)(source, plan, memory, folder)
+def writer_for(source: Source, chunking: Chunking, memory: int, folder: Path) -> Writer:
+    """Make the writer of a source; `folder` is the store that is being written."""
+    if chunking.kind == "bands":
+        assert isinstance(source, PlinkSource)  # chunking_for makes bands of nothing else
+        return _Bands(source, chunking)
+    return (_Sparse if chunking.kind == "csr" else _Rows)(source, chunking, memory, folder)
 
 
 def compressors() -> tuple[Any, ...]:
@@ -97,19 +97,24 @@ def _starts(first: int, n: int, step: int) -> Iterator[slice]:
 class _Rows:
     """Dense values, or genotypes that are read sample by sample: a shard is some samples."""
 
-    def __init__(self, source: Source, plan: Plan, memory: int, folder: Path) -> None:
-        self._source, self._plan = source, plan
-        self._key = "X" if plan.kind == "dense" else "bits"
+    def __init__(self, source: Source, chunking: Chunking, memory: int, folder: Path) -> None:
+        self._source, self._chunking = source, chunking
+        self._key = "X" if chunking.kind == "dense" else "bits"
         self._step = rows_within(source, memory // 2, op="pack")
 
     def create(self, group: Any) -> None:
-        width = self._plan.chunks[1]
+        width = self._chunking.chunks[1]
         _create(
-            group, self._key, (self._source.n_samples, width), self._plan.dtype, self._plan.chunks, self._plan.shards
+            group,
+            self._key,
+            (self._source.n_samples, width),
+            self._chunking.dtype,
+            self._chunking.chunks,
+            self._chunking.shards,
         )
 
     def shards(self, group: Any, done: int) -> Iterator[Shard]:
-        array, rows, n = group[self._key], self._plan.shards[0], self._source.n_samples
+        array, rows, n = group[self._key], self._chunking.shards[0], self._source.n_samples
         held = np.empty((min(rows, n), array.shape[1]), dtype=array.dtype)
         first, filled = done * rows, 0
         for block in read_ahead(self._source.read, _starts(first, n, self._step), 1):
@@ -120,7 +125,7 @@ class _Rows:
                 held[filled : filled + taken] = values[at : at + taken]
                 filled, at = filled + taken, at + taken
                 if filled == len(held) or first + filled == n:
-                    if self._plan.kind == "genotypes":
+                    if self._chunking.kind == "genotypes":
                         _clear_unused(held[:filled], self._source.n_features)
                     _store(array, (slice(first, first + filled),), held[:filled])
                     yield Shard((_file(array, first // rows, 0),), filled / n)
@@ -133,15 +138,15 @@ class _Rows:
 class _Bands:
     """Genotypes that lie variant after variant: a shard is some samples of a band of variants."""
 
-    def __init__(self, source: PlinkSource, plan: Plan) -> None:
-        self._source, self._plan = source, plan
+    def __init__(self, source: PlinkSource, chunking: Chunking) -> None:
+        self._source, self._chunking = source, chunking
 
     def create(self, group: Any) -> None:
         shape = (self._source.n_samples, -(-self._source.n_features // 4))
-        _create(group, "bits", shape, "uint8", self._plan.chunks, self._plan.shards)
+        _create(group, "bits", shape, "uint8", self._chunking.chunks, self._chunking.shards)
 
     def shards(self, group: Any, done: int) -> Iterator[Shard]:
-        array, (rows, width) = group["bits"], self._plan.shards
+        array, (rows, width) = group["bits"], self._chunking.shards
         n_samples, n_bytes = array.shape
         down, across = -(-n_samples // rows), -(-n_bytes // width)
         variants: NDArray[np.uint8] | None = None
@@ -166,8 +171,8 @@ class _Sparse:
     How many each row has is kept beside the store while it grows, so that writing can go on in the middle of a row.
     """
 
-    def __init__(self, source: Source, plan: Plan, memory: int, folder: Path) -> None:
-        self._source, self._plan = source, plan
+    def __init__(self, source: Source, chunking: Chunking, memory: int, folder: Path) -> None:
+        self._source, self._chunking = source, chunking
         self._counts = folder / f"{TEMPORARY}counts"
         self._step = rows_within(source, memory // 2, op="pack")
 
@@ -180,12 +185,12 @@ class _Sparse:
                 "shape": [self._source.n_samples, self._source.n_features],
             }
         )
-        for key, dtype in (("data", self._plan.dtype), ("indices", self._index_type())):
-            _create(matrix, key, (0,), dtype, self._plan.chunks, self._plan.shards)
+        for key, dtype in (("data", self._chunking.dtype), ("indices", self._index_type())):
+            _create(matrix, key, (0,), dtype, self._chunking.chunks, self._chunking.shards)
         self._counts.write_bytes(b"")
 
     def shards(self, group: Any, done: int) -> Iterator[Shard]:
-        data, indices, size = group["X/data"], group["X/indices"], self._plan.shards[0]
+        data, indices, size = group["X/data"], group["X/indices"], self._chunking.shards[0]
         row, skipped = self._restart(done * size)
         values, columns = np.empty(size, data.dtype), np.empty(size, indices.dtype)
         filled, unsaid = 0, 0
@@ -227,7 +232,7 @@ class _Sparse:
         return row, stored - (int(ends[row - 1]) if row else 0)
 
     def _write(self, data: Any, indices: Any, place: int, values: Any, columns: Any, rows: int) -> Shard:
-        first = place * self._plan.shards[0]
+        first = place * self._chunking.shards[0]
         for array, part in ((data, values), (indices, columns)):
             array.resize((first + len(part),))
             _store(array, (slice(first, None),), part)

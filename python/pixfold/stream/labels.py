@@ -61,31 +61,25 @@ def encode_classes(name: str, labels: NDArray[Any]) -> Classes:
     if not len(labels):
         raise InputError(f"{name}: no sample has a label")
     if labels.dtype.kind == "f" and np.isinf(labels).any():
-        infinite = int(np.isinf(labels).sum())
-        raise InputError(f"{name}: {counted(infinite, 'label')} infinite, expected classes")
-    values, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    numbers = _as_numbers(values)
-    if numbers is not None and values.dtype.kind == "U":  # "10" after "9"
-        order = np.argsort(numbers, kind="stable")
-        position = np.empty_like(order)
-        position[order] = np.arange(len(order))
-        values, codes, sizes = values[order], position[codes], sizes[order]
+        raise InputError(f"{name}: labels must be classes, got {np.count_nonzero(np.isinf(labels)):,} infinite")
+    values, codes, sizes = _classes_in(labels)
     names = [_class_name(value) for value in values]
     n, k = len(labels), len(values)
     if k == 1:
         raise InputError(
-            f"{name}: the labels hold only one class ({names[0]!r}, {counted(n, 'sample')}), expected two or more"
+            f"{name}: labels must be of two classes or more, got only one class ({names[0]!r}, {counted(n, 'sample')})"
         )
     fractional = values.dtype.kind == "f" and bool(np.any(values != np.floor(values)))
     if fractional and (k > _MOST_FRACTIONAL_CLASSES or k > max(n / 2, 2)):
+        # scikit-learn's own checks look for "Unknown label type".
         raise InputError(
-            f"{name}: Unknown label type: continuous. {k:,} different numbers in {n:,} samples, such as "
-            f"{names[0]} and {names[-1]}, look like a measurement; expected classes"
+            f"{name}: Unknown label type: continuous. The labels must be classes, got {k:,} different numbers in {n:,} "
+            f"samples, such as {names[0]} and {names[-1]}, which look like a measurement"
         )
     if k > max(n / 2, 2):
         raise InputError(
-            f"{name}: {k:,} different labels in {n:,} samples ({listed(names)}) look like an identifier or a "
-            "measurement; expected classes that samples share"
+            f"{name}: labels must be classes that samples share, got {k:,} different labels in {n:,} samples "
+            f"({listed(names)}), which look like an identifier or a measurement"
         )
     messages = []
     odd = [i for i, value in enumerate(names) if value.strip().lower() in ("nan", "na", "none", "null")]
@@ -98,11 +92,7 @@ def encode_classes(name: str, labels: NDArray[Any]) -> Classes:
 
 def class_names_of(labels: NDArray[Any]) -> list[str]:
     """Names of the classes among labels that :func:`labelled_rows` gave, in the order of their codes."""
-    values = np.unique(labels)
-    numbers = _as_numbers(values)
-    if numbers is not None and values.dtype.kind == "U":  # "10" after "9"
-        values = values[np.argsort(numbers, kind="stable")]
-    return [_class_name(value) for value in values]
+    return [_class_name(value) for value in _classes_in(labels)[0]]
 
 
 def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDArray[np.int64]:
@@ -130,7 +120,7 @@ def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDA
     names = [_class_name(value) for value in labels.tolist()]
     unknown = sorted({label for label in names if label not in code})
     if unknown:
-        raise InputError(f"{name}: expected labels among {listed(class_names, 10)}, received {listed(unknown)}")
+        raise InputError(f"{name}: labels must be among {listed(class_names, 10)}, got {listed(unknown)}")
     return np.array([code[label] for label in names], dtype=np.int64)
 
 
@@ -139,7 +129,7 @@ def _uniform(name: str, labels: NDArray[Any]) -> NDArray[Any]:
     if labels.dtype.kind in "biufU":
         return labels
     if labels.dtype.kind not in "OST":
-        raise InputError(f"{name}: expected labels that are numbers or text, received {labels.dtype}")
+        raise InputError(f"{name}: labels must be numbers or text, got {labels.dtype}")
     values = [value.decode() if isinstance(value, bytes) else value for value in labels.tolist()]
     for kind, dtype in ((bool, np.bool_), (int, np.int64), ((int, float), np.float64)):
         wanted = all(isinstance(v, kind) and (kind is bool or not isinstance(v, bool)) for v in values)
@@ -161,3 +151,13 @@ def _class_name(value: Any) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def _classes_in(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Sorted classes, the code of each label, and how many labels each class has; "10" comes after "9"."""
+    values, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    numbers = _as_numbers(values) if values.dtype.kind == "U" else None
+    if numbers is None:
+        return values, codes, sizes
+    order = np.argsort(numbers, kind="stable")
+    return values[order], np.argsort(order)[codes], sizes[order]

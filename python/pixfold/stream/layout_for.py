@@ -56,7 +56,7 @@ def layout_for(
             return Layout.shuffled(n, seed=seed, shape=shape, channels=channels, keep=keep)
         return Layout.natural(n, shape=shape, channels=channels, keep=keep)
     if channels not in (1, len(sizes)):
-        raise InputError(f"{source.name}: its features stand in {len(sizes)} channels, received channels={channels}")
+        raise InputError(f"{source.name}: channels must be the {len(sizes)} of its features, got {channels}")
     parts = [
         Layout.shuffled(size, seed=seed, shape=shape) if arrangement == "shuffled" else Layout.natural(size, shape)
         for size in sizes

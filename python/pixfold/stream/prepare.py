@@ -12,6 +12,7 @@ from pixfold.errors import InputError
 from pixfold.sources.base import Source
 from pixfold.stream.labels import encode_classes, labelled_rows
 from pixfold.stream.scan import Profile, scan
+from pixfold.util.checks import choice
 from pixfold.util.progress import Progress
 from pixfold.util.text import counted, listed
 
@@ -102,8 +103,7 @@ def prepare(
         When values are infinite, or missing and not allowed; when all is empty; when labels are of one class
         only or do not name classes.
     """
-    if missing not in ("error", "zero", "mean"):
-        raise InputError(f"missing: expected 'error', 'zero' or 'mean', received {missing!r}")
+    choice(("error", "zero", "mean"))("prepare", "missing", missing)
     messages = list(source.messages)
     rows, labels = labelled_rows(source, messages) if supervised else (np.arange(source.n_samples), None)
     # Before the pass over the values, which may be long.

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.arrays.dense import Csr, Dense, Packed, samples
-from pixfold.errors import InputError
 from pixfold.ops.column_stats import stats_of
-from pixfold.sources.base import Source, as_values
+from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
+from pixfold.stream.finite import InfiniteValues
 from pixfold.util.progress import Progress
-from pixfold.util.text import counted, listed
 
 # Per feature: the statistics of a block, those of its empty samples, and what is added up.
 _FIXED_BYTES = 160
@@ -104,7 +103,7 @@ def scan(
     negative = np.zeros(n, dtype=bool)
     empty_samples = np.zeros(len(rows), dtype=bool)
     whole, smallest, largest, n_negative = True, np.inf, -np.inf, 0
-    infinite = _Infinite(source)
+    infinite = InfiniteValues(source)
     read = blocks(
         source,
         None if len(rows) == source.n_samples else rows,
@@ -120,7 +119,7 @@ def scan(
         stop = start + x.shape[0]
         stats = stats_of(x, False, None, None, False, 0)
         if stats.n_infinite:
-            infinite.add(block, rows[start:stop])
+            infinite.add(x, rows[start:stop])
         nonzero += stats.count
         nonzero -= stats.zeros
         missing += stats.missing
@@ -202,32 +201,3 @@ def _is_whole(x: Dense | Csr | Packed) -> bool:
         if not bool(((piece == np.floor(piece)) | (piece != piece)).all()):
             return False
     return True
-
-
-class _Infinite:
-    """Where infinite values are; none are expected, so this need not be fast."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.n = source, 0
-        self.features: set[int] = set()
-        self.samples: list[int] = []
-
-    def add(self, block: Any, rows: NDArray[np.int64]) -> None:
-        for i, row in enumerate(rows.tolist()):
-            one = as_values(block[i : i + 1])
-            values = one.data if self.source.is_sparse else one[0]
-            where = np.flatnonzero(np.isinf(values))
-            if where.size:
-                self.n += int(where.size)
-                self.features.update((one.indices[where] if self.source.is_sparse else where).tolist())
-                self.samples.append(row)
-
-    def refuse(self) -> None:
-        if self.n:
-            features = [self.source.feature_names[i] for i in sorted(self.features)]
-            names = [self.source.sample_names[i] for i in self.samples]
-            raise InputError(
-                f"{self.source.name}: {counted(self.n, 'value')} infinite, in "
-                f"{counted(len(features), 'feature')} ({listed(features)}) and "
-                f"{counted(len(names), 'sample')} ({listed(names)}); expected finite numbers"
-            )
