@@ -206,7 +206,7 @@ def test_bad_parameters(arguments, named):
     ("bad", "named"),
     [
         (run([1.0, 2.0]), r"importance must have shape \(3,\), got \(2,\)"),
-        (run([1.0, -2.0, 0.0]), "negative"),
+        (run([1.0, -2.0, 0.0]), "importance must be 0 or more, got -2.0"),
         (run([1.0, 2.0, 3.0], np.ones((2, 4))), r"class_mean must have shape \(2, 3\), got \(2, 4\)"),
         (run([1.0, 2.0, 3.0], np.ones((2, 3)), np.ones(3)), "class_count"),
     ],

@@ -256,7 +256,7 @@ class Consensus:
         if importance.shape != (self.n_features,):
             raise InputError(f"Consensus.add: importance must have shape ({self.n_features},), got {importance.shape}")
         if np.any(importance < 0.0):
-            raise InputError("Consensus.add: importance must not be negative")
+            raise InputError(f"Consensus.add: importance must be 0 or more, got {importance.min()}")
         mean = np.asarray(run.class_mean, dtype=np.float64)
         mean_abs = np.asarray(run.class_mean_abs, dtype=np.float64)
         n_classes = len(mean) if self._class_runs is None else len(self._class_runs)

@@ -108,10 +108,11 @@ def classification_metrics(
             "classification_metrics: y_true and y_pred must be two equally long, non-empty vectors, "
             f"got shapes {true.shape} and {predicted.shape}"
         )
-    if min(true.min(), predicted.min()) < 0 or max(true.max(), predicted.max()) >= n_classes:
-        raise InputError(f"classification_metrics: class codes must be in 0 .. {n_classes - 1}")
+    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+    if low < 0 or high >= n_classes:
+        raise InputError(f"classification_metrics: class codes must be in 0 .. {n_classes - 1}, got {low} .. {high}")
     if class_names is not None and len(class_names) != n_classes:
-        raise InputError(f"classification_metrics: {n_classes} classes, but {len(class_names)} class_names")
+        raise InputError(f"classification_metrics: class_names must be {n_classes} names, got {len(class_names)}")
     scores = require("sklearn.metrics", "train", "scoring predictions")
     present = np.unique(true)
     return {
@@ -153,9 +154,9 @@ def summarise(per_run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         When there is no run, or a run does not say whether it was accepted.
     """
     if not per_run:
-        raise InputError("summarise: there is no run to sum up")
+        raise InputError("summarise: per_run must hold one run or more, got none")
     if any("accepted" not in run for run in per_run):
-        raise InputError("summarise: every run must say whether it was accepted (key 'accepted')")
+        raise InputError("summarise: every run must have the key 'accepted', got one without")
     accepted = [run for run in per_run if run["accepted"]]
     used = accepted or list(per_run)
     summary: dict[str, Any] = {}

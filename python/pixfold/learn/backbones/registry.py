@@ -124,4 +124,4 @@ def _try(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None
         raise InputError(f"{label} does not accept images of shape {shape}: {error}") from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, n_outputs):
-        raise InputError(f"{label} must turn 2 images into a tensor of shape (2, {n_outputs}), got {found}")
+        raise InputError(f"backbone: {label} must turn 2 images into a tensor of shape (2, {n_outputs}), got {found}")
