@@ -31,29 +31,22 @@ if TYPE_CHECKING:
     from pixfold.sources import open_source as open_source
     from pixfold.store.packer import pack as pack
 
-_HOMES = {
-    "AttributionAccumulator": "pixfold.ops",
-    "DeepMapperAutoencoder": "pixfold.learn.estimator",
-    "DeepMapperClassifier": "pixfold.learn.estimator",
-    "DeviceDataset": "pixfold.loader.device_dataset",
-    "Fold": "pixfold.learn.fold_layer",
-    "FoldLoader": "pixfold.loader",
-    "ImagePool": "pixfold.image_pool",
-    "InputError": "pixfold.errors",
-    "Layout": "pixfold.layout",
-    "Normalizer": "pixfold.normalize.normalizer",
-    "PackedGenotypes": "pixfold.genotypes",
-    "PixfoldError": "pixfold.errors",
-    "build_config": "pixfold.build",
-    "column_stats": "pixfold.ops",
-    "fold": "pixfold.ops",
-    "load": "pixfold.learn.estimator",
-    "open_source": "pixfold.sources",
-    "pack": "pixfold.store",
-    "rank": "pixfold.ops",
-    "top_k": "pixfold.ops",
-    "unfold": "pixfold.ops",
+_NAMES = {
+    "pixfold.build": "build_config",
+    "pixfold.errors": "InputError PixfoldError",
+    "pixfold.genotypes": "PackedGenotypes",
+    "pixfold.image_pool": "ImagePool",
+    "pixfold.layout": "Layout",
+    "pixfold.learn.estimator": "DeepMapperAutoencoder DeepMapperClassifier load",
+    "pixfold.learn.fold_layer": "Fold",
+    "pixfold.loader": "FoldLoader",
+    "pixfold.loader.device_dataset": "DeviceDataset",
+    "pixfold.normalize.normalizer": "Normalizer",
+    "pixfold.ops": "AttributionAccumulator column_stats fold rank top_k unfold",
+    "pixfold.sources": "open_source",
+    "pixfold.store": "pack",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*sorted(_HOMES), "__version__"]
 
