@@ -166,24 +166,47 @@ def test_bad_indices(indices, words):
         dataset.fold(indices)
 
 
-def test_bad_arguments():
-    layout = pf.Layout.natural(F)
-    with pytest.raises(pf.InputError, match=rf"X must have the layout's {F} features, got 5"):
-        pf.DeviceDataset(np.zeros((3, 5)), layout, device="cpu")
-    with pytest.raises(pf.InputError, match=r"labels must be integers of shape \(45,\), got int64 of shape \(2,\)"):
-        pf.DeviceDataset(counts(), layout, labels=[0, 1], device="cpu")
-    with pytest.raises(pf.InputError, match="got float64"):
-        pf.DeviceDataset(counts(), layout, labels=np.zeros(N), device="cpu")
-    for kind in ("csr", "packed"):
-        with pytest.raises(pf.InputError, match="interleave must be False for"):
-            pf.DeviceDataset(KEPT[kind](), layout, device="cpu", interleave=True)
-    with pytest.raises(TypeError, match="layout must be a Layout"):
-        pf.DeviceDataset(counts(), None, device="cpu")
-    dataset = pf.DeviceDataset(counts(), layout, device="cpu", interleave=True)
-    with pytest.raises(pf.InputError, match="multiple of the 8 samples that are interleaved, got 12"):
-        dataset.batches(12)
-    with pytest.raises(pf.InputError, match="batch_size must be a positive integer, got 0"):
-        dataset.batches(0)
+LAYOUT = pf.Layout.natural(F)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"layout": None}, "layout must be a Layout, got NoneType"),
+        ({"layout": pf.Layout.natural(5)}, "X must have the layout's 5 features, got 130"),
+        ({"normalizer": 3}, "normalizer must be a Normalizer or None, got int"),
+        ({"normalizer": pf.Normalizer("zscore")}, "normalizer must be fitted"),
+        ({"normalizer": pf.Normalizer("zscore").fit(np.eye(3))}, "must be fitted on the layout's 130 features, got 3"),
+        ({"labels": [0, 1]}, r"labels must be 45 integers, one per sample, got int64 of shape \(2,\)"),
+        ({"labels": np.zeros(N)}, "labels must be 45 integers, one per sample, got float64"),
+        ({"device": "gpu"}, "device must be a torch device"),
+        ({"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, got 'int8'"),
+        ({"interleave": 1}, "interleave must be True or False, got 1"),
+        ({"seed": -1}, "seed must be an integer of 0 or more, got -1"),
+        ({"X": KEPT["csr"](), "interleave": True}, "interleave must be False for sparse samples"),
+        ({"X": KEPT["packed"](), "interleave": True}, "interleave must be False for packed genotypes"),
+    ],
+)
+def test_bad_arguments(given, said):
+    with pytest.raises((pf.InputError, TypeError), match=f"^DeviceDataset: .*{said}"):
+        pf.DeviceDataset(**{"X": counts(), "layout": LAYOUT, "device": "cpu"} | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"batch_size": 12}, "batch_size must be a multiple of the 8 samples that are interleaved, got 12"),
+        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        ({"shuffle": "block"}, "shuffle must be True or False, got 'block'"),
+        ({"seed": 1.5}, "seed must be an integer of 0 or more, got 1.5"),
+        ({"epoch": -1}, "epoch must be an integer of 0 or more, got -1"),
+        ({"drop_last": None}, "drop_last must be True or False, got None"),
+    ],
+)
+def test_bad_batches(given, said):
+    dataset = pf.DeviceDataset(counts(), LAYOUT, device="cpu", interleave=True)
+    with pytest.raises(pf.InputError, match=f"^DeviceDataset.batches: {said}"):
+        dataset.batches(**{"batch_size": 8} | given)
 
 
 @pytest.mark.parametrize("interleave", [False, True])

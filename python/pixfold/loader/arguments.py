@@ -9,15 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from pixfold.arrays.dense import layout_argument
+from pixfold.arrays.interop import adopted
 from pixfold.errors import InputError
 from pixfold.formula import Fitted
 from pixfold.layout import Layout
 from pixfold.ops import formula_arguments
 from pixfold.ops.fold import dtype_name
 from pixfold.ops.formula_arguments import formula_of
-from pixfold.util.text import must_be, short_repr
-
-Int64Array = NDArray[np.int64]
+from pixfold.util.text import must_be
 
 
 def check_formula(op: str, layout: Layout, normalizer: Fitted | None) -> None:
@@ -53,29 +52,13 @@ def device_of(op: str, device: Any) -> torch.device:
         raise InputError(must_be(op, "device", "a torch device, such as 'cpu' or 'cuda:0'", device)) from None
 
 
-def positions_of(op: str, argument: str, values: Any, n_samples: int) -> Int64Array:
-    """Return positions of samples as int64: in any order, repeated or not."""
-    found = _integers(values)
-    if found is None or found.ndim != 1:
-        raise InputError(must_be(op, argument, "1-D integers, the positions of samples", values))
-    if found.size and not 0 <= found.min() <= found.max() < n_samples:
-        raise InputError(f"{op}: {argument} must be in [0, {n_samples}), got {found.min()} to {found.max()}")
-    return found.astype(np.int64)
-
-
-def labels_of(op: str, labels: Any, n_samples: int) -> Int64Array:
+def labels_of(op: str, labels: Any, n_samples: int) -> NDArray[np.int64]:
     """Return classes of samples as int64."""
-    found = _integers(labels)
-    if found is None or found.shape != (n_samples,):
-        shape = "" if found is None else f" of shape {found.shape}"
-        raise InputError(f"{op}: labels must be {n_samples} integers, one per sample, got {short_repr(labels)}{shape}")
-    return found.astype(np.int64)
-
-
-def _integers(values: Any) -> NDArray[Any] | None:
-    try:
-        found = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
-    except (ValueError, TypeError, RuntimeError):  # rows of different lengths, what is no array at all
-        return None
+    found = adopted(op, "labels", labels)[0]
+    found = np.asarray(found.cpu() if isinstance(found, torch.Tensor) else found)
     # NumPy reads [] as floats.
-    return found if found.dtype.kind in "iu" or found.size == 0 else None
+    if found.shape != (n_samples,) or (found.dtype.kind not in "iu" and n_samples):
+        raise InputError(
+            f"{op}: labels must be {n_samples} integers, one per sample, got {found.dtype} of shape {found.shape}"
+        )
+    return found.astype(np.int64)

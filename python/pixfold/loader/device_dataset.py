@@ -11,19 +11,28 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pixfold.arrays import dense as _arrays
-from pixfold.arrays.dense import is_torch, layout_argument
+from pixfold.arrays.dense import is_torch
 from pixfold.arrays.interop import CsrParts, adopted
 from pixfold.errors import InputError
 from pixfold.layout import Layout
+from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of
 from pixfold.loader.device_stores import OnDevice, Samples, stored
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops.cuda.gather import Wanted
-from pixfold.ops.fold import dtype_name
 from pixfold.ops.formula_arguments import formula_of, row_scale
 from pixfold.ops.refusals import check_values
 from pixfold.sources import open_source
+from pixfold.util.checks import check_all, switch, whole_number
 from pixfold.util.optional import require
-from pixfold.util.text import short_repr
+
+_CHECKS = {
+    "batch_size": whole_number(1),
+    "shuffle": switch,
+    "seed": whole_number(0),
+    "epoch": whole_number(0),
+    "drop_last": switch,
+    "interleave": switch,
+}
 
 
 class DeviceDataset:
@@ -70,8 +79,8 @@ class DeviceDataset:
     Raises
     ------
     InputError
-        Labels of another length, another number of features than the layout's, missing or negative values that the
-        normaliser does not handle, `interleave` for sparse or packed samples.
+        For an argument that is not as described, missing or negative values that the normaliser does not handle, or
+        `interleave` for sparse or packed samples.
     """
 
     def __init__(
@@ -86,27 +95,27 @@ class DeviceDataset:
         interleave: bool = False,
         seed: int = 0,
     ) -> None:
-        layout_argument("DeviceDataset", layout)
-        source = _source(adopted("DeviceDataset", "X", X)[0])
-        if source.n_features != layout.n_features:
-            raise InputError(
-                f"DeviceDataset: X must have the layout's {layout.n_features} features, got {source.n_features}"
-            )
+        check_formula("DeviceDataset", layout, normalizer)
+        check_all("DeviceDataset", _CHECKS, {"interleave": interleave, "seed": seed})
         self.layout, self.normalizer = layout, normalizer
-        self.dtype, self.device = dtype_name(dtype), torch.device(device)
+        self.dtype, self.device = image_dtype("DeviceDataset", dtype), device_of("DeviceDataset", device)
+        source = _source(adopted("DeviceDataset", "X", X)[0])
+        check_features("DeviceDataset", "X", source.n_features, layout)
         self.n_samples, self.n_features = source.n_samples, source.n_features
-        self.labels = None if labels is None else _labels(labels, self.n_samples).to(self.device)
+        self.labels = None
+        if labels is not None:
+            self.labels = torch.from_numpy(labels_of("DeviceDataset", labels, self.n_samples)).to(self.device)
         scales: list[NDArray[np.float64]] = []
         blocks = _checked(source, layout, normalizer, scales)
-        self._store = stored(source, blocks, self.device, seed if interleave else None)
+        self._store = stored(source, blocks, self.device, int(seed) if interleave else None)
         self._row_scale = torch.from_numpy(np.concatenate(scales)).to(self.device) if scales else None
 
     def __len__(self) -> int:
         return self.n_samples
 
     def __repr__(self) -> str:
-        kind = type(self._store).__name__.strip("_").lower()
-        return f"DeviceDataset({self.n_samples} x {self.n_features}, {kind}, {self.nbytes:,} bytes on {self.device})"
+        size = f"{self.n_samples} x {self.n_features}"
+        return f"DeviceDataset({size}, {self._store.kind}, {self.nbytes:,} bytes on {self.device})"
 
     @property
     def nbytes(self) -> int:
@@ -192,19 +201,17 @@ class DeviceDataset:
         Raises
         ------
         InputError
-            When the batch size is not a positive multiple of the group size.
+            For an argument that is not as described.
         """
+        given = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "epoch": epoch, "drop_last": drop_last}
+        check_all("DeviceDataset.batches", _CHECKS, given)
         group = self.group_size
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise InputError(
-                f"DeviceDataset.batches: batch_size must be a positive integer, got {short_repr(batch_size)}"
-            )
         if batch_size % group:
             raise InputError(
                 f"DeviceDataset.batches: batch_size must be a multiple of the {group} samples that are interleaved, "
                 f"got {batch_size}"
             )
-        return self._batches(int(batch_size), shuffle, seed, epoch, drop_last)
+        return self._batches(int(batch_size), bool(shuffle), int(seed), int(epoch), bool(drop_last))
 
     def _batches(
         self, batch_size: int, shuffle: bool, seed: int, epoch: int, drop_last: bool
@@ -264,14 +271,3 @@ def _checked(
             if scale is not None:
                 scales.append(scale)
         yield block
-
-
-def _labels(labels: ArrayLike, n_samples: int) -> Tensor:
-    found: Any = adopted("DeviceDataset", "labels", labels)[0]
-    values = np.asarray(found.cpu() if isinstance(found, Tensor) else found)
-    if values.shape != (n_samples,) or values.dtype.kind not in "iu":
-        raise InputError(
-            f"DeviceDataset: labels must be integers of shape ({n_samples},), got {values.dtype} of shape "
-            f"{values.shape}"
-        )
-    return torch.from_numpy(values.astype(np.int64))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,22 +21,9 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.ops.cuda.fold import fold_packed_rows
 from pixfold.ops.cuda.gather import DenseStore, SparseStore, Wanted, fold_csr_at, fold_dense_at
 from pixfold.ops.fold import fold_into_fresh
-from pixfold.sources.base import BLOCK_BYTES
+from pixfold.sources.base import BLOCK_BYTES, Source
 
 SECTOR_BYTES = 32  # what a GPU's memory gives for a single value that is asked for
-
-
-class Samples(Protocol):
-    """What is kept: a source, or samples that are on a device already."""
-
-    n_samples: int
-    n_features: int
-    dtype: np.dtype[Any]
-    is_sparse: bool
-    block_size: int
-
-    def read(self, rows: slice) -> Any:
-        """Samples of consecutive positions."""
 
 
 class OnDevice:
@@ -56,47 +43,37 @@ class OnDevice:
         return found.float() if self._widened else found
 
 
+Samples = Source | OnDevice
+
+
 def stored(source: Samples, blocks: Iterator[Any], device: torch.device, group_seed: int | None) -> Store:
     """Bring the blocks of a source to a device; with a seed, dense samples in random groups that are interleaved."""
     packed = isinstance(source.read(slice(0, 1)), PackedGenotypes)
     if group_seed is not None and (packed or source.is_sparse):
         kind = "packed genotypes" if packed else "sparse samples"
-        raise InputError(f"DeviceDataset: interleave must be False for {kind}, got True: it is for dense samples")
-    if packed:
-        return _Packed(source, blocks, device)
-    if source.is_sparse:
-        return _Sparse(source, blocks, device)
+        raise InputError(f"DeviceDataset: interleave must be False for {kind}, got True")
     if group_seed is not None:
-        return _Interleaved(source, blocks, device, group_seed)
-    return _Rows(source, blocks, device)
+        return _InterleavedStore(source, blocks, device, group_seed)
+    return (_GenotypeStore if packed else _CsrStore if source.is_sparse else _RowStore)(source, blocks, device)
 
 
-class Store(Protocol):
-    """Samples on a device."""
+class Store(ABC):
+    """Samples on a device, drawn one by one where a subclass says nothing else."""
 
-    group: int  # samples that are drawn together
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the device."""
-        ...
-
-    def members(self, groups: NDArray[np.int64]) -> Tensor:
-        """Positions of the samples of some groups, on the device."""
-
-    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
-        """Write the images of samples by their positions."""
-
-
-class _Single(ABC):
-    """What stores have in common whose groups are single samples."""
-
-    group = 1
+    kind: str
+    group = 1  # samples that are drawn together
+    kept: tuple[Tensor, ...]  # all that is on the device for each sample
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return sum(part.nbytes for part in self.kept)
+
     def members(self, groups: NDArray[np.int64]) -> Tensor:
+        """Positions of the samples of some groups, on the device."""
         return torch.from_numpy(groups).to(self.device)
 
     @abstractmethod
@@ -104,20 +81,19 @@ class _Single(ABC):
         """Write the images of samples by their positions."""
 
 
-class _Rows(_Single):
+class _RowStore(Store):
     """Dense samples, one after the other."""
+
+    kind = "rows"
 
     def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
         self.type, stored = _types(source.dtype)
         self.values = torch.empty((source.n_samples, source.n_features), dtype=stored, device=device)
+        self.kept = (self.values,)
         _fill(self.values, blocks)
         size = self.values.element_size()
         self.on_device = DenseStore(self.values, source.dtype.name, source.n_features, source.n_features * size, size)
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
         if _arrays.is_on_cuda(self.values):
@@ -126,10 +102,13 @@ class _Rows(_Single):
             _fold_copied(self.values.index_select(0, positions).view(self.type), wanted)
 
 
-class _Interleaved:
+class _InterleavedStore(Store):
     """Dense samples in groups: (groups, features, samples of a group)."""
 
+    kind = "interleaved"
+
     def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device, seed: int) -> None:
+        super().__init__(device)
         self.type, stored = _types(source.dtype)
         self.n_samples = source.n_samples
         self.group = SECTOR_BYTES // source.dtype.itemsize
@@ -139,6 +118,7 @@ class _Interleaved:
         self.place[order] = torch.arange(source.n_samples)
         self.order, self.place = order.to(device), self.place.to(device)
         self.values = torch.zeros((n_groups, source.n_features, self.group), dtype=stored, device=device)
+        self.kept = (self.values,)
         first = 0
         for block in blocks:
             place = self.place[first : first + len(block)]
@@ -147,10 +127,6 @@ class _Interleaved:
         size = self.values.element_size()
         self.offset = (self.place // self.group * source.n_features * self.group + self.place % self.group) * size
         self.on_device = DenseStore(self.values, source.dtype.name, source.n_features, size, self.group * size)
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes
 
     def members(self, groups: NDArray[np.int64]) -> Tensor:
         places = (groups[:, None] * self.group + np.arange(self.group)).ravel()
@@ -165,8 +141,10 @@ class _Interleaved:
             _fold_copied(samples, wanted)
 
 
-class _Sparse(_Single):
+class _CsrStore(Store):
     """Compressed sparse rows."""
+
+    kind = "sparse"
 
     def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
@@ -179,12 +157,9 @@ class _Sparse(_Single):
         self.type, stored = _types(source.dtype)
         self.values = torch.cat([_tensor(part.data).view(stored).to(device) for part in parts])
         self.columns = torch.cat([torch.from_numpy(part.indices.astype(np.int32)).to(device) for part in parts])
+        self.kept = (self.values, self.columns, self.row_start)
         self.n_features = source.n_features
         self.on_device = SparseStore(self.values, source.dtype.name, self.columns, self.row_start, source.n_features)
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes + self.columns.nbytes + self.row_start.nbytes
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
         if _arrays.is_on_cuda(self.values):
@@ -208,13 +183,16 @@ class _Sparse(_Single):
         )
 
 
-class _Packed(_Single):
+class _GenotypeStore(Store):
     """Genotypes at two bits each."""
+
+    kind = "packed"
 
     def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
         self.n_features = source.n_features
         self.bits = torch.empty((source.n_samples, -(-source.n_features // 4)), dtype=torch.uint8, device=device)
+        self.kept = (self.bits,)
         counts: set[bool] = set()
 
         def bits() -> Iterator[Any]:
@@ -225,10 +203,6 @@ class _Packed(_Single):
         _fill(self.bits, bits())
         (self.count_first,) = counts
         self.values = PackedGenotypes(np.zeros((0, 1), np.uint8), 1, count_first=self.count_first).code_values()
-
-    @property
-    def nbytes(self) -> int:
-        return self.bits.nbytes
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
         if _arrays.is_on_cuda(self.bits):

@@ -15,12 +15,12 @@ from pixfold.arrays.dense import threads_argument
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
-from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of, positions_of
+from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of
 from pixfold.loader.batch_rows import batch_rows
 from pixfold.loader.folding import Folding, folding_on
 from pixfold.loader.order import Epoch, Order
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.sources import open_source
+from pixfold.sources import normalize_rows, open_source
 from pixfold.stream.blocks import read_ahead, sample_bytes
 from pixfold.stream.budget import bytes_of, in_words
 from pixfold.stream.finite import check_finite
@@ -58,7 +58,7 @@ class FoldLoader(IterableDataset[Batch]):
         Feature -> pixel map.
     normalizer : Normalizer, optional
         A fitted normaliser.
-    rows : int array, optional
+    rows : int array or boolean mask, optional
         Positions in the source of the samples that are used, in any order; a position that is repeated (a bootstrap)
         is a sample of its own each time. Default: all.
     labels : int array, one per entry of `rows`, optional
@@ -175,7 +175,7 @@ class FoldLoader(IterableDataset[Batch]):
         self.source = open_source(source)
         check_features("FoldLoader", "source", self.source.n_features, layout)
         n = self.source.n_samples
-        self.rows = np.arange(n) if rows is None else positions_of("FoldLoader", "rows", rows, n)
+        self.rows = np.arange(n)[slice(None) if rows is None else normalize_rows(rows, n, "FoldLoader")]
         self.labels = None if labels is None else labels_of("FoldLoader", labels, len(self.rows))
         held = self.source.held_in_memory
         self.prefetch = (0 if held else _AHEAD) if prefetch is None else int(prefetch)

@@ -173,7 +173,7 @@ def normalize_rows(rows: AnyRows, n_samples: int, name: str = "normalize_rows") 
         if step == 1:
             return slice(start, max(start, stop))
         return normalize_rows(np.arange(start, stop, step, dtype=np.int64), n_samples, name)
-    index = np.asarray(rows)
+    index = as_array(f"{name}: rows", rows)
     if index.dtype == np.bool_:
         if index.shape != (n_samples,):
             raise RowsError(f"{name}: rows must be a mask of {n_samples:,} samples, got one of shape {index.shape}")

@@ -58,7 +58,9 @@ class State:
         try:
             said: dict[str, Any] = json.loads((folder / NAME).read_text())
             # JSON has no tuples.
-            parts = {key: tuple(part) if isinstance(part, list) else part for key, part in said["chunking"].items()}
+            parts: Any = {
+                key: tuple(part) if isinstance(part, list) else part for key, part in said["chunking"].items()
+            }
             state = cls(**{**said, "chunking": Chunking(**parts)})
             whole = all((folder / file).stat().st_size == size for file, size in state.files.items())
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
