@@ -16,6 +16,7 @@ import typer
 
 from pixfold.errors import InputError, PixfoldError
 from pixfold.util.progress import Progress, SilentProgress, shown_on, terminal_progress
+from pixfold.util.text import reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +54,7 @@ def messages(*, quiet: bool) -> Iterator[Messages]:
     shown = Messages(SilentProgress() if quiet else terminal_progress())
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        shown.warn(" ".join(str(message).split()))
+        shown.warn(reason_of(message))
 
     with warnings.catch_warnings(), shown_on(shown):
         warnings.simplefilter("ignore")

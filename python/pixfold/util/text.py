@@ -50,3 +50,8 @@ def counted(count: int, word: str) -> str:
 def short_repr(value: Any) -> str:
     """Return the repr of a value for a message: on one line, and cut where it is long."""
     return " ".join(_VALUES.repr(value).split())
+
+
+def reason_of(error: BaseException | str) -> str:
+    """Return what an error says, on one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

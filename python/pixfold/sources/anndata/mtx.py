@@ -18,7 +18,7 @@ from pixfold.sources.disk.changes import Unchanged
 from pixfold.sources.disk.rows import Rows, csr_bytes
 from pixfold.sources.disk.scratch import Block, RowsOnce, ScratchArray, SparseRows, by_rows, room_for, scratch_note
 from pixfold.util.optional import require
-from pixfold.util.text import short_repr
+from pixfold.util.text import reason_of, short_repr
 
 _DTYPES = {"integer": np.int32, "real": np.float64, "pattern": np.uint8}
 _LARGEST = 2**31 - 1
@@ -247,7 +247,7 @@ class MtxFile:
                         f"{where}: expected an integer of 32 bits, received {text}; larger ones are read where "
                         "line 1 says real instead of integer"
                     )
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         return InputError(f"{self.name}: expected entries separated as in the first line ({reason})")
 
 

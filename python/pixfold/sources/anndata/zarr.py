@@ -20,7 +20,7 @@ from pixfold.sources.base import Source
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
 from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
-from pixfold.util.text import listed
+from pixfold.util.text import listed, reason_of
 
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 # The key in the root's attributes of a store that pixfold packed.
@@ -104,7 +104,7 @@ class ZarrStore(Container):
                         f"{self.name}: {file.relative_to(self.path)} is damaged or cut off: "
                         f"expected JSON that describes the store ({broken})"
                     )
-        return InputError(f"{self.name}: {what or 'the store'} is damaged or not as expected ({_told(error)})")
+        return InputError(f"{self.name}: {what or 'the store'} is damaged or not as expected ({reason_of(error)})")
 
 
 class CheckedArray:
@@ -163,8 +163,4 @@ class CheckedArray:
             except Exception:
                 what = str(file.relative_to(self._store))
                 break
-        return InputError(f"{self._name}: {what} is damaged or cut off ({_told(error)})")
-
-
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        return InputError(f"{self._name}: {what} is damaged or cut off ({reason_of(error)})")

@@ -19,7 +19,7 @@ from pixfold.sources.anndata.containers import quiet
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
 from pixfold.util.optional import require
 from pixfold.util.progress import Progress, SilentProgress
-from pixfold.util.text import counted
+from pixfold.util.text import counted, reason_of
 
 # The attribute of the root that makes a group one of ours, and what it says of its form.
 KEY = "pixfold"
@@ -196,7 +196,7 @@ class PackedStore:
         except (PixfoldError, MemoryError):
             raise
         except Exception as error:
-            raise InputError(f"{self.name}: {what} is damaged or cut off ({_told(error)})") from error
+            raise InputError(f"{self.name}: {what} is damaged or cut off ({reason_of(error)})") from error
 
     def _damaged(self, array: Any, rows: slice, error: Exception) -> InputError:
         """Find the file that cannot be read, by reading one after the other."""
@@ -205,9 +205,9 @@ class PackedStore:
                 array[part]
             except Exception as reason:
                 return InputError(
-                    f"{self.name}: {file} is damaged ({_rows(array, part)}): {_told(reason)}; pack the data again"
+                    f"{self.name}: {file} is damaged ({_rows(array, part)}): {reason_of(reason)}; pack the data again"
                 )
-        return InputError(f"{self.name}: {array.path} cannot be read ({_told(error)})")
+        return InputError(f"{self.name}: {array.path} cannot be read ({reason_of(error)})")
 
 
 def _rows(array: Any, part: tuple[slice, ...]) -> str:
@@ -220,7 +220,3 @@ def _rows(array: Any, part: tuple[slice, ...]) -> str:
         except Exception:
             return f"{array.path}, chunk of {counted(stop - start, 'row')} from {start:,}"
     return str(array.path)
-
-
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
