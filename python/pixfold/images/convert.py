@@ -34,8 +34,8 @@ from pixfold.util.outputs import IMAGES, claimed, path_of
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import must_be
 
-# Of the memory budget: what blocks of samples may take while images are made of them, and the images that are written
-# together, which compressed are there a second time.
+# Shares of the memory budget: for blocks of samples, and for the images that are written together (which need as much
+# again while they are compressed).
 _BLOCKS_SHARE, _IMAGES_SHARE = 0.5, 0.2
 
 
@@ -240,7 +240,7 @@ def _fitted(
     choose: dict[str, Any],
 ) -> _Work:
     prepared = prepare(source, missing=choose["missing"], memory=budget, progress=progress)
-    # Before the normaliser is fitted: a shape without room is known now.
+    # A shape that is too small is refused before the normaliser is fitted.
     layout = layout_for(source, keep=prepared.keep, **place)
     messages = list(prepared.messages)
     if "auto" in (choose["normalize"], choose["negative"]):
@@ -304,7 +304,7 @@ def _folded(
                 yield memory
                 filled = 0
         done += block.shape[0]
-        del block, part  # a reader waits for their memory
+        del block, part  # frees their memory before the next block is read
     if filled:
         yield memory[:filled]
 

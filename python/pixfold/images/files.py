@@ -27,7 +27,7 @@ SUFFIXES = (".zarr", ".npy")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """All that is written, in blocks that follow each other.
+    """Images and what is written beside them.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class ImageSet:
 
 
 def files_of(out: Path) -> list[Path]:
-    """What is written for an output: beside OUT.npy its layout, normaliser and description.
+    """Return the files of an output: beside OUT.npy there are its layout, normaliser and description.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def write_npy(paths: list[Path], images: ImageSet, blocks: Iterable[NDArray[Any]
     header = {"descr": np.dtype(images.dtype).str, "fortran_order": False, "shape": images.shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        # Not a memory map: a full disk is an error of a write, but kills a process that stores through a map.
+        # On a full disk a write fails with an error, but a memory map would kill the process.
         for block in blocks:
             file.write(np.ascontiguousarray(block).data)
     images.layout.save(layout)
@@ -127,7 +127,7 @@ def write_zarr(path: Path, images: ImageSet, blocks: Iterable[NDArray[Any]], row
     )
     first = 0
     for block in blocks:
-        # Its threads would write on into a folder that is being removed.
+        # After Ctrl-C, zarr's threads would write on into a folder that is being removed.
         with interrupted_after():
             array[first : first + len(block)] = block
         first += len(block)

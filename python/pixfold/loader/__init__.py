@@ -1,6 +1,6 @@
 """FoldLoader: batches of images from a source, read ahead, shuffled, sharded and folded as they are asked for."""
 
 from pixfold.loader.fold_loader import FoldLoader
-from pixfold.loader.kept import in_memory
+from pixfold.loader.memory_copy import in_memory
 
 __all__ = ["FoldLoader", "in_memory"]

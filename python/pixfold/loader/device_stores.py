@@ -23,7 +23,7 @@ from pixfold.ops.cuda.gather import DenseStore, SparseStore, Wanted, fold_csr_at
 from pixfold.ops.fold import fold_into_fresh
 from pixfold.sources.base import BLOCK_BYTES, Source
 
-SECTOR_BYTES = 32  # what a GPU's memory gives for a single value that is asked for
+SECTOR_BYTES = 32  # a GPU reads at least this much to get a single value
 
 
 class OnDevice:
@@ -148,7 +148,7 @@ class _CsrStore(Store):
 
     def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
         super().__init__(device)
-        with warnings.catch_warnings():  # that the layout is new, which torch says of the first such tensor
+        with warnings.catch_warnings():  # torch warns at the first such tensor that the layout is new
             warnings.simplefilter("ignore")
             torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([0][:0]), torch.tensor([0.0][:0]), (1, 1))
         parts = list(blocks)
@@ -222,7 +222,7 @@ class _GenotypeStore(Store):
 
 
 def _fold_copied(samples: Any, wanted: Wanted) -> None:
-    # What could be refused was refused when the samples were read.
+    # All checks were made when the samples were read.
     fold_into_fresh(samples, wanted.layout, wanted.formula, dtype=wanted.dtype, out=wanted.images, threads=None)
 
 
@@ -241,7 +241,7 @@ def _tensor(block: NDArray[Any] | Tensor) -> Tensor:
 
 
 def _types(dtype: np.dtype[Any]) -> tuple[torch.dtype, torch.dtype]:
-    """The samples' type, and one of the same size that torch can index."""
+    """The type of the samples, and a type of the same size that torch can index."""
     own: torch.dtype = getattr(torch, dtype.name)
     signed = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
     return own, signed.get(own, own)

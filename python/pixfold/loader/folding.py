@@ -34,7 +34,7 @@ class Folding(Protocol):
 def folding_on(
     device: torch.device, layout: Layout, normalizer: Normalizer | None, dtype: str, threads: int | None
 ) -> Folding:
-    """Choose how images of a device are made."""
+    """Choose where images for a device are folded."""
     on_host = HostFolding(device, layout, normalizer, dtype, threads)
     if device.type != "cuda" or not layout.is_one_to_one:
         return on_host
@@ -67,7 +67,7 @@ class HostFolding:
 
 
 class DeviceFolding:
-    """Samples are copied while the batch before them is used, and folded by the device."""
+    """The device folds; the samples of a batch are copied to it while the batch before is used."""
 
     def __init__(self, transfer: Transfer, layout: Layout, normalizer: Normalizer | None, dtype: str) -> None:
         self.transfer, self.layout, self.normalizer, self.dtype = transfer, layout, normalizer, dtype
@@ -82,7 +82,7 @@ class DeviceFolding:
         while sent:
             yield self._fold(*sent.popleft())
         if self.normalizer is not None:
-            # Folds queue their work and cannot raise; what they met is known when the epoch is over.
+            # A fold on a device only queues its work; what it had to refuse is known when the epoch is over.
             from pixfold.ops.cuda.fold import check_folds
 
             check_folds(self.normalizer)

@@ -1,4 +1,4 @@
-"""The order of an epoch: whose sample is whose, which come together, and what has to be read for them."""
+"""The order of an epoch: which rank gets which samples, in which batches, and what is read for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Int64Array = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Order:
-    """What decides an epoch; the same values give the same batches.
+    """All that the order of an epoch depends on: the same values give the same batches.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Order:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse ranks that would have nothing to do."""
+        """Refuse a rank that would have no samples."""
         if not 0 <= self.rank < self.world_size:
             raise InputError(
                 f"FoldLoader: rank must be in [0, world_size), got rank {self.rank} of world_size {self.world_size}"
@@ -97,7 +97,7 @@ class Order:
         blocks = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(n_blocks)
         sizes = np.minimum(self.n_samples - blocks * self.block_rows, self.block_rows)
         ends = np.cumsum(sizes)
-        # Of all blocks behind each other in their new order, this rank's part.
+        # The blocks follow each other in their new order; this rank takes its part of that stream.
         starts = np.maximum(ends - sizes, first)
         counts = np.maximum(np.minimum(ends, last) - starts, 0)
         within = starts - (ends - sizes)  # where the part of a block begins in it
@@ -111,12 +111,12 @@ class Order:
             order = chance.permutation(own)
             segment = piece
         else:
-            # A sample is drawn somewhere in the span of samples that the buffer holds from its block on; the stream is
-            # a circle, so that the buffer is as full at the beginning and at the end as in between.
+            # Each sample gets a random place in the span that begins with its block and is as long as the buffer. The
+            # stream is a circle: the buffer is as full at its beginning and at its end as in between.
             time = np.repeat(starts, counts) + chance.random(own) * (self.buffer_blocks * self.block_rows)
             wrapped = time >= own
             order = np.argsort(np.where(wrapped, time - own, time), kind="stable")
-            # What comes round is read at the beginning, the rest of its block when its turn is.
+            # Samples that come round to the beginning are read there; the rest of their block is read in its turn.
             segment = 2 * piece + ~wrapped
         return Epoch.of(positions[order], self.cuts, segment[order])
 
@@ -152,7 +152,7 @@ class Epoch:
 
     @classmethod
     def of(cls, positions: Int64Array, cuts: Int64Array, segment: Int64Array) -> Epoch:
-        """Work out what is read when, from positions in their order and any numbers for their segments."""
+        """Find what is read when, from positions in their order and a number for the segment of each."""
         segment = _by_first_use(segment)
         # Within a batch samples stand by segment.
         inner = np.lexsort((positions, segment, _batches(cuts)))
@@ -170,7 +170,7 @@ class Epoch:
         return cls(positions, cuts, segment, place, positions[members], starts, last)
 
     def part(self, batches: Int64Array) -> Epoch:
-        """Take some batches, as they are; of each segment only the samples that they need are read."""
+        """Return an epoch of some of the batches, unchanged; it reads only the samples that these need."""
         first, sizes = self.cuts[batches], np.diff(self.cuts)[batches]
         cuts = np.concatenate([[0], np.cumsum(sizes)])
         chosen = np.repeat(first - cuts[:-1], sizes) + np.arange(cuts[-1])

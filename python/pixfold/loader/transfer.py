@@ -21,7 +21,7 @@ _BUFFERS = 2
 
 
 class Sent(NamedTuple):
-    """A batch that is under way: its bytes on the device, what they are, and when they are there."""
+    """A batch on its way to the device: its bytes there, their kind, and the event after which they have arrived."""
 
     kind: str
     shape: tuple[int, ...]
@@ -41,10 +41,10 @@ class Transfer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.cuda: Any = torch.cuda  # whose classes torch has no types for
+        self.cuda: Any = torch.cuda  # torch has no types for its classes
         self.stream = self.cuda.Stream(device) if device.type == "cuda" else None
         self.buffers: list[Tensor] = [torch.empty(0, dtype=torch.uint8)] * _BUFFERS
-        self.free: list[Any] = [None] * _BUFFERS  # when each has been copied from
+        self.free: list[Any] = [None] * _BUFFERS  # the event after which each may be overwritten
         self.turn = 0
 
     def send(self, batch: Any) -> Sent:
@@ -71,7 +71,7 @@ class Transfer:
         return Sent(kind, x.shape, parts, values, there)
 
     def _buffer(self, n_bytes: int) -> Tensor:
-        """Host memory that nothing is being copied from any more."""
+        """Host memory whose last copy is over."""
         self.turn = (self.turn + 1) % _BUFFERS
         if self.free[self.turn] is not None:
             self.free[self.turn].synchronize()

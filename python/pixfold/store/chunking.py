@@ -14,11 +14,11 @@ from pixfold.sources.genotypes.plink import PlinkSource
 from pixfold.stream.blocks import blocks
 from pixfold.util.progress import Progress
 
-# What one read decompresses, and what one file holds before compression. Many chunks to a shard keep files few, and
-# a shard is what an interrupted pack loses.
+# A read decompresses a chunk; a file holds a shard. With many chunks to a shard there are few files; an interrupted
+# pack loses one shard at most.
 _CHUNK_BYTES = 2**20
 _SHARD_BYTES = 64 * 2**20
-# Shards are in memory several times while they are compressed and joined: as values, as chunks and as a file.
+# While a shard is written, memory holds it several times: as values, as chunks, as a file.
 _SHARD_SHARE = 16
 _BAND_SHARE = 2
 
@@ -48,7 +48,7 @@ class Chunking:
 
 
 def chunking_for(source: Source, memory: int, progress: Progress) -> Chunking:
-    """Decide how a source is stored; values are looked at where their type may be made smaller.
+    """Decide how a source is stored. This reads the values where a smaller type may hold them.
 
     Raises
     ------

@@ -117,7 +117,7 @@ def _packed(
 ) -> WrittenStore:
     source = open_source(data, **options)
     part = target.with_name(target.name + ".part")
-    # What an earlier call has left is gone on with or removed; anything else stays.
+    # An earlier call may have left a store there, which this one continues or removes; anything else is refused.
     check_replaceable(part, PACKED, force=True)
     of = fingerprint(data, source, options, budget)
     with _writing(part, keep=of is not None):
@@ -177,7 +177,7 @@ def _fill(part: Path, state: State, source: Source, memory: int, progress: Progr
 
 
 class _Opened:
-    """A group whose arrays keep our settings, because they are opened under them."""
+    """A group whose arrays are opened under our settings, and keep them."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
@@ -188,7 +188,7 @@ class _Opened:
 
 
 def _note(part: Path, state: State, files: tuple[str, ...]) -> None:
-    """Count files as whole, once the disk has them. A shard of zeros has no file."""
+    """Record files as whole, once they are on the disk. A shard of zeros has no file."""
     for file in files:
         if not (part / file).exists():
             continue
@@ -225,7 +225,7 @@ def _finish(part: Path, state: State, tables: tuple[Any, Any], about: dict[str, 
         if about["kind"] != "genotypes":
             attributes |= {"encoding-type": "anndata", "encoding-version": "0.1.0"}
         group.attrs.update(attributes)
-    # The second are what zarr leaves of writes that were cut short.
+    # Zarr leaves *.partial behind when a write is cut short.
     for left in (*part.glob(f"{TEMPORARY}*"), *part.rglob("*.partial")):
         left.unlink()
 
@@ -242,7 +242,7 @@ def _rename(part: Path, target: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk keep names and metadata, in the order in which they were written."""
+    """Flush names and metadata to the disk before what follows is written."""
     files = [folder, *folder.rglob("zarr.json")] if folder.suffix == ".part" else [folder]
     for path in files:
         handle = os.open(path, os.O_RDONLY)
@@ -254,7 +254,7 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def _writing(part: Path, *, keep: bool) -> Iterator[None]:
-    """Turn what the system says into an OutputError that names the place; keep what the next call can go on with."""
+    """Turn an error of the system into an OutputError that names `part`; keep what the next call can continue."""
     try:
         yield
     except BaseException as error:

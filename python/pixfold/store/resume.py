@@ -1,4 +1,4 @@
-"""What is remembered of a pack that is under way: which input and options it is of, and how far it is."""
+"""The progress of a pack that is under way: its input, its options, and the shards that are done."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pixfold.sources.base import Source
 from pixfold.store.chunking import Chunking
 from pixfold.util.files import replacing
 
-# Files in a store that are there only while it grows begin with this.
+# Names of files that a store has only while it grows begin with this.
 TEMPORARY = "part."
 NAME = f"{TEMPORARY}progress.json"
-# A store that another version has begun is not gone on with.
+# A pack that another version began is not resumed.
 _VERSION = 1
 
 
@@ -69,7 +69,7 @@ class State:
 
 
 def fingerprint(data: Any, source: Source, options: Mapping[str, Any], memory: int) -> str | None:
-    """Tell one pack from another: its input's files, their sizes and times of change, and what was asked for.
+    """Describe a pack, to tell it from others: the files of its input, their sizes and times of change, its options.
 
     None for data in memory, which may be anything the next time.
     """
@@ -96,7 +96,7 @@ def _stamp(file: Path) -> tuple[str, int, int]:
 
 
 def _said(value: Any) -> str:
-    """An option as text: a path with its time of change, an array with a checksum of its values."""
+    """An option as text: of a path also the time of change, of an array a checksum of its values."""
     if isinstance(value, str | os.PathLike) and Path(value).is_file():
         return repr(_stamp(Path(value)))
     if isinstance(value, np.ndarray) or hasattr(value, "__array__"):

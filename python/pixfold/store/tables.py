@@ -1,4 +1,4 @@
-"""The tables of a packed store: what the source says of its samples and features, names and labels included."""
+"""The tables of a packed store: names, labels and what else the source knows of samples and features."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def tables_of(source: Source, label: str | None) -> tuple[Any, Any]:
         if samples[name].dtype == object:
             samples[name] = _column(np.asarray(samples[name]), f"{source.name}: {name!r}", pandas)
     for frame in frames:
-        # An index of a column's name would be taken for that column.
+        # AnnData would take an index for the column of the same name.
         frame.index.name = None
     return samples, features
 
 
 def _column(values: NDArray[Any], name: str, pandas: Any) -> Any:
-    """Objects as a type that a file can hold, missing ones kept: booleans, integers, floats, or text as categories."""
+    """Convert objects to booleans, integers, floats or categories of text, which a file can hold; missing ones stay."""
     missing = missing_labels(values)
     known = [value.decode() if isinstance(value, bytes) else value for value in values[~missing].tolist()]
     for kinds, dtype in ((bool, "boolean"), (int, "Int64"), ((int, float), "Float64")):

@@ -1,4 +1,4 @@
-"""Writing the values of a packed store, one whole shard after the other, from any of them on."""
+"""Writers of the values of a packed store: shard after shard, beginning with any of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEVEL = 3
 
 @dataclass(frozen=True)
 class Shard:
-    """One step of writing: files that are whole now, relative to the store, and how much of the work it was."""
+    """A shard that was written: its files, relative to the store, and its share of the whole work."""
 
     files: tuple[str, ...]
     share: float
@@ -43,7 +43,7 @@ class Writer(Protocol):
         ...
 
     def finish(self, group: Any) -> tuple[str, ...]:
-        """Write what is known at the end, and return its files; may be done again after an interruption."""
+        """Write what is known only at the end, and return its files; a resumed pack may call it again."""
         ...
 
 
@@ -77,7 +77,7 @@ def _create(group: Any, key: str, shape: tuple[int, ...], dtype: str, chunks: An
 
 
 def _store(array: Any, where: tuple[slice, ...], values: NDArray[Any]) -> None:
-    """Write a shard; Ctrl-C comes after it, because zarr's threads would write on while the program ends."""
+    """Write a shard. Ctrl-C waits for its end: otherwise zarr's threads would write on while the program ends."""
     with interrupted_after():
         array[where] = values
 
@@ -87,7 +87,7 @@ def _file(array: Any, *place: int) -> str:
 
 
 def _starts(first: int, n: int, step: int) -> Iterator[slice]:
-    """Yield blocks from ``first`` on that end where blocks from 0 on would: chunks of the input are read once."""
+    """Yield blocks from ``first`` on, cut at multiples of ``step``, so that each chunk of the input is read once."""
     while first < n:
         last = min(first - first % step + step, n)
         yield slice(first, last)
@@ -153,7 +153,7 @@ class _Bands:
         for shard in range(done, down * across):
             band, part = divmod(shard, down)
             if variants is None or part == 0:
-                variants = None  # before the next is read: one band at a time in memory
+                variants = None  # freed before the next band is read
                 last = min((band + 1) * width * 4, self._source.n_features)
                 variants = self._source.read_variants(band * width * 4, last)
             first, end = part * rows, min((part + 1) * rows, n_samples)
@@ -224,7 +224,7 @@ class _Sparse:
         return "int32" if self._source.n_features <= np.iinfo(np.int32).max else "int64"
 
     def _restart(self, stored: int) -> tuple[int, int]:
-        """Find the row to go on with, and how many of its elements are stored; forget rows from there on."""
+        """Find the row to continue with and how many of its elements are stored; drop the counts of later rows."""
         ends = np.cumsum(np.fromfile(self._counts, np.int64))
         row = int(np.searchsorted(ends, stored, side="right")) if stored else 0
         with self._counts.open("r+b") as file:

@@ -21,9 +21,9 @@ from pixfold.util.text import counted
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Blocks alive at one time: one that is worked on, one that was read ahead, and what the reader itself holds twice.
+# Blocks in memory at one time: one in use, one read ahead, and one that the reader is working on.
 _BLOCKS_ALIVE = 3
-# Bytes per feature of a block that is worth its own statistics: they are merged once per block, feature by feature.
+# A block has at least this many bytes per feature: merging its statistics, feature by feature, must be worth it.
 _BYTES_PER_FEATURE = 256
 _SAMPLED_ROWS = 64
 
@@ -36,7 +36,7 @@ def samples_bytes(samples: Any) -> int:
 
 
 def sample_bytes(source: Source) -> int:
-    """Bytes of one sample in memory, as the source reads it; of sparse ones the mean, rounded up.
+    """Bytes that a sample takes in memory, as the source reads it; the mean for sparse samples, rounded up.
 
     Known where the source says its ``nbytes``; otherwise of some samples at the beginning, the middle and the end.
     """
@@ -94,7 +94,7 @@ def rows_within(source: Source, memory: int | None, *, fixed: int = 0, op: str =
 
 
 def read_ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Generator[R, None, None]:
-    """Give ``function(item)`` for each item in order, worked out in a thread while the last ones are used.
+    """Yield ``function(item)`` for each item in order; a thread computes the next results while these are used.
 
     At most `depth` results wait. What the function raises is raised here, in its place. The thread ends with the
     iterator, whether it came to its end, was closed, or was dropped; so it does on Ctrl-C, after the one call that is
@@ -144,7 +144,7 @@ def blocks(
     progress: Progress | None = None,
     task: str = "reading",
 ) -> Callable[[], Iterator[Any]]:
-    """Give a function that reads samples block by block, the next one while one is worked on.
+    """Return a function that reads samples block by block, each while the one before is in use.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def blocks(
         return source.read(slice(start, stop) if rows is None else rows[start:stop])
 
     def blocks_of() -> Iterator[Any]:
-        # Memory that is there already is read without a thread.
+        # What is in memory already needs no thread.
         depth = 0 if source.held_in_memory else 1
         with (progress or SilentProgress()).task(task, total=n) as counter:
             for block in read_ahead(read, range(0, n, size), depth):

@@ -1,4 +1,4 @@
-"""The labels of a source: the samples that have one, classes encoded as 0, 1, 2, ..., by new names or known ones."""
+"""Labels of a source: which samples have one, and classes as the codes 0, 1, 2, ..."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64] | None:
 
 
 def _class_name(value: Any) -> str:
-    """``1.0`` is the class "1": a column of whole numbers with gaps was read as floats."""
+    """Name of a class; 1.0 is "1", because a column of whole numbers with gaps is read as floats."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)

@@ -1,4 +1,4 @@
-"""From a source to what can be used of it: empty features and samples out, labels encoded."""
+"""What of a source can be used: without empty features and samples, with labels as classes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def prepare(
     choice(("error", "zero", "mean"))("prepare", "missing", missing)
     messages = list(source.messages)
     rows, labels = labelled_rows(source, messages) if supervised else (np.arange(source.n_samples), None)
-    # Before the pass over the values, which may be long.
+    # Bad labels are refused before the pass over the values, which may be long.
     encoded = None if labels is None else encode_classes(source.name, labels)
     n_unlabelled = source.n_samples - len(rows)
 

@@ -17,7 +17,7 @@ from pixfold.util.progress import Progress
 
 # Per feature: the statistics of a block, those of its empty samples, and what is added up.
 _FIXED_BYTES = 160
-# Values that NumPy looks at in one go: few enough that their masks stay in the caches.
+# NumPy looks at so many values at a time: few enough that their masks stay in the caches.
 _PIECE = 1 << 18
 
 
@@ -126,7 +126,7 @@ def scan(
         empty = _empty(x)
         if empty.any():
             empty_samples[start:stop] = empty
-            # What is missing in an empty sample goes with it.
+            # Empty samples are left out, and their missing values with them.
             if stats.missing.any():
                 without = samples("scan", block[np.flatnonzero(empty)])
                 missing -= stats_of(without, False, None, None, False, 0).missing
@@ -165,7 +165,7 @@ def _empty_csr(x: Csr) -> NDArray[np.bool_]:
     starts, ends = x.row_start[:-1], x.row_start[1:]
     empty = np.ones(x.shape[0], dtype=bool)
     storing = np.flatnonzero(ends > starts)
-    # Nearly every sample is settled by the first value that it stores.
+    # The first stored value settles nearly every sample.
     empty[storing] = ~_there(x.values[starts[storing]])
     for i in storing[empty[storing]]:
         empty[i] = not _there(x.values[starts[i] : ends[i]]).any()
@@ -179,7 +179,7 @@ def _there(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _empty_packed(x: Packed) -> NDArray[np.bool_]:
-    """Zero and missing are the codes with the low bit set, or where the second allele counts, with the high one not."""
+    """Codes of zero and missing have the low bit set; where the second allele counts, they lack the high bit."""
     bits, n_features = x.bits, x.shape[1]
     first = x.genotypes.count_first
     used = np.uint8((1 << 2 * ((n_features - 1) % 4 + 1)) - 1)  # of the last byte
@@ -191,7 +191,7 @@ def _empty_packed(x: Packed) -> NDArray[np.bool_]:
 
 
 def _is_whole(x: Dense | Csr | Packed) -> bool:
-    """Whether all values that are there are whole numbers; the first piece mostly says that they are not."""
+    """Whether all values but missing ones are whole numbers; mostly the first piece shows that they are not."""
     if isinstance(x, Packed) or x.dtype.kind != "f":
         return True
     values = x.values if isinstance(x, Csr) else x.array

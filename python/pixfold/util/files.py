@@ -88,7 +88,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def interrupted_after() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: for writers whose threads would write on."""
+    """Let Ctrl-C wait for the end of the block, for writers whose threads would go on writing."""
     came: list[int] = []
     with _interrupts_go_to(lambda number, frame: came.append(number)):
         yield

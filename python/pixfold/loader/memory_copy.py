@@ -15,7 +15,7 @@ from pixfold.stream.blocks import blocks, sample_bytes
 from pixfold.stream.budget import free_memory
 from pixfold.util.progress import Progress
 
-# Part of what is free, or of the budget, that samples may take when they are read once and kept.
+# The part of free memory, or of the budget, that samples may fill.
 _SHARE = 0.5
 _INT32_MAX = 2**31 - 1
 
@@ -94,7 +94,7 @@ def _csr(source: Source, parts: Iterator[Any]) -> Any:
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
     values, columns = _joined(data), _joined(indices)
     matrix = sparse.csr_matrix((source.n_samples, source.n_features), dtype=values.dtype)
-    # Set one by one: the constructor would make the indices as wide as the pointers.
+    # The constructor would make the indices as wide as the pointers, so each array is set by itself.
     matrix.data, matrix.indices = values, columns
     matrix.indptr = starts.astype(narrow) if starts[-1] <= _INT32_MAX else starts
     matrix.has_sorted_indices = matrix.has_canonical_format = True
@@ -102,7 +102,7 @@ def _csr(source: Source, parts: Iterator[Any]) -> Any:
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Concatenate, giving back each part as soon as it is copied."""
+    """Concatenate the parts; free each one as soon as it is copied."""
     out = np.empty(sum(part.size for part in parts), dtype=parts[0].dtype)
     at = 0
     for i, part in enumerate(parts):

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from pixfold.genotypes import PackedGenotypes
-from pixfold.loader import in_memory, kept
+from pixfold.loader import in_memory, memory_copy
 from pixfold.sources import ArraySource, Source, open_source
 
 
@@ -69,7 +69,7 @@ def test_indices_are_as_narrow_as_they_can_be(monkeypatch, many):
     wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
     if many:
         # As if more values were stored than 32 bits count.
-        monkeypatch.setattr(kept, "_INT32_MAX", 100)
+        monkeypatch.setattr(memory_copy, "_INT32_MAX", 100)
     held = in_memory(OnDisk(wide))
     assert held._matrix.indices.dtype == np.int32
     assert held._matrix.indptr.dtype == (np.int64 if many else np.int32)
@@ -88,9 +88,9 @@ def test_what_is_too_large_stays_on_disk(make, monkeypatch):
     source = OnDisk(make(np.ones((30, 400), dtype=np.float32)))
     n_bytes = {"asarray": 30 * 400 * 4, "csr_matrix": 30 * 400 * 8, "pack": 30 * 100}[make.__name__]
     assert isinstance(in_memory(source), ArraySource)
-    monkeypatch.setattr(kept, "free_memory", lambda: int(1.5 * n_bytes))
+    monkeypatch.setattr(memory_copy, "free_memory", lambda: int(1.5 * n_bytes))
     assert in_memory(source) is source
-    monkeypatch.setattr(kept, "free_memory", lambda: 1 << 40)
+    monkeypatch.setattr(memory_copy, "free_memory", lambda: 1 << 40)
     assert in_memory(source, memory=int(1.5 * n_bytes)) is source
     assert isinstance(in_memory(source, memory=3 * n_bytes), ArraySource)
 
