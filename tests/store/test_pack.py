@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -115,33 +114,23 @@ def test_values_names_and_labels_stay(tmp_path: Path, small_shards: None, kind: 
     assert packed.sample_names == source.sample_names
     assert packed.dtype == {"counts": np.uint8, "CSR": np.uint16}.get(kind, np.float32)
     assert made.shape == (N, M)
-    assert made.nbytes == sum(
-        json.loads((tmp_path / "o.zarr/zarr.json").read_text())["attributes"]["pixfold"]["files"].values()
-    )
-    assert sorted(file.name for file in tmp_path.glob("o.zarr*")) == ["o.zarr"]
-
-
-@pytest.mark.parametrize("kind", INPUTS)
-def test_any_zarr_reader_reads_it(tmp_path: Path, small_shards: None, kind: str) -> None:
-    path = INPUTS[kind](tmp_path)
-    pixfold.pack(path, tmp_path / "o.zarr", memory=100_000)
     group = zarr.open_group(tmp_path / "o.zarr", mode="r")
+    assert made.nbytes == sum(group.attrs["pixfold"]["files"].values())
+    assert [file.name for file in tmp_path.glob("*o.zarr*")] == ["o.zarr"]
+    # Any reader of Zarr, and AnnData, read it.
     array = group[KINDS[kind]]
     assert array.shards is not None
     assert [type(codec).__name__ for codec in array.compressors] == ["ZstdCodec", "Crc32cCodec"]
-    source = open_source(path)
-    if kind in ("variant-major", "sample-major"):
-        copies = PackedGenotypes(array[:], M).toarray("int8")
-        np.testing.assert_array_equal(copies, values_of(source))
+    if KINDS[kind] == "bits":
+        np.testing.assert_array_equal(PackedGenotypes(array[:], M).toarray("int8"), before)
         return
     import anndata
 
-    from pixfold.sources.anndata.anndata import quiet
+    from pixfold.sources.anndata.containers import quiet
 
     with quiet():
         data = anndata.read_zarr(tmp_path / "o.zarr")
-    X = data.X.toarray() if kind == "CSR" else data.X
-    np.testing.assert_array_equal(X, values_of(source))
+    np.testing.assert_array_equal(data.X.toarray() if kind == "CSR" else data.X, before)
     assert list(data.var_names) == source.feature_names
 
 
@@ -361,22 +350,6 @@ def test_a_disk_that_is_full(tmp_path: Path, with_zarrs: bool) -> None:
     assert not out.exists()
     with pytest.raises(InputError, match="half-written"):
         open_source(tmp_path / "o.zarr.part")
-
-
-def test_a_real_full_disk(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("only root may mount a small file system")
-    try:
-        with pytest.raises(OutputError, match=r"cannot write .*o\.zarr\.part: No space left on device"):
-            pixfold.pack(RNG.normal(size=(100, 1000)), disk / "o.zarr")
-        assert not (disk / "o.zarr").exists()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_killed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.genotypes import PackedGenotypes
+from pixfold.sources.arrays.memory import matrix_bytes
 from pixfold.sources.base import BLOCK_BYTES, Source
 from pixfold.stream.budget import in_words
 from pixfold.util.progress import Progress, SilentProgress
@@ -28,13 +28,6 @@ _BYTES_PER_FEATURE = 256
 _SAMPLED_ROWS = 64
 
 
-def samples_bytes(samples: Any) -> int:
-    """Bytes that samples take in memory as they are: dense, CSR or packed."""
-    if isinstance(samples, np.ndarray | PackedGenotypes):
-        return int(samples.nbytes)
-    return int(samples.data.nbytes + samples.indices.nbytes + samples.indptr.nbytes)
-
-
 def sample_bytes(source: Source) -> int:
     """Bytes that a sample takes in memory, as the source reads it; the mean for sparse samples, rounded up.
 
@@ -44,11 +37,11 @@ def sample_bytes(source: Source) -> int:
         return max(1, -(-source.nbytes // source.n_samples))
     first = source.read(slice(0, 1))
     if not source.is_sparse:
-        return max(1, samples_bytes(first))
+        return max(1, matrix_bytes(first))
     n = min(_SAMPLED_ROWS, source.n_samples)
     starts = sorted({0, (source.n_samples - n) // 2, source.n_samples - n})
     parts = [source.read(slice(start, start + n)) for start in starts]
-    return max(1, -(-sum(samples_bytes(part) for part in parts) // (n * len(parts))))
+    return max(1, -(-sum(matrix_bytes(part) for part in parts) // (n * len(parts))))
 
 
 def rows_within(source: Source, memory: int | None, *, fixed: int = 0, op: str = "reading") -> int:
