@@ -192,35 +192,49 @@ def test_images_of_a_model(out):
     data[1, 2] = np.inf
     with pytest.raises(InputError, match=r"got 1 infinite in 1 feature \('feature_2'\) and 1 sample \('sample_1'\)"):
         convert(data, out, layout=layout, normalizer=normalizer, force=True)
-    with pytest.raises(InputError, match="layout and normalizer must be given together, got Layout"):
-        convert(data, out, layout=layout, force=True)
     with pytest.raises(InputError, match="must have the layout's 50 features, got 9"):
         convert(X[:, :9], out, layout=layout, normalizer=normalizer, force=True)
     assert len(read(out)) == 37
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "error", "message"),
+    ("options", "message"),
     [
-        ("x.npz", {}, InputError, r"out must end in \.zarr or \.npy, got .*x\.npz"),
-        ("x.npy", {"dtype": "bfloat16"}, InputError, "dtype must be one of float32, float16, got 'bfloat16'"),
-        ("x.npy", {"dtype": "int8"}, InputError, "dtype must be one of"),
-        ("x.npy", {"shape": (2, 2)}, InputError, "shape must have at least 50 pixels, got 4"),
-        ("x.npy", {"memory": "much"}, InputError, "convert: memory must be a size such as '500MB'"),
+        ({"out": "x.npz"}, r"convert: out must end in \.zarr or \.npy, got .*x\.npz"),
+        ({"out": "no/x.npy"}, r"cannot write .*x.npy: there is no folder .*no$"),
+        ({"dtype": "bfloat16"}, "convert: dtype must be one of float32, float16, got 'bfloat16'"),
+        ({"dtype": "int8"}, "dtype must be one of"),
+        ({"shape": (2, 0)}, r"convert: shape must be height and width, two positive integers, got \(2, 0\)"),
+        ({"channels": 0}, "convert: channels must be a positive integer, got 0"),
+        ({"seed": -1}, "convert: seed must be an integer of 0 or more, got -1"),
+        ({"arrangement": "random"}, "convert: arrangement must be one of natural, shuffled, got 'random'"),
+        ({"memory": "much"}, "convert: memory must be a size such as '500MB'"),
+        ({"normalize": "zcsore"}, "convert: normalize must be one of .*, got 'zcsore'"),
+        ({"negative": "clip"}, "convert: negative must be one of auto, error, shift, got 'clip'"),
+        ({"missing": "median"}, "convert: missing must be one of .*, got 'median'"),
+        ({"threads": 0}, "convert: threads must be a positive integer, got 0"),
+        ({"force": "yes"}, "convert: force must be True or False, got 'yes'"),
+        ({"class_names": "ab"}, "convert: class_names must be a list of names, got 'ab'"),
+        ({"class_names": [1, 2]}, r"convert: class_names must be a list of names, got \[1, 2\]"),
+        ({"layout": Layout.natural(50)}, "convert: layout and normalizer must be given together, got Layout"),
+        ({"layout": 3, "normalizer": Normalizer("log1p")}, "convert: layout must be a Layout, got int"),
+        ({"layout": Layout.natural(50), "normalizer": 3}, "convert: normalizer must be a Normalizer or None, got int"),
         (
-            "x.npy",
-            {"memory": "1kB"},
-            InputError,
+            {"layout": Layout.natural(5), "normalizer": Normalizer("zscore").fit(X)},
+            "convert: normalizer must be fitted on the layout's 5 features, got 50",
+        ),
+        ({"source": X, "shape": (2, 2)}, "Layout.natural: shape must have at least 50 pixels, got 4"),
+        (
+            {"source": X, "memory": "1kB"},
             r"memory must be at least [\d,]+ bytes for array, where a sample of 50 features",
         ),
-        ("x.npy", {"normalize": "zcsore"}, InputError, "normalize must be one of"),
-        ("x.npy", {"missing": "median"}, InputError, "missing must be one of"),
-        ("no/x.npy", {}, OutputError, r"^cannot write .*x.npy: there is no folder .*no$"),
     ],
 )
-def test_bad_arguments(tmp_path, name, options, error, message):
-    with pytest.raises(error, match=message):
-        convert(X, tmp_path / name, **options)
+def test_bad_arguments(tmp_path, options, message):
+    """All but the last two are refused before the source is opened."""
+    out = tmp_path / options.get("out", "x.npy")
+    with pytest.raises((InputError, OutputError, TypeError), match=message):
+        convert(**{"source": tmp_path / "none.csv"} | options | {"out": out})
     assert left(tmp_path) == []
 
 

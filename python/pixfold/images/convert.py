@@ -55,7 +55,14 @@ def _shape(op: str, name: str, value: Any) -> None:
         raise InputError(must_be(op, name, "height and width, two positive integers", value))
 
 
+def _names(op: str, name: str, value: Any) -> None:
+    several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+    if value is not None and not (several and all(isinstance(label, str) for label in value)):
+        raise InputError(must_be(op, name, "a list of names", value))
+
+
 _CHECKS = {
+    "class_names": _names,
     "normalize": choice(("auto", *PRESETS)),
     "negative": choice(("auto", *NEGATIVE)),
     "missing": choice(MISSING),
@@ -169,7 +176,8 @@ def convert(
     """
     place = {"arrangement": arrangement, "seed": seed, "shape": shape, "channels": channels}
     choose = {"normalize": normalize, "negative": negative, "missing": missing}
-    check_arguments(**place, **choose, dtype=dtype, memory=memory, threads=threads, force=force)
+    machine = {"memory": memory, "threads": threads, "force": force}
+    check_arguments(**place, **choose, **machine, dtype=dtype, class_names=class_names)
     if (layout is None) != (normalizer is None):
         raise InputError(f"convert: layout and normalizer must be given together, got {layout!r} and {normalizer!r}")
     if layout is not None:

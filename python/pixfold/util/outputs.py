@@ -70,7 +70,7 @@ def check_replaceable(path: Path, kind: str, *, force: bool, beside: Sequence[Pa
         raise OutputError(f"cannot write {path}: {there[0]} exists; --force (force=True) replaces it")
     if not there or (path.is_dir() and not any(path.iterdir())):
         return
-    if beside and path.suffix == ".npy" and not any(target.is_dir() for target in there):
+    if beside and not any(target.is_dir() for target in there):
         found: str | None = IMAGES if _marked_images(_json(beside[-1])) else None
     else:
         found = kind_of(path) if path.is_dir() else None
