@@ -192,8 +192,8 @@ def test_nothing_stands_out_when_the_top_is_tied():
     ("arguments", "named"),
     [
         ({"n_features": 0}, "n_features"),
-        ({"n_features": 5, "k": 0}, "k must"),
-        ({"n_features": 5, "tolerance": 1.0}, "tolerance"),
+        ({"n_features": 5, "k": 0}, "k must be a positive integer"),
+        ({"n_features": 5, "tolerance": 1.5}, "tolerance"),
         ({"n_features": 5, "min_runs": 1}, "min_runs"),
     ],
 )

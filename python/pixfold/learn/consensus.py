@@ -25,8 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
+from pixfold.ops import rank, top_k
+from pixfold.util.checks import check_all, number, whole_number
 
 Floats = NDArray[np.float64]
+
+_CHECKS = {
+    "n_features": whole_number(1),
+    "k": whole_number(1, optional=True),
+    "tolerance": number(most=1.0),
+    "min_runs": whole_number(2),
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Consensus:
     k : int, optional
         Size of the top that selection frequency and convergence look at; :func:`default_k` when None.
     tolerance : float
-        How much of the top's standing may move when one run is left out, in [0, 1).
+        How much of the top's standing may move when one run is left out, from 0 to 1.
     min_runs : int
         Accepted runs below which nothing counts as converged, at least 2.
 
@@ -129,14 +138,8 @@ class Consensus:
     """
 
     def __init__(self, n_features: int, *, k: int | None = None, tolerance: float = 0.1, min_runs: int = 3) -> None:
-        if n_features < 1:
-            raise InputError(f"Consensus: n_features must be at least 1, got {n_features}")
-        if k is not None and k < 1:
-            raise InputError(f"Consensus: k must be at least 1, got {k}")
-        if not 0.0 <= tolerance < 1.0:
-            raise InputError(f"Consensus: tolerance must be in [0, 1), got {tolerance}")
-        if min_runs < 2:
-            raise InputError(f"Consensus: min_runs must be at least 2, got {min_runs}")
+        given = {"n_features": n_features, "k": k, "tolerance": tolerance, "min_runs": min_runs}
+        check_all("Consensus", _CHECKS, given)
         self.n_features = n_features
         self.k = default_k(n_features) if k is None else min(k, n_features)
         self.tolerance = tolerance
@@ -146,9 +149,9 @@ class Consensus:
         self._sum = np.zeros(n_features)
         self._rank_sum = np.zeros(n_features)
         self._selected = np.zeros(n_features)
-        self._class_sum: Floats | None = None
-        self._class_abs_sum: Floats | None = None
-        self._class_runs: NDArray[np.int64] | None = None
+        # Of classes, whose number the first run tells: sums of their means, and the runs that are in them.
+        self._class_sum = self._class_abs_sum = np.empty((0, n_features))
+        self._class_runs = np.empty(0, dtype=np.int64)
         self._agreement: float | None = None
 
     @property
@@ -167,8 +170,6 @@ class Consensus:
         InputError
             When shapes do not match or an importance is negative: a mistake of the caller, not a bad run.
         """
-        from pixfold.ops import rank, top_k
-
         importance = np.asarray(run.importance, dtype=np.float64)
         mean, mean_abs, counted = self._checked_classes(run, importance)
         reason = _why_unusable(importance)
@@ -181,9 +182,8 @@ class Consensus:
         self._sum += share
         self._rank_sum += rank(share)
         self._selected[top_k(share, self.k)] += 1.0
-        if self._class_sum is None or self._class_abs_sum is None or self._class_runs is None:
-            self._class_sum = np.zeros_like(mean)
-            self._class_abs_sum = np.zeros_like(mean)
+        if self.n_runs == 1:
+            self._class_sum, self._class_abs_sum = np.zeros_like(mean), np.zeros_like(mean)
             self._class_runs = np.zeros(len(mean), dtype=np.int64)
         self._class_sum[counted] += mean[counted] / total
         self._class_abs_sum[counted] += mean_abs[counted] / total
@@ -212,36 +212,15 @@ class Consensus:
         """Sum up what the runs added so far agree on."""
         n = self.n_runs
         nothing = np.full(self.n_features, np.nan)
-        if n == 0 or self._class_sum is None or self._class_abs_sum is None or self._class_runs is None:
-            classes = np.empty((0, self.n_features))
-            return ConsensusResult(
-                importance=nothing,
-                importance_median=nothing.copy(),
-                importance_std=nothing.copy(),
-                mean_rank=nothing.copy(),
-                selection_frequency=np.zeros(self.n_features),
-                rank=nothing.copy(),
-                class_mean=classes,
-                class_mean_abs=classes.copy(),
-                n_runs=0,
-                n_rejected=len(self.rejected),
-                k=self.k,
-                agreement=float("nan"),
-                converged=False,
-            )
-        from pixfold.ops import rank
-
-        runs = np.stack(self._runs)
+        runs = np.stack(self._runs or [nothing])
         importance = runs.mean(axis=0)
-        ranks = np.asarray(rank(importance), dtype=np.float64).copy()
-        ranks[importance == 0.0] = np.nan
         return ConsensusResult(
             importance=importance,
             importance_median=np.median(runs, axis=0),
             importance_std=runs.std(axis=0, ddof=1) if n > 1 else nothing,
-            mean_rank=self._rank_sum / n,
-            selection_frequency=self._selected / n,
-            rank=ranks,
+            mean_rank=self._rank_sum / n if n else nothing,
+            selection_frequency=self._selected / max(n, 1),
+            rank=np.where(importance > 0.0, rank(importance), np.nan) if n else nothing,
             class_mean=_divided(self._class_sum, self._class_runs),
             class_mean_abs=_divided(self._class_abs_sum, self._class_runs),
             n_runs=n,
@@ -259,7 +238,7 @@ class Consensus:
             raise InputError(f"Consensus.add: importance must be 0 or more, got {importance.min()}")
         mean = np.asarray(run.class_mean, dtype=np.float64)
         mean_abs = np.asarray(run.class_mean_abs, dtype=np.float64)
-        n_classes = len(mean) if self._class_runs is None else len(self._class_runs)
+        n_classes = len(self._class_runs) if self._runs else len(mean)
         for name, rows in (("class_mean", mean), ("class_mean_abs", mean_abs)):
             if rows.shape != (n_classes, self.n_features):
                 raise InputError(

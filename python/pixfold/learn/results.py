@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pixfold.errors import InputError
 from pixfold.util.optional import require
 
 if TYPE_CHECKING:
@@ -96,27 +95,12 @@ def classification_metrics(
         ``macro_f1`` (over the classes that occur in either); ``chance_accuracy`` (share of the commonest
         class: what always naming it would score); ``n_samples``; ``confusion_matrix`` (row: true class,
         column: predicted class); ``class_names``.
-
-    Raises
-    ------
-    InputError
-        When there is no sample, the lengths differ, or a code is out of range.
     """
     true, predicted = np.asarray(y_true), np.asarray(y_pred)
-    if true.ndim != 1 or true.shape != predicted.shape or true.size == 0:
-        raise InputError(
-            "classification_metrics: y_true and y_pred must be two equally long, non-empty vectors, "
-            f"got shapes {true.shape} and {predicted.shape}"
-        )
-    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
-    if low < 0 or high >= n_classes:
-        raise InputError(f"classification_metrics: class codes must be in 0 .. {n_classes - 1}, got {low} .. {high}")
-    if class_names is not None and len(class_names) != n_classes:
-        raise InputError(f"classification_metrics: class_names must be {n_classes} names, got {len(class_names)}")
     scores = require("sklearn.metrics", "train", "scoring predictions")
     present = np.unique(true)
     return {
-        "accuracy": float(np.mean(true == predicted)),
+        "accuracy": float(scores.accuracy_score(true, predicted)),
         # Not balanced_accuracy_score: it warns when a class that is not in y_true was predicted.
         "balanced_accuracy": float(
             scores.recall_score(true, predicted, labels=present, average="macro", zero_division=0)
@@ -147,16 +131,7 @@ def summarise(per_run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ``test_loss``, ``explained_variance``); ``confusion_matrix`` summed over them; ``n_runs``,
         ``n_accepted``, ``averaged_over`` ("accepted runs", or "all runs" when none was accepted), and
         ``runs``.
-
-    Raises
-    ------
-    InputError
-        When there is no run, or a run does not say whether it was accepted.
     """
-    if not per_run:
-        raise InputError("summarise: per_run must hold one run or more, got none")
-    if any("accepted" not in run for run in per_run):
-        raise InputError("summarise: every run must have the key 'accepted', got one without")
     accepted = [run for run in per_run if run["accepted"]]
     used = accepted or list(per_run)
     summary: dict[str, Any] = {}

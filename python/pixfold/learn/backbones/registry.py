@@ -117,11 +117,13 @@ def _build(
 
 def _try(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None:
     """Run two images through a module that was given, so that a misfit shows before the training."""
-    label = f"backbones.build: backbone {type(module).__name__}"
+    kind = f"backbone {type(module).__name__}"
     try:
         output = probe(module, shape)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{label} does not accept images of shape {shape}: {error}") from error
+        raise InputError(f"backbones.build: {kind} does not accept images of shape {shape}: {error}") from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, n_outputs):
-        raise InputError(f"backbone: {label} must turn 2 images into a tensor of shape (2, {n_outputs}), got {found}")
+        raise InputError(
+            f"backbones.build: {kind} must turn 2 images into a tensor of shape (2, {n_outputs}), got {found}"
+        )
