@@ -94,7 +94,7 @@ def test_sequences(tmp_path):
         (["--label", "sort"], 2, "no label column 'sort'"),
         (["--dtype", "bfloat16"], 2, "--dtype must be one of float32, float16, got 'bfloat16'"),
         (["--like", "model", "--normalize", "zscore"], 2, "brings its own normaliser"),
-        (["--like", "model"], 2, "expected a folder with model.safetensors"),
+        (["--like", "model"], 2, "must be a folder with model.safetensors"),
         (["--memory", "x"], 2, "memory must be a size such as"),
     ],
 )
