@@ -56,6 +56,7 @@ def link(path: Path) -> None:
 TARGETS = {
     "nothing": (lambda path: None, None, None),
     "an empty folder": (Path.mkdir, None, None),
+    "an attempt that was killed as it began": (lambda path: folder_with(path, zarr__1__partial="{"), None, None),
     "a packed store": (packed, None, "must be images of pixfold's to be replaced, got a packed store"),
     "an unfinished packed store": (
         lambda path: zarr.open_group(path, mode="w", attributes={"pixfold": {"version": 1, "complete": False}}),

@@ -68,7 +68,8 @@ def check_replaceable(path: Path, kind: str, *, force: bool, beside: Sequence[Pa
             raise OutputError(f"cannot write {path}: {target} is a link; name the place that it leads to")
     if there and not force:
         raise OutputError(f"cannot write {path}: {there[0]} exists; --force (force=True) replaces it")
-    if not there or (path.is_dir() and not any(path.iterdir())):
+    # A process that was killed as it began leaves Zarr's *.partial alone.
+    if not there or (path.is_dir() and all(entry.name.endswith(".partial") for entry in path.iterdir())):
         return
     if beside and not any(target.is_dir() for target in there):
         found: str | None = IMAGES if _marked_images(_json(beside[-1])) else None
