@@ -68,7 +68,7 @@ Inputs = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output when it exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output, if pixfold wrote it.")]
 
 
 def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., None]], Callable[..., None]]:
