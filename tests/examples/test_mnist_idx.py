@@ -42,7 +42,7 @@ def test_bad_files(tmp_path, content, message):
 def test_labels_that_do_not_fit(tmp_path):
     (tmp_path / "images").write_bytes(idx(np.zeros((5, 2, 2), np.uint8)))
     (tmp_path / "labels").write_bytes(idx(np.zeros(4, np.uint8)))
-    with pytest.raises(InputError, match="expected 3 labels, one per sample, received 4"):
+    with pytest.raises(InputError, match="labels must be 3, one per sample, got 4"):
         open_mnist(tmp_path / "images", tmp_path / "labels", 3)
 
 

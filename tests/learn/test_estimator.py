@@ -533,7 +533,7 @@ def named():
 
 def test_missing_and_extra_features_are_named(named):
     clf, frame = named
-    with pytest.raises(InputError, match=r"expected the 13 features.*1 missing \('gene4'\)$"):
+    with pytest.raises(InputError, match=r"features must be the 13.*1 missing \('gene4'\)$"):
         clf.predict(frame.drop(columns="gene4"))
     with pytest.raises(InputError, match=r"1 extra \('other'\)$"):
         clf.predict(frame.assign(other=1.0))
@@ -569,7 +569,7 @@ def test_text_where_numbers_were_learned():
     X, y = tiny()
     frame = pd.DataFrame(X, columns=[f"gene{i}" for i in range(12)])
     clf = classifier().fit(frame, y)
-    with pytest.raises(InputError, match=r"'gene3' is text, expected numbers as in training"):
+    with pytest.raises(InputError, match=r"'gene3' must hold numbers as in training, got text"):
         clf.predict(frame.assign(gene3=["a", "b"] * 24))
 
 

@@ -97,7 +97,7 @@ def test_other_fractions() -> None:
                 (0.6, NAN, 0.4),
             )
         ),
-        ({"labels": np.zeros(4, int)}, "expected 10 labels, one per sample, received 4"),
+        ({"labels": np.zeros(4, int)}, "labels must be 10, one per sample, got 4"),
         ({"labels": np.array(["a", "b"] * 5)}, "labels must be integers 0, 1, 2, ..., got"),
         ({"labels": np.array([0, -1] * 5)}, "labels must be integers 0, 1, 2, ..., got"),
         (

@@ -157,7 +157,7 @@ def test_labels_and_layers(tmp_path: Path, where: str) -> None:
             r"label column 'knd'; did you mean 'kind'\? columns there are: 'kind', 'text', 'group', 'depth'",
         ),
         ({"layer": "count"}, "no layer 'count'; layers there are: 'counts', 'sparse', 'raw'"),
-        ({"y": [1, 2]}, "expected 40 labels, one per sample, received 2"),
+        ({"y": [1, 2]}, "labels must be 40, one per sample, got 2"),
         ({"y": [1, 2], "label": "kind"}, "got both"),
     ],
 )
@@ -243,14 +243,14 @@ def damage(path: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no obs", "expected an AnnData file with obs and var, received HDF5 with 'X', "),
+        ("no obs", "must be AnnData with obs and var, got HDF5 with 'X', "),
         ("no X", "the file has no X; layers there are: 'counts', 'sparse'"),
-        ("1-D", r"X must be 2-D \(samples x features\), received 1-D"),
-        ("text", "expected real numbers, received values of type object"),
+        ("1-D", r"X must be 2-D \(samples x features\), got 1-D"),
+        ("text", "values must be real numbers, got type object"),
         ("indices", r"the sparse matrix 'X' is damaged \(index 99 of 12\)"),
         ("indptr", r"the sparse matrix 'X' is damaged \(indptr does not fit\)"),
-        ("no data", "X is damaged or not as expected"),
-        ("unknown", "expected X to be dense, CSR or CSC, received 'ellpack'"),
+        ("no data", "X is damaged or no AnnData"),
+        ("unknown", "X must be dense, CSR or CSC, got 'ellpack'"),
     ],
 )
 def test_damaged_files(tmp_path: Path, what: str, message: str) -> None:

@@ -89,15 +89,15 @@ def test_masked_and_blank_cells_are_missing() -> None:
         (np.zeros((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\)"),
         (np.zeros((3, 0)), r"0 feature\(s\) \(shape="),
         (sparse.csr_matrix((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\)"),
-        (np.zeros((2, 2), dtype=complex), "Complex data not supported: expected real numbers, received complex128"),
-        (sparse.csr_matrix(np.zeros((2, 2), dtype=complex)), "received complex128"),
-        (np.zeros((2, 2), dtype="M8[s]"), "received values of type datetime64"),
+        (np.zeros((2, 2), dtype=complex), "values must be real numbers, got complex128: Complex data not supported"),
+        (sparse.csr_matrix(np.zeros((2, 2), dtype=complex)), "got complex128"),
+        (np.zeros((2, 2), dtype="M8[s]"), "got type datetime64"),
         (
             np.array([[1, 2], [3, "x"]], dtype=object),
-            r"expected numbers, received 'x' in row 1, column 1 \('feature_1'\)",
+            r"values must be numbers, got 'x' in row 1, column 1 \('feature_1'\)",
         ),
-        (np.array([["1", "2"], ["a", "4"]]), "received '?a'? in row 1, column 0|in row 1, column 0"),
-        ([[1, 2], [3]], "array: expected rows of equal length"),
+        (np.array([["1", "2"], ["a", "4"]]), "got '?a'? in row 1, column 0|in row 1, column 0"),
+        ([[1, 2], [3]], "array: rows must be of equal length"),
         ({1, 2}, "open_source: data must be a path, NumPy array, .* got builtins.set"),
     ],
 )
@@ -109,8 +109,8 @@ def test_bad_data(data: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"y": [1, 2]}, "expected 4 labels, one per sample, received 2"),
-        ({"y": np.zeros((4, 2))}, r"labels must be 1-D, one per sample, received shape \(4, 2\)"),
+        ({"y": [1, 2]}, "labels must be 4, one per sample, got 2"),
+        ({"y": np.zeros((4, 2))}, r"labels must be 1-D, one per sample, got shape \(4, 2\)"),
         ({"label": "y"}, "array: label must be None, because it has no columns .*, got 'y'"),
         ({"layer": "counts"}, "layers are read from AnnData alone, got 'counts'"),
         ({"label": "a", "y": [1, 2, 3, 4]}, "either as the column 'a' or as y, got both"),
@@ -158,7 +158,7 @@ def test_bad_npz(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no array of labels 'y'; 1-D arrays there are: 'group'"):
         open_source(path, label="y")
     np.savez(path, a=X, b=X)
-    with pytest.raises(InputError, match="expected an array named 'X', received 'a', 'b'"):
+    with pytest.raises(InputError, match="must hold an array named 'X', got 'a', 'b'"):
         open_source(path)
     np.savez(path, X=np.array([[1, None]], dtype=object))
     with pytest.raises(InputError, match="the array 'X' holds pickled Python objects, which are not loaded"):

@@ -95,7 +95,7 @@ def test_categories_of_training(tmp_path: Path) -> None:
     assert open_source(path, categories={"sex=": ["f", "m"]}).read(slice(None)).tolist() == [[0, 1, 1]]
     with pytest.raises(InputError, match="row 0, column 'sex': 'm' is none of the known categories"):
         open_source(path, categories={"sex": ["f"]})
-    with pytest.raises(InputError, match="column 'sex' is text, expected numbers as in training"):
+    with pytest.raises(InputError, match="column 'sex' must hold numbers as in training, got text"):
         open_source(path, categories={})
 
 
@@ -109,14 +109,18 @@ def test_wide(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"when": pd.to_datetime(["2020-01-01"] * 3)}, {}, "column 'when' holds dates or times"),
-        ({"a": [[1], [2], [3]]}, {}, "column 'a' holds values of type list"),
+        (
+            {"when": pd.to_datetime(["2020-01-01"] * 3)},
+            {},
+            "column 'when' must hold numbers or categories, got dates or times",
+        ),
+        ({"a": [[1], [2], [3]]}, {}, "column 'a' must hold numbers or categories, got values of type list"),
         ({"y": ["u", "v", "u"]}, {"label": "y"}, r"0 feature\(s\)"),
         ({"a": pd.Series([], dtype=float)}, {}, r"0 sample\(s\)"),
         ({"a": [1, 2, 3]}, {"label": "b"}, "no label column 'b'; columns there are: 'a'"),
-        ({"a": [1, 2, 3], "b": ["1", "2", "x"]}, {}, "row 2, column 'b': expected a number, received 'x'"),
+        ({"a": [1, 2, 3], "b": ["1", "2", "x"]}, {}, "row 2, column 'b' must hold a number, got 'x'"),
         ({"a": [1.0] * 10, "b": [f"t{i}" for i in range(10)]}, {}, "column 'b' looks like an identifier"),
-        ({"a": [1, 2, 3]}, {"y": [1]}, "expected 3 labels, one per sample, received 1"),
+        ({"a": [1, 2, 3]}, {"y": [1]}, "labels must be 3, one per sample, got 1"),
     ],
 )
 def test_bad_tables(tmp_path: Path, columns: dict[str, Any], options: dict[str, Any], message: str) -> None:

@@ -86,5 +86,5 @@ def test_refusals() -> None:
         open_source(lazy().astype(complex))
     with pytest.raises(InputError, match="has no columns to take labels from"):
         open_source(lazy(), label="a")
-    with pytest.raises(InputError, match="expected 12 labels"):
+    with pytest.raises(InputError, match="labels must be 12"):
         open_source(lazy(), y=[1])

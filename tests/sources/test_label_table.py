@@ -91,11 +91,11 @@ def test_samples_that_are_not_in_the_table_are_dropped_later(tmp_path: Path) -> 
             "id,kind\nx1,u\nx2,v\n",
             r"labels\.csv: no sample of DataFrame is in column 'id': it holds 'x1', 'x2', the samples are 's1', 's2'",
         ),
-        ("id,kind\ns1,u\ns1,v\ns2,u\n", r"1 sample named more than once in column 'id' \('s1'\)"),
+        ("id,kind\ns1,u\ns1,v\ns2,u\n", r"column 'id' must name a sample once, got 1 sample named more often \('s1'\)"),
         ("id,group\ns1,u\n", "no label column 'kind'; columns there are: 'group', 'id'|no label column 'kind'"),
-        ("kind\n1\n", "expected a column of sample names beside the labels 'kind'"),
-        ("id,kind\n", "expected one line per sample after the header line"),
-        ("id,kind\ns1,u\ns2\n", "line 3 has 1 field, expected 2"),
+        ("kind\n1\n", "must hold sample names beside the labels 'kind'"),
+        ("id,kind\n", "must hold one line per sample after the header line"),
+        ("id,kind\ns1,u\ns2\n", "line 3 must hold 2 fields"),
     ],
 )
 def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
@@ -113,5 +113,5 @@ def test_arguments_that_do_not_go_together(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         open_source(DATA, labels=tmp_path / "none.csv", label="kind")
     np.save(tmp_path / "l.npy", np.ones(3))
-    with pytest.raises(InputError, match="expected a table of labels"):
+    with pytest.raises(InputError, match="labels must be a table"):
         open_source(DATA, labels=tmp_path / "l.npy", label="kind")

@@ -20,24 +20,24 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.h5ad", b"a,b\n1,2\n", "not what its name says: expected HDF5, found text"),
-        ("x.h5ad", gzip.compress(b"x", mtime=0), "expected HDF5, found gzip"),
-        ("x.csv", HDF5, "expected text, found HDF5"),
-        ("x.csv", gzip.compress(b"a,b\n1,2\n", mtime=0), "expected text, found gzip"),
-        ("x.csv", "a,b\n1,2\n".encode("utf-16"), "expected text, found text in UTF-16"),
-        ("x.tsv", b"PK\x03\x04" + bytes(50), "expected text, found a ZIP archive"),
-        ("x.txt", bytes(50), "expected text, found binary data"),
-        ("x.csv.gz", b"a,b\n1,2\n", "expected gzip, found text"),
-        ("x.csv.zst", b"a,b\n1,2\n", "expected Zstandard, found text"),
-        ("x.csv.gz", b"\x28\xb5\x2f\xfd" + bytes(50), "expected gzip, found Zstandard"),
+        ("x.h5ad", b"a,b\n1,2\n", "must be HDF5, as its name says, got text"),
+        ("x.h5ad", gzip.compress(b"x", mtime=0), "must be HDF5, as its name says, got gzip"),
+        ("x.csv", HDF5, "must be text, as its name says, got HDF5"),
+        ("x.csv", gzip.compress(b"a,b\n1,2\n", mtime=0), "must be text, as its name says, got gzip"),
+        ("x.csv", "a,b\n1,2\n".encode("utf-16"), "must be text, as its name says, got text in UTF-16"),
+        ("x.tsv", b"PK\x03\x04" + bytes(50), "must be text, as its name says, got a ZIP archive"),
+        ("x.txt", bytes(50), "must be text, as its name says, got binary data"),
+        ("x.csv.gz", b"a,b\n1,2\n", "must be gzip, as its name says, got text"),
+        ("x.csv.zst", b"a,b\n1,2\n", "must be Zstandard, as its name says, got text"),
+        ("x.csv.gz", b"\x28\xb5\x2f\xfd" + bytes(50), "must be gzip, as its name says, got Zstandard"),
         ("x.tsv.zst", b"\x28\xb5\x2f\xfd" + bytes(50), "the zstd file is damaged or cut off"),
-        ("x.parquet", b"a,b\n1,2\n", "expected Parquet, found text"),
-        ("x.feather", b"PAR1" + bytes(50), "expected Arrow, found Parquet"),
+        ("x.parquet", b"a,b\n1,2\n", "must be Parquet, as its name says, got text"),
+        ("x.feather", b"PAR1" + bytes(50), "must be Arrow, as its name says, got Parquet"),
         ("x.parquet", b"PAR1" + bytes(50), "the Parquet file is damaged or cut off"),
         ("x.arrow", b"ARROW1" + bytes(50), "the Arrow file is damaged or cut off"),
-        ("x.npy", b"1 2 3\n", "expected a NumPy array, found text"),
-        ("x.npz", b"\x93NUMPY" + bytes(50), "expected a ZIP archive, found a NumPy array"),
-        ("x.CSV", b"\x80\x04\x95" + bytes(50), "expected text, found a Python pickle"),
+        ("x.npy", b"1 2 3\n", "must be a NumPy array, as its name says, got text"),
+        ("x.npz", b"\x93NUMPY" + bytes(50), "must be a ZIP archive, as its name says, got a NumPy array"),
+        ("x.CSV", b"\x80\x04\x95" + bytes(50), "must be text, as its name says, got a Python pickle"),
         ("x.npz", b"PK\x03\x04" + bytes(50), "the file is damaged or cut off"),
         ("x.h5ad", HDF5, "the HDF5 file is damaged or cut off"),
         (
@@ -45,9 +45,9 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
             gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(999)), mtime=0)[:900],
             "the gzip file is damaged or cut off",
         ),
-        ("x.csv", b"a,b\n1,\xff\n", "line 2: expected text in UTF-8, received other bytes"),
-        ("x.xlsx", b"PK\x03\x04", r"expected a file ending in \.h5ad, .*\.csv"),
-        ("x", b"1", "expected a file ending in"),
+        ("x.csv", b"a,b\n1,\xff\n", "line 2 must be text in UTF-8, got other bytes"),
+        ("x.xlsx", b"PK\x03\x04", r"the name must end in \.h5ad, .*\.csv"),
+        ("x", b"1", "the name must end in"),
         *[
             (f"x{end}", b"", "the file is empty")
             for end in (".h5ad", ".npy", ".npz", ".csv", ".tsv.gz", ".txt.zst", ".parquet")
@@ -71,7 +71,7 @@ def test_no_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         open_source(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InputError, match="received another folder"):
+    with pytest.raises(InputError, match="got another folder"):
         open_source(str(tmp_path / "folder.csv"))
 
 

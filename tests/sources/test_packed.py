@@ -86,7 +86,7 @@ def test_labels(store: tuple[str, Path]) -> None:
     assert labels.tolist() == (np.arange(N) % 3).tolist()
     beside = open_source(store[1], y=np.zeros(N)).labels
     assert beside is not None
-    with pytest.raises(InputError, match="expected 83 labels"):
+    with pytest.raises(InputError, match="labels must be 83"):
         open_source(store[1], y=[1])
 
 
@@ -179,7 +179,7 @@ def test_shards_that_are_gone_or_cut_off(store: tuple[str, Path]) -> None:
     source = open_source(path)
     size = shard.stat().st_size
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(InputError, match=rf"{FILES[kind]} is damaged: expected {size:,} bytes, received {size - 1:,}"):
+    with pytest.raises(InputError, match=rf"{FILES[kind]} is damaged: it must be of {size:,} bytes, got {size - 1:,}"):
         open_source(path)
     shard.unlink()
     with pytest.raises(InputError, match=rf"{FILES[kind]} is missing"):
@@ -198,7 +198,7 @@ def test_a_store_that_changes_under_us(store: tuple[str, Path]) -> None:
 
 def test_other_zarr_stores(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
-    with pytest.raises(InputError, match="expected a Zarr store of AnnData, or one packed by pixfold"):
+    with pytest.raises(InputError, match="the store must be AnnData, or packed by pixfold"):
         open_source(tmp_path / "o.zarr")
     with pytest.raises(InputError, match="only stores that pixfold pack has written"):
         open_source(tmp_path / "o.zarr", verify=True)

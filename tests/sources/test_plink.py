@@ -149,7 +149,7 @@ def test_labels_beside_the_files(tmp_path: Path) -> None:
     assert labels.tolist() == [1, 1, 0, 0]
     with pytest.raises(InputError, match="no label column 'phenotyp'; did you mean 'phenotype'"):
         open_source(path, label="phenotyp")
-    with pytest.raises(InputError, match="expected 4 labels"):
+    with pytest.raises(InputError, match="labels must be 4"):
         open_source(path, y=[1])
 
 
@@ -160,36 +160,39 @@ def cut(path: Path, n: int) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut off": (
         lambda p: cut(p, 100),
-        r"x.bed: the file is cut off, or not of these samples and variants: expected 345 bytes for 23 samples "
-        r"\(x.fam\) and 57 variants \(x.bim\), received 100",
+        r"x.bed: the file is cut off, or not of these samples and variants: it must be of 345 bytes for 23 samples "
+        r"\(x.fam\) and 57 variants \(x.bim\), got 100",
     ),
-    "too long": (lambda p: p.write_bytes(p.read_bytes() + b"\0"), "x.bed: the file is too long.* received 346"),
-    "header alone": (lambda p: cut(p, 3), "expected 345 bytes .* received 3"),
-    "two bytes": (lambda p: cut(p, 2), "x.bed: expected a PLINK 1 .bed file .*received 6c 1b$"),
+    "too long": (lambda p: p.write_bytes(p.read_bytes() + b"\0"), "x.bed: the file is too long.* got 346"),
+    "header alone": (lambda p: cut(p, 3), "must be of 345 bytes .* got 3"),
+    "two bytes": (lambda p: cut(p, 2), "x.bed: the file must be PLINK 1 .bed .*got 6c 1b$"),
     "empty": (lambda p: cut(p, 0), "x.bed: the file is empty"),
-    "text": (lambda p: p.write_text("chr1\t1\t2\n"), "expected PLINK 1 .bed, found text"),
-    "magic": (lambda p: p.write_bytes(b"\x6c\x1c\x01" + bytes(342)), "expected PLINK 1 .bed, found binary data"),
-    "order": (lambda p: p.write_bytes(b"\x6c\x1b\x02" + bytes(342)), "received 6c 1b 02"),
-    "no fam": (lambda p: p.with_suffix(".fam").unlink(), "x.bed: expected x.fam beside it"),
-    "no bim": (lambda p: p.with_suffix(".bim").unlink(), "x.bed: expected x.bim beside it"),
+    "text": (lambda p: p.write_text("chr1\t1\t2\n"), "must be PLINK 1 .bed, as its name says, got text"),
+    "magic": (
+        lambda p: p.write_bytes(b"\x6c\x1c\x01" + bytes(342)),
+        "must be PLINK 1 .bed, as its name says, got binary data",
+    ),
+    "order": (lambda p: p.write_bytes(b"\x6c\x1b\x02" + bytes(342)), "got 6c 1b 02"),
+    "no fam": (lambda p: p.with_suffix(".fam").unlink(), "x.bed: there is no x.fam beside it"),
+    "no bim": (lambda p: p.with_suffix(".bim").unlink(), "x.bed: there is no x.bim beside it"),
     "short fam": (
         lambda p: p.with_suffix(".fam").write_text("a b 0 0 1 1\na b 0 0 1\n"),
-        r"x.fam, line 2: expected 6 columns \(family, individual, .*\), received 5",
+        r"x.fam: line 2 must hold 6 columns \(family, individual, .*\), got 5",
     ),
     "short bim": (
         lambda p: p.with_suffix(".bim").write_text("1 rs1 5 A C\n"),
-        r"x.bim, line 1: expected 6 columns \(chromosome, .*\), received 5",
+        r"x.bim: line 1 must hold 6 columns \(chromosome, .*\), got 5",
     ),
     "empty fam": (lambda p: p.with_suffix(".fam").write_text(""), r"x.bed: 0 sample\(s\)"),
     "empty bim": (lambda p: p.with_suffix(".bim").write_text(""), r"x.bed: 0 feature\(s\)"),
     "gap in fam": (
         lambda p: p.with_suffix(".fam").write_text("a b 0 0 1 1\n\na c 0 0 1 1\n"),
-        "x.fam, line 2: the line is empty",
+        "x.fam: line 2 must hold family, .*, got nothing",
     ),
-    "binary bim": (lambda p: p.with_suffix(".bim").write_bytes(b"\xff\xfe\0"), "x.bim: expected text in UTF-8"),
+    "binary bim": (lambda p: p.with_suffix(".bim").write_bytes(b"\xff\xfe\0"), "x.bim: the file must be text in UTF-8"),
     "fewer samples": (
         lambda p: p.with_suffix(".fam").write_text("a b 0 0 1 1\n" * 9),
-        "expected 174 bytes for 9 samples",
+        "must be of 174 bytes for 9 samples",
     ),
 }
 

@@ -57,7 +57,7 @@ def test_samples_without_names_are_matched_by_position() -> None:
     joined = side_by_side([source(A, "a", NAMES), source(B, "b")])
     assert joined.sample_names == NAMES
     np.testing.assert_array_equal(joined.read(slice(None)), np.hstack([A, B]))
-    with pytest.raises(InputError, match="expected 4 samples as in array, received 3; samples without names cannot"):
+    with pytest.raises(InputError, match="samples must be 4 as in array, got 3; samples without names cannot"):
         side_by_side([source(A, "a", NAMES), source(B[:3], "b")])
 
 
@@ -142,7 +142,7 @@ def test_labels_of_the_part_that_has_them() -> None:
     assert joined.labels.tolist() == labels.tolist()
     agreeing = side_by_side([source(A, "a", NAMES, labels=labels), second])
     assert agreeing.labels is not None
-    with pytest.raises(InputError, match="the label of sample 'x' is 'q', expected 'p' as in array"):
+    with pytest.raises(InputError, match="the label of sample 'x' must be 'p' as in array, got 'q'"):
         side_by_side([source(A, "a", NAMES, labels=["p", "p", "p", "q"]), second])
     assert side_by_side([source(A, "a"), source(B, "b")]).labels is None
     given = side_by_side([source(A, "a"), source(B, "b")], y=[0, 1, 0, 1])
@@ -169,7 +169,7 @@ def test_the_label_column_may_be_in_either_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got both"):
         open_source([first, second], label="kind", y=[0, 1])
     broken = table(tmp_path / "broken.csv", "id,g1", ["w,1", "x,3,4"])
-    with pytest.raises(InputError, match=r"broken\.csv: line 3 has 3 fields"):
+    with pytest.raises(InputError, match=r"broken\.csv: line 3 must hold 2 fields as line 2, got 3"):
         open_source([second, broken], label="kind")
 
 
@@ -214,8 +214,8 @@ def test_stacked_inputs_ask_for_channels() -> None:
         ([], {}, "sources must be at least one, got none"),
         ([A, B], {"join": "outer"}, "join must be 'all' or 'inner', got 'outer'"),
         ([A, B], {"names": ["a"]}, "names must be 2, one per source, got 1"),
-        ([A, B], {"y": [1]}, "expected 4 labels, one per sample, received 1"),
-        ([A, B[:2]], {}, "expected 4 samples as in array, received 2"),
+        ([A, B], {"y": [1]}, "labels must be 4, one per sample, got 1"),
+        ([A, B[:2]], {}, "samples must be 4 as in array, got 2"),
     ],
 )
 def test_bad_arguments(arguments: list[Any], options: dict[str, Any], message: str) -> None:

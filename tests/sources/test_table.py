@@ -95,7 +95,7 @@ def test_categories_of_training_are_used_again(tmp_path: Path) -> None:
     assert source.messages == []
     with pytest.raises(InputError, match=r"line 3, column 'sex': 'd' is none of the known categories \('f', 'm'\)"):
         table(tmp_path, "sex,x\nm,1\nd,2\n", categories=known)
-    with pytest.raises(InputError, match="column 'x' is text, expected numbers as in training"):
+    with pytest.raises(InputError, match="column 'x' must hold numbers as in training, got text"):
         table(tmp_path, "sex,x\nm,a\nf,b\n", categories=known)
 
 
@@ -157,12 +157,12 @@ NUMBERS = "".join(f"s{i},{i % 2},{i},{i * 2}\n" for i in range(12))
         (
             "id,y,a,b\n" + NUMBERS.replace("s4,0,4,8", "s4,0,4,8.x"),
             {},
-            r"line 6, column 'b': expected a number, received '8.x'; a missing value is an empty cell or NA",
+            r"line 6, column 'b' must hold a number, got '8.x'; a missing value is an empty cell or NA",
         ),
         (
             "id,y,a,b\n\n" + NUMBERS.replace("s4,0,4,8", "s4,0,?,8").replace("s9,1,9", "s9,1,?"),
             {},
-            r"line 7, column 'a': expected a number, received '\?' \(1 more cell like it in this column\)",
+            r"line 7, column 'a' must hold a number, got '\?' \(1 more cell like it in this column\)",
         ),
         (
             "y,who,a\n" + "".join(f"{i % 2},p{i},{i}\n" for i in range(12)),
@@ -176,25 +176,25 @@ NUMBERS = "".join(f"s{i},{i % 2},{i},{i * 2}\n" for i in range(12))
         ),
         ("id,group,a,b\n" + NUMBERS, {"label": "grp"}, "did you mean 'group'"),
         ("a,b\n1,2\n", {"label": "zzz"}, "no label column 'zzz'; columns there are: 'a', 'b'$"),
-        ("y,y,a\n1,2,3\n", {"label": "y"}, "2 columns are named 'y', expected one to take labels from"),
-        ("a,y\n1,2\n", {"y": [1, 2]}, "expected 1 labels, one per sample, received 2"),
+        ("y,y,a\n1,2,3\n", {"label": "y"}, "label must name one column, got 'y', which 2 columns are called"),
+        ("a,y\n1,2\n", {"y": [1, 2]}, "labels must be 1, one per sample, got 2"),
         ("id,y\na,1\nb,2\n", {"label": "y"}, r"0 feature\(s\) \(shape=\(2, 0\)\)"),
-        ("a,b\n", {}, "expected one line per sample after the header line, received none"),
-        ("\n\n", {}, "expected a header line of feature names, received an empty file"),
-        ("a,b\n1,2,3,4\n", {}, "line 2 has 4 fields, the header has 2"),
-        ("a,b\n1,2,\n", {}, "line 2 has 3 fields, the header has 2"),
-        ("a,b,c\n1,2,3\n4,5\n6,7,8\n", {}, "line 3 has 2 fields, expected 3 as in line 2"),
-        ("a,b,c\n1,2,3\n\n4,5,6,7\n", {}, "line 4 has 4 fields, expected 3 as in line 2"),
+        ("a,b\n", {}, "must hold one line per sample after the header line, got none"),
+        ("\n\n", {}, "must begin with a header line of feature names, got an empty file"),
+        ("a,b\n1,2,3,4\n", {}, "line 2 must hold 2 fields as the header, got 4"),
+        ("a,b\n1,2,\n", {}, "line 2 must hold 2 fields as the header, got 3"),
+        ("a,b,c\n1,2,3\n4,5\n6,7,8\n", {}, "line 3 must hold 3 fields as line 2, got 2"),
+        ("a,b,c\n1,2,3\n\n4,5,6,7\n", {}, "line 4 must hold 3 fields as line 2, got 4"),
         ('a,b\n1,2\n"3,4\n', {}, "x.csv: "),
         (
             "a b c\n1 2 3\n",
             {},
-            "expected columns separated by comma, tab or semicolon, received one column of t",
+            "columns must be separated by comma, tab or semicolon, got one column of t",
         ),
         (
             "a,b\n1,2\n?,4\n?,6\n?,8\n",
             {},
-            r"line 3, column 'a': expected a number, received '\?' \(2 more cells",
+            r"line 3, column 'a' must hold a number, got '\?' \(2 more cells",
         ),
     ],
 )
@@ -282,18 +282,22 @@ def test_sparse_frame_stays_sparse() -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"when": pd.to_datetime(["2020-01-01"] * 3)}, {}, "column 'when' holds dates or times"),
-        ({"z": [1j, 2j, 3j]}, {}, "column 'z' holds complex values"),
+        (
+            {"when": pd.to_datetime(["2020-01-01"] * 3)},
+            {},
+            "column 'when' must hold numbers or categories, got dates or times",
+        ),
+        ({"z": [1j, 2j, 3j]}, {}, "column 'z' must hold numbers or categories, got complex values"),
         (
             {"a": [1, 2, 3], "b": [1, "x", 3]},
             {},
-            r"row 1 \(index 1\), column 'b': expected a number, received 'x'",
+            r"row 1 \(index 1\), column 'b' must hold a number, got 'x'",
         ),
-        ({"y": [1, 2, 3]}, {"label": "y"}, "expected features beside the label 'y', received none"),
+        ({"y": [1, 2, 3]}, {"label": "y"}, "must hold features beside the label 'y', got none"),
         ({}, {}, r"DataFrame: 0 sample\(s\)"),
         ({"a": []}, {}, r"0 sample\(s\) .* minimum of 1"),
         ({"a": [1, 2, 3]}, {"label": "b"}, "no label column 'b'; columns there are: 'a'"),
-        ({"a": [1, 2, 3]}, {"y": [1]}, "expected 3 labels, one per sample, received 1"),
+        ({"a": [1, 2, 3]}, {"y": [1]}, "labels must be 3, one per sample, got 1"),
         ({"a": [f"t{i}" for i in range(10)]}, {}, "column 'a' looks like an identifier"),
     ],
 )

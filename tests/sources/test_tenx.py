@@ -156,27 +156,27 @@ def altered(at: int, line: str | None) -> list[str]:
 @pytest.mark.parametrize(
     ("mtx", "message"),
     [
-        (altered(0, "hello"), "line 1: expected '%%MatrixMarket matrix coordinate ... general', received 'hello'"),
-        (altered(0, "%%MatrixMarket matrix array real general"), r"line 1: expected a sparse .*received array real"),
-        (altered(0, "%%MatrixMarket matrix coordinate integer symmetric"), "received coordinate integer symmetric"),
-        (altered(0, "%%MatrixMarket matrix coordinate complex general"), "received coordinate complex general"),
-        (altered(2, "8 30"), "line 3: expected features, samples, entries, received '8 30'"),
-        (altered(2, "8 30 x"), "line 3: expected features, samples, entries, received '8 30 x'"),
+        (altered(0, "hello"), "line 1 must be '%%MatrixMarket matrix coordinate ... general', got 'hello'"),
+        (altered(0, "%%MatrixMarket matrix array real general"), r"line 1 must announce a sparse .*got array real"),
+        (altered(0, "%%MatrixMarket matrix coordinate integer symmetric"), "got coordinate integer symmetric"),
+        (altered(0, "%%MatrixMarket matrix coordinate complex general"), "got coordinate complex general"),
+        (altered(2, "8 30"), "line 3 must hold the numbers of features, samples and entries, got '8 30'"),
+        (altered(2, "8 30 x"), "line 3 must hold the numbers of features, samples and entries, got '8 30 x'"),
         (lines()[:2], "the file ends after line 2, before the sizes"),
         (lines()[:3], "line 3 promises 72 entries, the file ends after 0"),
         (lines()[:-5], "line 3 promises 72 entries, the file ends after 67"),
         ([*lines(), "1 1 1"], "line 3 promises 72 entries, the file has more"),
-        (altered(9, "9 2 1"), "line 10: expected a feature from 1 to 8, received '9 2 1'"),
-        (altered(9, "0 2 1"), "line 10: expected a feature from 1 to 8, received '0 2 1'"),
-        (altered(9, "-1 2 1"), "line 10: expected a feature from 1 to 8, received '-1 2 1'"),
-        (altered(9, "8 31 1"), "line 10: expected a sample from 1 to 30, received '8 31 1'"),
-        (altered(9, "8 99999999999999999999 1"), "line 10: expected a sample from 1 to 30"),
-        (altered(9, "8 2"), "line 10: expected 3 fields, received '8 2'"),
-        (altered(9, "8 2 1 1"), "line 10: expected 3 fields, received '8 2 1 1'"),
-        (altered(9, "8 2 x"), "line 10: expected a number as value, received '8 2 x'"),
-        (altered(9, "8 2 1.5"), r"line 10: expected a number as value, received '8 2 1\.5'"),
-        (altered(9, "8 2 3000000000"), "line 10: expected an integer of 32 bits, received '8 2 3000000000'"),
-        (altered(9, "8  2 1"), "expected entries separated as in the first line"),
+        (altered(9, "9 2 1"), "line 10 must hold a feature from 1 to 8, got '9 2 1'"),
+        (altered(9, "0 2 1"), "line 10 must hold a feature from 1 to 8, got '0 2 1'"),
+        (altered(9, "-1 2 1"), "line 10 must hold a feature from 1 to 8, got '-1 2 1'"),
+        (altered(9, "8 31 1"), "line 10 must hold a sample from 1 to 30, got '8 31 1'"),
+        (altered(9, "8 99999999999999999999 1"), "line 10 must hold a sample from 1 to 30"),
+        (altered(9, "8 2"), "line 10 must hold 3 fields, got '8 2'"),
+        (altered(9, "8 2 1 1"), "line 10 must hold 3 fields, got '8 2 1 1'"),
+        (altered(9, "8 2 x"), "line 10 must hold a number as value, got '8 2 x'"),
+        (altered(9, "8 2 1.5"), r"line 10 must hold a number as value, got '8 2 1\.5'"),
+        (altered(9, "8 2 3000000000"), "line 10 must hold an integer of 32 bits, got '8 2 3000000000'"),
+        (altered(9, "8  2 1"), "entries must be separated as in the first line"),
     ],
 )
 def test_damaged_matrices(tmp_path: Path, mtx: list[str], message: str, end: str) -> None:
@@ -194,11 +194,11 @@ def test_damaged_matrices(tmp_path: Path, mtx: list[str], message: str, end: str
         ("barcodes.tsv.gz", gzip.compress(b"a\n", mtime=0), "has 1 line, matrix.mtx.gz has 30"),
         ("features.tsv.gz", gzip.compress(b"a\tb\n" * 8, mtime=0)[:-9], "the gzip file is damaged or cut off"),
         ("barcodes.tsv.gz", b"a\n" * 30, "the gzip file is damaged or cut off"),
-        ("features.tsv.gz", gzip.compress(b"\xff\tb\n" * 8, mtime=0), "expected text in UTF-8, received other bytes"),
+        ("features.tsv.gz", gzip.compress(b"\xff\tb\n" * 8, mtime=0), "must be text in UTF-8, got other bytes"),
         ("matrix.mtx.gz", gzip.compress("\n".join(lines()).encode(), mtime=0)[:-40], "the file is damaged or cut off"),
-        ("matrix.mtx.gz", b"", "the file is damaged or cut off|line 1: expected"),
-        ("features.tsv.gz", None, r"expected features\.tsv\[\.gz\] or genes\.tsv\[\.gz\] beside it, there is none"),
-        ("barcodes.tsv.gz", None, r"expected barcodes\.tsv\[\.gz\] beside it, there is none"),
+        ("matrix.mtx.gz", b"", "the file is damaged or cut off|line 1 must"),
+        ("features.tsv.gz", None, r"there is no features\.tsv\[\.gz\] or genes\.tsv\[\.gz\] beside it"),
+        ("barcodes.tsv.gz", None, r"there is no barcodes\.tsv\[\.gz\] beside it"),
     ],
 )
 def test_damaged_folders(tmp_path: Path, file: str, content: bytes | None, message: str) -> None:
@@ -216,7 +216,7 @@ def test_a_matrix_of_samples_by_features(tmp_path: Path) -> None:
     path = folder(tmp_path / "x")
     write(path / "features.tsv.gz", "a\tb\n" * 30)
     write(path / "barcodes.tsv.gz", "c\n" * 8)
-    with pytest.raises(InputError, match="it is samples x features, expected features x samples"):
+    with pytest.raises(InputError, match="it must be features x samples, got samples x features"):
         open_source(path)
 
 
@@ -264,9 +264,9 @@ def test_h5(tmp_path: Path, version: int, group: str) -> None:
 
 def test_h5_of_several_genomes(tmp_path: Path) -> None:
     path = h5(tmp_path / "x.h5", 2, ("GRCh38", "mm10"))
-    with pytest.raises(InputError, match="give one genome as the layer, received None: 'GRCh38', 'mm10'"):
+    with pytest.raises(InputError, match=r"layer must be a genome of the file \('GRCh38', 'mm10'\), got None"):
         open_source(path)
-    with pytest.raises(InputError, match="give one genome as the layer, received 'rn6'"):
+    with pytest.raises(InputError, match=r"layer must be a genome of the file .*, got 'rn6'"):
         open_source(path, layer="rn6")
     assert open_source(path, layer="mm10").n_samples == 30
 
@@ -303,8 +303,8 @@ def spoil(file: Any, what: str) -> None:
         ("pointer", r"the sparse matrix 'matrix' is damaged \(indptr does not fit\)"),
         ("names", "matrix/features has 2 names, the matrix has 8"),
         ("barcodes", "matrix/barcodes has 2 names, the matrix has 30"),
-        ("matrix", r"expected a 10x feature-barcode matrix \(or AnnData\), received HDF5 with 'molecules'"),
-        ("features", "the file is damaged or not as expected"),
+        ("matrix", r"must be a 10x feature-barcode matrix \(or AnnData\), got HDF5 with 'molecules'"),
+        ("features", "the file is damaged or no AnnData"),
     ],
 )
 def test_damaged_h5(tmp_path: Path, what: str, message: str) -> None:

@@ -86,7 +86,7 @@ def test_stray_quotes_are_characters(tmp_path: Path) -> None:
     source = table(tmp_path, "id,a,size\n" + rows)
     assert source.categories == {"size": ["5' a\" x", "5' b\" x"]}
     assert values(source).tolist() == [[i % 2, i % 2] for i in range(40)]
-    with pytest.raises(InputError, match="line 42 has 1 field, expected 3 as in line 2"):
+    with pytest.raises(InputError, match="line 42 must hold 3 fields as line 2, got 1"):
         table(tmp_path, "id,a,size\n" + rows + '"open,1,2\n')
 
 
@@ -114,11 +114,11 @@ def test_a_first_column_that_proves_to_be_none_of_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("1,2\n" * 300 + "1,x\n" + "1,2\n" * 9 + "1,y\n", r"line 302, column 'b': expected .*'x' \(1 more cell like"),
-        ("1,2\n" * 300 + "1\n", "line 302 has 1 field, expected 2 as in line 2"),
-        ("1,2\n" * 300 + "1,2,3\n", "line 302 has 3 fields, expected 2 as in line 2"),
-        ("1,2\n" * 300 + "\n\n1,\xff\n", "line 304: expected text in UTF-8, received other bytes"),
-        ("1,2\n" * 300 + "1,\x01\n", r"line 302, column 'b': expected a number, received '.x01'"),
+        ("1,2\n" * 300 + "1,x\n" + "1,2\n" * 9 + "1,y\n", r"line 302, column 'b' must hold .*'x' \(1 more cell like"),
+        ("1,2\n" * 300 + "1\n", "line 302 must hold 2 fields as line 2, got 1"),
+        ("1,2\n" * 300 + "1,2,3\n", "line 302 must hold 2 fields as line 2, got 3"),
+        ("1,2\n" * 300 + "\n\n1,\xff\n", "line 304 must be text in UTF-8, got other bytes"),
+        ("1,2\n" * 300 + "1,\x01\n", r"line 302, column 'b' must hold a number, got '.x01'"),
         ("".join(f"{i},t{i}\n" for i in range(300)), "column 'b' looks like an identifier"),
     ],
 )

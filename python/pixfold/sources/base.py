@@ -227,8 +227,8 @@ def check_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind == "f":
         return dtype.newbyteorder("=") if dtype.itemsize <= 8 else np.dtype(np.float64)
     if dtype.kind == "c":
-        raise InputError(f"{name}: Complex data not supported: expected real numbers, received {dtype}")
-    raise InputError(f"{name}: expected real numbers, received values of type {dtype}")
+        raise InputError(f"{name}: values must be real numbers, got {dtype}: Complex data not supported")
+    raise InputError(f"{name}: values must be real numbers, got type {dtype}")
 
 
 def as_array(name: str, data: Any) -> NDArray[Any]:
@@ -236,7 +236,7 @@ def as_array(name: str, data: Any) -> NDArray[Any]:
     try:
         return np.asarray(data)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: expected rows of equal length ({str(error).partition('.')[0]})") from None
+        raise InputError(f"{name}: rows must be of equal length, got others ({str(error).partition('.')[0]})") from None
 
 
 def check_labels(name: str, labels: Any, n_samples: int) -> NDArray[Any]:
@@ -245,9 +245,9 @@ def check_labels(name: str, labels: Any, n_samples: int) -> NDArray[Any]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise InputError(f"{name}: labels must be 1-D, one per sample, received shape {array.shape}")
+        raise InputError(f"{name}: labels must be 1-D, one per sample, got shape {array.shape}")
     if len(array) != n_samples:
-        raise InputError(f"{name}: expected {n_samples:,} labels, one per sample, received {len(array):,}")
+        raise InputError(f"{name}: labels must be {n_samples:,}, one per sample, got {len(array):,}")
     return array
 
 
@@ -323,12 +323,10 @@ def check_features(source: Source, learned: Sequence[str], named: bool, who: str
                 for word, names in (("missing", missing), ("extra", extra))
                 if names
             ]
-            raise InputError(
-                f"{source.name}: expected the {n:,} features that were learned, received {' and '.join(parts)}"
-            )
+            raise InputError(f"{source.name}: features must be the {n:,} that were learned, got {' and '.join(parts)}")
         raise InputError(
             f"{source.name}: feature names must be in the same order as they were in fit: "
-            f"expected {learned[0]!r}, {learned[1]!r}, ... (X[clf.feature_names_in_] sorts a DataFrame)"
+            f"{learned[0]!r}, {learned[1]!r}, ..., got another (X[clf.feature_names_in_] sorts a DataFrame)"
         )
     if source.n_features != n:
         # scikit-learn's words, which its own checks look for.

@@ -132,19 +132,19 @@ def format_of(path: Path) -> Format:
         if found is None:
             members = [member for known in FORMATS for member in known.members]
             raise InputError(
-                f"{path}: expected a file, or a folder with {' or '.join(members)}; received another folder"
+                f"{path}: the input must be a file, or a folder with {' or '.join(members)}, got another folder"
             )
         return found
     lower = path.name.lower()
     by_suffix = {suffix: known for known in FORMATS for suffix in known.suffixes}
     suffix = next((s for s in sorted(by_suffix, key=len, reverse=True) if lower.endswith(s)), None)
     if suffix is None:
-        raise InputError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
+        raise InputError(f"{path}: the name must end in {', '.join(SUFFIXES)}, got {path.name!r}")
     _check_content(path, by_suffix[suffix].suffixes[suffix])
     return by_suffix[suffix]
 
 
-def _check_content(path: Path, expected: str) -> None:
+def _check_content(path: Path, kind: str) -> None:
     """Raise InputError when the first bytes of a file are not what its name says."""
     try:
         with path.open("rb") as file:
@@ -154,8 +154,8 @@ def _check_content(path: Path, expected: str) -> None:
     if not head:
         raise InputError(f"{path}: the file is empty")
     found = _found(head)
-    if found != expected:
-        raise InputError(f"{path}: the file is not what its name says: expected {expected}, found {found}")
+    if found != kind:
+        raise InputError(f"{path}: the file must be {kind}, as its name says, got {found}")
 
 
 def _found(head: bytes) -> str:

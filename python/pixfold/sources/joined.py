@@ -111,8 +111,8 @@ class SideBySide(Source):
                 # NaN, of a label that is missing in both, is not equal to itself.
                 if mine is not theirs and mine != theirs and not (mine != mine and theirs != theirs):
                     raise InputError(
-                        f"{part.name}: the label of sample {samples[row]!r} is {theirs!r}, expected "
-                        f"{mine!r} as in {first.name}"
+                        f"{part.name}: the label of sample {samples[row]!r} must be {mine!r} as in {first.name}, "
+                        f"got {theirs!r}"
                     )
         return labels
 
@@ -134,7 +134,7 @@ def _matched(parts: list[Source], join: str, messages: list[str]) -> list[NDArra
         for part in parts[1:]:
             if part.n_samples != first.n_samples:
                 raise InputError(
-                    f"{part.name}: expected {first.n_samples:,} samples as in {first.name}, received "
+                    f"{part.name}: samples must be {first.n_samples:,} as in {first.name}, got "
                     f"{part.n_samples:,}; samples without names cannot be matched"
                 )
         return [np.arange(first.n_samples, dtype=np.int64) for _ in parts]
@@ -157,8 +157,7 @@ def _matched(parts: list[Source], join: str, messages: list[str]) -> list[NDArra
         what = f"{part.name}: {counted(len(alone), 'sample')} not in every input ({listed(alone)})"
         if join == "all" or not common:
             raise InputError(
-                f'{what}; expected the same samples, or join="inner" (command line: --join inner) to use the '
-                f"{len(common):,} that all inputs have"
+                f'{what}; join="inner" (command line: --join inner) uses the {len(common):,} that all inputs have'
                 if common
                 else f"{what}; no sample is in all of them, are samples named in the same way?"
             )

@@ -33,7 +33,7 @@ def check_column(name: str, label: str, columns: Sequence[str], likely: Sequence
     """
     if label in columns:
         if (count := list(columns).count(label)) > 1:
-            raise InputError(f"{name}: {count} columns are named {label!r}, expected one to take labels from")
+            raise InputError(f"{name}: label must name one column, got {label!r}, which {count} columns are called")
         return
     close = difflib.get_close_matches(label, columns, n=3, cutoff=0.7)
     close += [c for c in columns if c.lower() == label.lower() and c not in close]
@@ -83,9 +83,9 @@ def split_labels(name: str, labels: NDArray[Any] | None, split: str) -> tuple[ND
     try:
         numbers = np.asarray([float(value) for value in labels[known].tolist()], dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{name}: labels are split at their median where they are numbers, received text") from None
+        raise InputError(f"{name}: labels must be numbers to be split at their median, got text") from None
     if not len(numbers) or not np.isfinite(numbers).all():
-        raise InputError(f"{name}: expected finite numbers as labels to split at their median")
+        raise InputError(f"{name}: labels must be finite numbers to be split at their median, got others")
     median = float(np.median(numbers))
     above = numbers > median
     if not above.any():

@@ -63,7 +63,7 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
         return DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
     if not (is_sparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
-        raise InputError(f"AnnData: expected a NumPy, SciPy sparse or Dask matrix, received {kind}")
+        raise InputError(f"AnnData: X must be a NumPy, SciPy sparse or Dask matrix, got {kind}")
     return ArraySource(
         matrix,
         name="AnnData",
@@ -171,7 +171,7 @@ def _locate(container: Container, root: Any, layer: str | None) -> tuple[str, st
     name = container.name
     if "obs" not in root or "var" not in root:
         there = listed(sorted(root), 10) or "nothing"
-        raise InputError(f"{name}: expected an AnnData file with obs and var, received {container.kind} with {there}")
+        raise InputError(f"{name}: the file must be AnnData with obs and var, got {container.kind} with {there}")
     layers = sorted(root["layers"]) if "layers" in root else []
     raw = "raw" in root and not hasattr(root["raw"], "shape") and "X" in root["raw"]
     if layer is None:
@@ -225,6 +225,6 @@ def _likely(frame: Any) -> list[str]:
 def _plain(values: Any) -> NDArray[Any]:
     """Labels as NumPy values: categories and nullable types become objects, missing ones stay missing."""
     if isinstance(values, Mapping):
-        raise InputError("AnnData: the label column is a group, expected one value per sample")
+        raise InputError("AnnData: the label column must hold one value per sample, got a group")
     dtype = getattr(values, "dtype", None)
     return np.asarray(values, dtype=None if isinstance(dtype, np.dtype) else object)

@@ -150,4 +150,4 @@ class Hdf5File(Container):
         if isinstance(error, OSError):
             reason = os.strerror(error.errno) if error.errno else "the HDF5 file is damaged or cut off"
             return InputError(f"{self.name}: cannot read {what or 'the file'}: {reason}")
-        return InputError(f"{self.name}: {what or 'the file'} is damaged or not as expected ({error})")
+        return InputError(f"{self.name}: {what or 'the file'} is damaged or no AnnData ({error})")

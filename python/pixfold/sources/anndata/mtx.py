@@ -110,13 +110,13 @@ class MtxFile:
             words = first.decode("latin-1").lower().split()
             if words[:2] != ["%%matrixmarket", "matrix"] or len(words) != 5:
                 raise InputError(
-                    f"{self.name}: line 1: expected '%%MatrixMarket matrix coordinate ... general', "
-                    f"received {short_repr(first.decode('latin-1').strip())}"
+                    f"{self.name}: line 1 must be '%%MatrixMarket matrix coordinate ... general', "
+                    f"got {short_repr(first.decode('latin-1').strip())}"
                 )
             if words[2] != "coordinate" or words[3] not in _DTYPES or words[4] != "general":
                 raise InputError(
-                    f"{self.name}: line 1: expected a sparse matrix of features x samples (coordinate; "
-                    f"{', '.join(_DTYPES)}; general), received {' '.join(words[2:])}"
+                    f"{self.name}: line 1 must announce a sparse matrix of features x samples (coordinate; "
+                    f"{', '.join(_DTYPES)}; general), got {' '.join(words[2:])}"
                 )
             self.dtype = np.dtype(_DTYPES[words[3]])
             self._fields = 2 if words[3] == "pattern" else 3
@@ -130,8 +130,8 @@ class MtxFile:
             sizes = line.split()
             if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
                 raise InputError(
-                    f"{self.name}: line {self._header}: expected features, samples, entries, "
-                    f"received {short_repr(line.decode('latin-1').strip())}"
+                    f"{self.name}: line {self._header} must hold the numbers of features, samples and entries, "
+                    f"got {short_repr(line.decode('latin-1').strip())}"
                 )
             n_features, n_samples, self._n_entries = map(int, sizes)
             self.shape = (n_samples, n_features)
@@ -232,23 +232,23 @@ class MtxFile:
                 if number <= self._header or not words:
                     continue
                 text = short_repr(line.decode("latin-1").strip())
-                where = f"{self.name}: line {number}"
+                where = f"line {number}"
                 if len(words) != self._fields:
-                    return InputError(f"{where}: expected {self._fields} fields, received {text}")
+                    return InputError(f"{self.name}: {where} must hold {self._fields} fields, got {text}")
                 for (what, size), word in zip(sizes, words, strict=False):
                     if not word.isdigit() or not 1 <= int(word) <= size:
-                        return InputError(f"{where}: expected a {what} from 1 to {size:,}, received {text}")
+                        return InputError(f"{self.name}: {where} must hold a {what} from 1 to {size:,}, got {text}")
                 try:
                     value = (int if self.dtype.kind == "i" else float)(words[-1])
                 except ValueError:
-                    return InputError(f"{where}: expected a number as value, received {text}")
+                    return InputError(f"{self.name}: {where} must hold a number as value, got {text}")
                 if abs(value) > limit:
                     return InputError(
-                        f"{where}: expected an integer of 32 bits, received {text}; larger ones are read where "
+                        f"{self.name}: {where} must hold an integer of 32 bits, got {text}; larger ones are read where "
                         "line 1 says real instead of integer"
                     )
         reason = reason_of(error)
-        return InputError(f"{self.name}: expected entries separated as in the first line ({reason})")
+        return InputError(f"{self.name}: entries must be separated as in the first line, got others ({reason})")
 
 
 class _Spill:

@@ -46,7 +46,7 @@ class DenseMatrix:
     def __init__(self, container: Container, key: str) -> None:
         node = container.node(key)
         if len(node.shape) != 2:
-            raise InputError(f"{container.name}: {key} must be 2-D (samples x features), received {len(node.shape)}-D")
+            raise InputError(f"{container.name}: {key} must be 2-D (samples x features), got {len(node.shape)}-D")
         self.shape = (int(node.shape[0]), int(node.shape[1]))
         self.dtype = check_dtype(container.name, node.dtype)
         self.chunk = int(node.chunks[0]) if node.chunks else 1
@@ -213,9 +213,7 @@ def open_matrix(container: Container, key: str) -> Matrix:
     kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
     shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     if kind[:3] not in ("csr", "csc") or shape is None:
-        raise InputError(
-            f"{container.name}: expected {key} to be dense, CSR or CSC, received {kind or 'a plain group'!r}"
-        )
+        raise InputError(f"{container.name}: {key} must be dense, CSR or CSC, got {kind or 'a plain group'!r}")
     opened = CsrMatrix if kind[:3] == "csr" else CscMatrix
     return opened(container, key, (int(shape[0]), int(shape[1])))
 

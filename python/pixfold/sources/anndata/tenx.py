@@ -52,7 +52,7 @@ def open_mtx(path: Path, options: ReadOptions) -> Source:
     features, barcodes = _lines(features_path), _lines(barcodes_path)
     n_samples, n_features = matrix.shape
     swapped = (
-        "; it is samples x features, expected features x samples"
+        "; it must be features x samples, got samples x features"
         if (len(features), len(barcodes)) == (n_samples, n_features) and n_samples != n_features
         else ""
     )
@@ -103,11 +103,13 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
             groups = [options.layer]
         if not groups:
             raise InputError(
-                f"{path}: expected a 10x feature-barcode matrix (or AnnData), received HDF5 with "
+                f"{path}: the file must be a 10x feature-barcode matrix (or AnnData), got HDF5 with "
                 f"{listed(members, 10) or 'nothing'}"
             )
         if len(groups) > 1 or (options.layer is not None and options.layer != groups[0]):
-            raise InputError(f"{path}: give one genome as the layer, received {options.layer!r}: {listed(groups, 10)}")
+            raise InputError(
+                f"{path}: layer must be a genome of the file ({listed(groups, 10)}), got {options.layer!r}"
+            )
         options.refuse(str(path), "label")
         key = groups[0]
         group = root[key]
@@ -149,8 +151,8 @@ def _beside(matrix: Path, prefix: str, names: tuple[str, ...]) -> Path:
         for end in (".gz", ""):
             if (found := matrix.with_name(f"{prefix}{name}{end}")).is_file():
                 return found
-    expected = " or ".join(f"{prefix}{name}[.gz]" for name in names)
-    raise InputError(f"{matrix}: expected {expected} beside it, there is none")
+    wanted = " or ".join(f"{prefix}{name}[.gz]" for name in names)
+    raise InputError(f"{matrix}: there is no {wanted} beside it")
 
 
 def _lines(path: Path) -> list[list[str]]:
@@ -161,7 +163,7 @@ def _lines(path: Path) -> list[list[str]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, received other bytes ({error.reason})") from error
+        raise InputError(f"{path}: the file must be text in UTF-8, got other bytes ({error.reason})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
     return [[field.strip() for field in line.split("\t")] for line in text.splitlines() if line.strip()]

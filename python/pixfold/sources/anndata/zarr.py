@@ -41,7 +41,7 @@ def open_zarr(path: Path, options: ReadOptions) -> Source:
     with store.reading():
         root = store.node()
         if hasattr(root, "shape"):
-            raise InputError(f"{path}: expected a Zarr group (AnnData, or packed by pixfold), received one array")
+            raise InputError(f"{path}: the store must be a Zarr group (AnnData, or packed by pixfold), got one array")
         attributes = dict(root.attrs)
     if _PACKED in attributes:
         options.refuse(str(path), "layer")
@@ -57,7 +57,7 @@ def open_zarr(path: Path, options: ReadOptions) -> Source:
 
         return open_stored(store, options)
     there = (f"a store of type {kind!r} with " if kind else "") + (listed(members, 10) or "nothing")
-    raise InputError(f"{path}: expected a Zarr store of AnnData, or one packed by pixfold, received {there}")
+    raise InputError(f"{path}: the store must be AnnData, or packed by pixfold, got {there}")
 
 
 class ZarrStore(Container):
@@ -102,9 +102,9 @@ class ZarrStore(Container):
                 except (ValueError, OSError) as broken:
                     return InputError(
                         f"{self.name}: {file.relative_to(self.path)} is damaged or cut off: "
-                        f"expected JSON that describes the store ({broken})"
+                        f"it is no JSON that describes the store ({broken})"
                     )
-        return InputError(f"{self.name}: {what or 'the store'} is damaged or not as expected ({reason_of(error)})")
+        return InputError(f"{self.name}: {what or 'the store'} is damaged or no AnnData ({reason_of(error)})")
 
 
 class CheckedArray:

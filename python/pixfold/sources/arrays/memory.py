@@ -180,7 +180,7 @@ def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], label: str | None
     matrices = [key for key, array in arrays.items() if array.ndim == 2]
     key = "X" if "X" in arrays else matrices[0] if len(matrices) == 1 else None
     if key is None:
-        raise InputError(f"{path}: expected an array named 'X', received {listed(list(arrays), 10) or 'none'}")
+        raise InputError(f"{path}: the file must hold an array named 'X', got {listed(list(arrays), 10) or 'none'}")
     matrix = arrays[key]
     messages = []
     vectors = [k for k, array in arrays.items() if array.ndim == 1 and k not in _NAMES]
@@ -267,7 +267,7 @@ def _numbers(matrix: NDArray[Any], name: str, features: list[str]) -> NDArray[np
             float(value)
         except (TypeError, ValueError):
             raise InputError(
-                f"{name}: expected numbers, received {value!r} in row {row}, column {column} "
+                f"{name}: values must be numbers, got {value!r} in row {row}, column {column} "
                 f"({features[column]!r}); categorical features can be given in a pandas DataFrame"
             ) from None
     blank = np.vectorize(lambda v: v is None or (isinstance(v, str) and not v.strip()), otypes=[bool])(matrix)

@@ -104,8 +104,8 @@ class NpySource(Source):
                 raise InputError(f"{self.name}: cannot read the file: {error.strerror or error}") from error
             if got == 0:
                 raise InputError(
-                    f"{self.name}: the file has changed since it was opened: it ends at byte {at:,}, expected "
-                    f"{len(target):,} more"
+                    f"{self.name}: the file has changed since it was opened: it ends at byte {at:,}, "
+                    f"{len(target):,} too early"
                 )
             target, at = target[got:], at + got
 

@@ -46,19 +46,19 @@ class BedFile:
             found = os.fstat(file.fileno())
         if head[:2] != _MAGIC or head[2:] not in (b"\0", b"\1"):
             raise InputError(
-                f"{path}: expected a PLINK 1 .bed file (first bytes 6c 1b 01, or 6c 1b 00), received {head.hex(' ')}"
+                f"{path}: the file must be PLINK 1 .bed (first bytes 6c 1b 01, or 6c 1b 00), got {head.hex(' ')}"
             )
         self.variant_major = head[2] == 1
         self.n_rows, width = (n_features, n_samples) if self.variant_major else (n_samples, n_features)
         self.row_bytes = -(-width // 4)
         self._stamp = found.st_size, found.st_mtime_ns
-        expected = _HEADER_BYTES + self.n_rows * self.row_bytes
-        if found.st_size != expected:
-            what = "cut off" if found.st_size < expected else "too long"
+        size = _HEADER_BYTES + self.n_rows * self.row_bytes
+        if found.st_size != size:
+            what = "cut off" if found.st_size < size else "too long"
             raise InputError(
-                f"{path}: the file is {what}, or not of these samples and variants: expected {expected:,} bytes for "
+                f"{path}: the file is {what}, or not of these samples and variants: it must be of {size:,} bytes for "
                 f"{counted(n_samples, 'sample')} ({fam}) and {counted(n_features, 'variant')} ({bim}), "
-                f"received {found.st_size:,}"
+                f"got {found.st_size:,}"
             )
 
     def rows(self, first: int, last: int) -> NDArray[np.uint8]:

@@ -130,7 +130,7 @@ class PlinkSource(Source):
             try:
                 features[column] = features[column].astype(wanted)
             except ValueError:
-                raise InputError(f"{self._bim}: expected numbers in the column {column}") from None
+                raise InputError(f"{self._bim}: column {column} must hold numbers, got text") from None
         return samples, features
 
     def __getstate__(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _ends(wanted: slice | NDArray[np.int64]) -> tuple[int, int]:
 def _beside(path: Path, suffix: str) -> Path:
     other = path.with_suffix(suffix)
     if not other.exists():
-        raise InputError(f"{path}: expected {other.name} beside it, there is none")
+        raise InputError(f"{path}: there is no {other.name} beside it")
     return other
 
 
@@ -196,15 +196,15 @@ def _fields(path: Path, columns: tuple[str, ...]) -> Iterator[list[str]]:
                     ended = ended or number
                     continue
                 if ended:
-                    raise InputError(f"{path}, line {ended}: the line is empty, expected {', '.join(columns)}")
+                    raise InputError(f"{path}: line {ended} must hold {', '.join(columns)}, got nothing")
                 if len(fields) < len(columns):
                     raise InputError(
-                        f"{path}, line {number}: expected {len(columns)} columns ({', '.join(columns)}), "
-                        f"received {len(fields)}"
+                        f"{path}: line {number} must hold {len(columns)} columns ({', '.join(columns)}), "
+                        f"got {len(fields)}"
                     )
                 yield fields[: len(columns)]
     except UnicodeDecodeError:
-        raise InputError(f"{path}: expected text in UTF-8, received other bytes") from None
+        raise InputError(f"{path}: the file must be text in UTF-8, got other bytes") from None
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
 

@@ -79,7 +79,7 @@ class PackedStore:
             self._stamp = self._now()
             self.about = self._node("").attrs.asdict().get(KEY)
         if not isinstance(self.about, dict):
-            raise InputError(f"{path}: expected a store that pixfold pack has written, received another Zarr store")
+            raise InputError(f"{path}: the store must be written by pixfold pack, got another Zarr store")
         if not self.about.get("complete"):
             raise InputError(
                 f"{path}: this store is half-written: pixfold pack was interrupted; the same call again completes it"
@@ -187,7 +187,7 @@ class PackedStore:
             except OSError:
                 raise InputError(f"{self.name}: {file} is missing") from None
             if found != size:
-                raise InputError(f"{self.name}: {file} is damaged: expected {size:,} bytes, received {found:,}")
+                raise InputError(f"{self.name}: {file} is damaged: it must be of {size:,} bytes, got {found:,}")
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:

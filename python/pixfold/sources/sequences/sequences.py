@@ -136,9 +136,8 @@ class SequenceSource(Source):
             bad = np.flatnonzero(~known[letters])
             if bad.size:
                 raise InputError(
-                    f"{name}: record {number + 1} ({samples[number]!r}), position {bad[0] + 1}: "
-                    f"{chr(letters[bad[0]])!r} is no letter of {alphabet.name}, expected "
-                    f"{''.join(sorted(alphabet.parts))} or a gap"
+                    f"{name}: record {number + 1} ({samples[number]!r}), position {bad[0] + 1} must be a letter of "
+                    f"{alphabet.name} ({''.join(sorted(alphabet.parts))}) or a gap, got {chr(letters[bad[0]])!r}"
                 )
 
     def _lengths_told(self, name: str, lengths: NDArray[np.int64]) -> list[str]:

@@ -164,7 +164,7 @@ def _columns(name: str, schema: Any, options: ReadOptions) -> Columns:
         kind = schema.field(at).type
         if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)):
             held = "dates or times" if types.is_temporal(kind) else f"values of type {kind}"
-            raise InputError(f"{name}: column {columns.names[at]!r} holds {held}, expected numbers or categories")
+            raise InputError(f"{name}: column {columns.names[at]!r} must hold numbers or categories, got {held}")
     return columns
 
 

@@ -63,14 +63,14 @@ def has_one_hot(categories: Mapping[str, Sequence[str]]) -> bool:
 def check_known(source: str, feature: str, categories: Mapping[str, Sequence[str]] | None) -> None:
     """Raise InputError for a text column that was none when the model was trained."""
     if categories is not None and known_categories(feature, categories) is None:
-        raise InputError(f"{source}: column {feature!r} is text, expected numbers as in training")
+        raise InputError(f"{source}: column {feature!r} must hold numbers as in training, got text")
 
 
 def wrong_cell(source: str, where: str, value: Any, n_wrong: int) -> InputError:
     """Error of a numeric column with cells that are no numbers."""
     more = f" ({counted(n_wrong - 1, 'more cell')} like it in this column)" if n_wrong > 1 else ""
     return InputError(
-        f"{source}: {where}: expected a number, received {value!r}{more}; a missing value is an empty cell or NA"
+        f"{source}: {where} must hold a number, got {value!r}{more}; a missing value is an empty cell or NA"
     )
 
 

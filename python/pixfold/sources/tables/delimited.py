@@ -102,20 +102,20 @@ class Header:
             first = next((row for row in reader if row), None)
             self.first_line = reader.line_num
         if not self.columns:
-            raise InputError(f"{path}: expected a header line of feature names, received an empty file")
+            raise InputError(f"{path}: the file must begin with a header line of feature names, got an empty file")
         if first is None:
-            raise InputError(f"{path}: expected one line per sample after the header line, received none")
+            raise InputError(f"{path}: the file must hold one line per sample after the header line, got none")
         if len(first) == len(self.columns) + 1 and first[-1] != "":
             self.columns = ["", *self.columns]
         if len(first) != len(self.columns):
             raise InputError(
-                f"{path}: line {self.first_line} has {counted(len(first), 'field')}, "
-                f"the header has {len(self.columns):,}"
+                f"{path}: line {self.first_line} must hold {counted(len(self.columns), 'field')} as the header, "
+                f"got {len(first):,}"
             )
         self.columns = [column.strip() for column in self.columns]
         if len(self.columns) == 1 and not _parses(first[0]):
             raise InputError(
-                f"{path}: expected columns separated by comma, tab or semicolon, received one column of "
+                f"{path}: columns must be separated by comma, tab or semicolon, got one column of "
                 f"text, {first[0][:40]!r} in line {self.first_line}"
             )
         # Does the first column name the samples by its header alone?
@@ -144,7 +144,7 @@ def read_cells(path: Path, header: Header, *, uncommon: bool = False) -> Iterato
     Raises
     ------
     UncommonTextError
-        When there are such, and they were not expected.
+        When there are such, and there must be none.
     InputError
         When a line has too few or too many fields, or the text is not UTF-8.
     """
@@ -165,8 +165,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        reason = f"received other bytes ({error.reason})"
-        raise InputError(f"{path}: line {_line_of_other_bytes(path)}: expected text in UTF-8, {reason}") from error
+        line = _line_of_other_bytes(path)
+        raise InputError(f"{path}: line {line} must be text in UTF-8, got other bytes ({error.reason})") from error
     except csv.Error as error:
         raise InputError(f"{path}: cannot read the table: {error}") from error
     except OutputError:
@@ -214,8 +214,8 @@ def _parses(cell: str) -> bool:
 
 def _raise_length(path: Path, header: Header, line: int, n_fields: int) -> None:
     raise InputError(
-        f"{path}: line {line} has {counted(n_fields, 'field')}, expected {len(header.columns):,} as in line "
-        f"{header.first_line}"
+        f"{path}: line {line} must hold {counted(len(header.columns), 'field')} as line {header.first_line}, "
+        f"got {n_fields:,}"
     )
 
 
@@ -381,7 +381,7 @@ def _split(path: Path, flat: NDArray[np.uint8], n_cells: int, has_quotes: bool, 
         raise
     cells = pyarrow.concat_arrays(table.column(0).chunks)
     if len(cells) != n_cells:
-        raise InputError(f"{path}: cannot read the table: {len(cells):,} cells where {n_cells:,} were expected")
+        raise InputError(f"{path}: the table must hold {n_cells:,} cells, got {len(cells):,}")
     if blanks:
         compute = require("pyarrow.compute", "io", "reading .csv and .tsv files")
         cells = compute.utf8_trim_whitespace(cells)

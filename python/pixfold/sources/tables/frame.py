@@ -76,7 +76,7 @@ def open_frame(
         positions.remove(at)
         labels = _values(frame.iloc[:, at])
     if columns and len(frame) and not positions:
-        raise InputError(f"{name}: expected features beside the label {label!r}, received none")
+        raise InputError(f"{name}: the table must hold features beside the label {label!r}, got none")
     check_size(name, len(frame), len(positions))
     if labels is not None:
         labels = check_labels(name, labels, len(frame))
@@ -173,7 +173,7 @@ def _column(
         return _by_categories(column, BOOLEAN, name, where), list(BOOLEAN)
     if kind in "mMc":
         check = "dates or times" if kind in "mM" else "complex values"
-        raise InputError(f"{name}: column {feature!r} holds {check}, expected numbers or categories")
+        raise InputError(f"{name}: column {feature!r} must hold numbers or categories, got {check}")
     return _text(column, feature, name, where)
 
 

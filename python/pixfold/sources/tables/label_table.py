@@ -47,14 +47,14 @@ def match_labels(source: Source, path: Path, label: str) -> Source:
     """
     known = format_of(path)
     if known.name not in _TABLES:
-        raise InputError(f"{path}: expected a table of labels (.csv, .tsv, .parquet), received a {known.name} file")
+        raise InputError(f"{path}: labels must be a table (.csv, .tsv, .parquet), got a {known.name} file")
     key, names, values = _from_text(path, label) if known.name == "table" else _from_arrow(path, label)
     row_of = {name: row for row, name in enumerate(names) if name is not None}
     repeated = [name for name, count in Counter(name for name in names if name is not None).items() if count > 1]
     if repeated:
         raise InputError(
-            f"{path}: {counted(len(repeated), 'sample')} named more than once in column {key!r} "
-            f"({listed(repeated)}), expected one label per sample"
+            f"{path}: column {key!r} must name a sample once, got {counted(len(repeated), 'sample')} named more often "
+            f"({listed(repeated)})"
         )
     rows = np.array([row_of.get(name, -1) for name in source.sample_names], dtype=np.int64)
     matched = rows >= 0
@@ -90,7 +90,7 @@ def _key(path: Path, columns: list[str], label: str, naming: tuple[int, ...]) ->
     """Find the column with the names of the samples."""
     others = [at for at, column in enumerate(columns) if column != label]
     if not others:
-        raise InputError(f"{path}: expected a column of sample names beside the labels {label!r}, received none")
+        raise InputError(f"{path}: the table must hold sample names beside the labels {label!r}, got no other column")
     named = [at for at in others if columns[at].lower() in _NAMING]
     return [*naming, *named, *others][0]
 
@@ -127,5 +127,5 @@ def _from_arrow(path: Path, label: str) -> tuple[str, list[str | None], NDArray[
             names += [None if name is None else str(name) for name in batch.column(key).to_pylist()]
             parts.append(batch.column(at))
         if not parts:
-            raise InputError(f"{path}: expected one row per sample, received none")
+            raise InputError(f"{path}: the table must hold one row per sample, got none")
         return columns[key], names, label_values(parts)
