@@ -1,4 +1,4 @@
-"""The choices named "auto", from what kind of numbers the data are."""
+"""The choices named "auto": from what the source is, then from its values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources.base import Source
 from pixfold.stream.scan import Profile
 from pixfold.util.text import counted, listed
+
+# A table of fewer columns, some of them 0 and 1 alone, is read as a mixture (yes or no beside ages and doses): tables
+# of counts have more columns, or no such column.
+_FEW_FEATURES = 100
 
 
 def choose_normalizer(
@@ -20,10 +24,10 @@ def choose_normalizer(
     found : Profile
         What the values are.
     source : Source
-        Names its features in the messages.
+        Says what its values are by their format, and names its features in the messages.
     normalize : str
-        A preset, or "auto": genotypes -> "genotype", whole non-negative counts -> library size, log1p and z-score,
-        all else -> "log1p-zscore".
+        A preset, or "auto": genotypes -> "genotype"; sequences, and 0 and 1 alone -> "none"; counts -> library size,
+        log1p and z-score; all else -> "log1p-zscore".
     negative : {"auto", "error", "shift"}
         "auto" shifts where a logarithm would meet negative values.
     missing : {"error", "zero", "mean"}
@@ -34,28 +38,15 @@ def choose_normalizer(
     normalizer : Normalizer
         Not fitted.
     messages : list of str
-        What was decided that the user might not expect.
+        What was chosen and why, and what happens to negative values.
 
     Raises
     ------
     InputError
         For an unknown preset or option.
     """
-    messages = []
-    # Genotype data mark missing calls; their preset has its own treatment of them.
-    policy: dict[str, Any] = {"missing": missing}
-    if normalize != "auto":
-        made = Normalizer(normalize, negative="error" if negative == "auto" else negative, **policy)
-    elif found.kind == "genotypes":
-        made = Normalizer("genotype", **policy)
-        messages.append("values are 0, 1 and 2: normalised as genotypes")
-    elif found.kind == "counts":
-        made = Normalizer(library_size=1e4, log=True, scale="zscore", **policy)
-        messages.append(
-            "values are whole and not negative: normalised as counts (each sample to a sum of 10,000, log1p, z-score)"
-        )
-    else:
-        made = Normalizer("log1p-zscore", negative="error" if negative == "auto" else negative, **policy)
+    parts, messages = _chosen(found, source) if normalize == "auto" else ({"preset": normalize}, [])
+    made = Normalizer(**parts, negative="error" if negative == "auto" else negative, missing=missing)
     if negative == "auto" and found.n_negative and made.parts.log and not made.parts.lift:
         made = made.with_options(negative="shift")
         names = [source.feature_names[j] for j in found.negative_features]
@@ -66,3 +57,35 @@ def choose_normalizer(
             "(negative 'error' refuses them; the normaliser 'zscore' takes no logarithm)"
         )
     return made, messages
+
+
+def _chosen(found: Profile, source: Source) -> tuple[dict[str, Any], list[str]]:
+    """Parts of a normaliser for this source, and the message that says why."""
+    kind, whole = source.kind, found.is_whole_and_positive
+    other = _why_neither_counts_nor_genotypes(found, source)
+    if kind == "sequences":
+        parts, what, how = {"preset": "none"}, "sequences (their letters are one-hot)", "values stay as they are"
+    elif kind == "genotypes" or (whole and found.largest == 2 and kind != "counts" and not other):
+        parts, what, how = {"preset": "genotype"}, "genotypes (0, 1 and 2 alone)", "(g - 2p) / sqrt(2p(1 - p))"
+    elif whole and found.largest <= 1 and kind != "counts":
+        parts, what, how = {"preset": "none"}, "presence and absence (0 and 1 alone)", "values stay as they are"
+    elif whole and not other:
+        parts = {"library_size": 1e4, "log": True, "scale": "zscore"}
+        what, how = "counts (non-negative whole numbers)", "each sample to a sum of 10,000, log1p, z-score"
+    else:
+        parts, what, how = (
+            {"preset": "log1p-zscore"},
+            f"numbers ({other or 'not all whole, or some negative'})",
+            "log1p, z-score",
+        )
+    return parts, [f"normalised as {what}: {how}"]
+
+
+def _why_neither_counts_nor_genotypes(found: Profile, source: Source) -> str | None:
+    if source.categories:
+        return "some are codes of categories"
+    if source.kind == "mixed":
+        return "inputs of several kinds"
+    if source.kind == "table" and found.n_binary and source.n_features < _FEW_FEATURES:
+        return f"{counted(found.n_binary, 'column')} of 0 and 1 beside others"
+    return None

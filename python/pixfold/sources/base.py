@@ -60,9 +60,9 @@ class Source(ABC):
     ----------
     n_samples, n_features : int
         The shape.
-    kind : {"matrix", "counts", "genotypes", "sequences", "table"}
+    kind : {"matrix", "counts", "genotypes", "sequences", "table", "mixed"}
         What the values are by their format, whatever they look like: numbers of any kind, counts of molecules,
-        genotypes, letters one-hot, columns of a table.
+        genotypes, letters one-hot, columns of a table, several of these side by side.
     block_size : int
         Rows that are read well at once: about 64 MB as dense float32, and whole chunks of the file.
     held_in_memory : bool

@@ -55,7 +55,7 @@ class SideBySide(Source):
             chunk_rows=max(part.chunk_rows for part in parts),
         )
         kinds = {part.kind for part in parts}
-        self.kind = kinds.pop() if len(kinds) == 1 else "matrix"
+        self.kind = kinds.pop() if len(kinds) == 1 else "mixed" if kinds & {"genotypes", "sequences"} else "matrix"
         if self.kind == "genotypes":
             self.nbytes = self.n_samples * -(-n_features // 4)
 

@@ -35,6 +35,8 @@ class Profile:
         Values below zero.
     negative_features : int64 array
         Positions of the features that have any.
+    n_binary : int
+        Features of whole numbers whose largest value is 1.
     """
 
     whole: bool
@@ -42,13 +44,12 @@ class Profile:
     largest: float
     n_negative: int
     negative_features: NDArray[np.int64]
+    n_binary: int
 
     @property
-    def kind(self) -> str:
-        """``"genotypes"`` (0, 1 and 2 alone, 2 among them), ``"counts"`` (whole, not negative) or ``"values"``."""
-        if self.whole and self.smallest >= 0:
-            return "genotypes" if self.largest == 2 else "counts"
-        return "values"
+    def is_whole_and_positive(self) -> bool:
+        """Whether all values that are there are 0, 1, 2, 3, ..."""
+        return self.whole and self.smallest >= 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def scan(
     nonzero, missing = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     negative = np.zeros(n, dtype=bool)
     empty_samples = np.zeros(len(rows), dtype=bool)
-    whole, smallest, largest, n_negative = True, np.inf, -np.inf, 0
+    whole, smallest, n_negative = True, np.inf, 0
+    largest = np.full(n, -np.inf)
     infinite = InfiniteValues(source)
     read = blocks(
         source,
@@ -132,7 +134,7 @@ def scan(
                 missing -= stats_of(without, False, None, None, False, 0).missing
         if stats.count.any():
             smallest = min(smallest, float(np.nanmin(stats.min)))
-            largest = max(largest, float(np.nanmax(stats.max)))
+            np.fmax(largest, stats.max, out=largest)
         if stats.n_negative:
             n_negative += stats.n_negative
             negative |= stats.min < 0
@@ -140,7 +142,8 @@ def scan(
         start = stop
         del block, x
     infinite.refuse()
-    profile = Profile(whole, smallest, largest, n_negative, np.flatnonzero(negative))
+    n_binary = int(np.count_nonzero(largest == 1)) if whole else 0
+    profile = Profile(whole, smallest, float(largest.max()), n_negative, np.flatnonzero(negative), n_binary)
     return Scan(nonzero, missing, empty_samples, profile)
 
 
