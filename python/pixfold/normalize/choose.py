@@ -63,6 +63,7 @@ def _chosen(found: Profile, source: Source) -> tuple[dict[str, Any], list[str]]:
     """Parts of a normaliser for this source, and the message that says why."""
     kind, whole = source.kind, found.is_whole_and_positive
     other = _why_neither_counts_nor_genotypes(found, source)
+    parts: dict[str, Any]
     if kind == "sequences":
         parts, what, how = {"preset": "none"}, "sequences (their letters are one-hot)", "values stay as they are"
     elif kind == "genotypes" or (whole and found.largest == 2 and kind != "counts" and not other):
