@@ -16,9 +16,9 @@ from scipy import sparse
 
 import pixfold as pf
 from pixfold import _core
-from pixfold.arrays.dense import samples as read_samples
+from pixfold.arrays.entry import samples as read_samples
 from pixfold.ops import census, reference
-from pixfold.ops.fold import fold_into_fresh
+from pixfold.ops.fold_samples import fold_into_fresh
 from pixfold.ops.formula_arguments import row_scale as row_scale_of
 from pixfold.ops.formula_arguments import slot_parameters
 
@@ -99,9 +99,7 @@ def test_fold_gradient_kernel(versus: Versus, samples: np.ndarray, preset: str, 
     library_size = normalizer.parts.library_size or 0.0
 
     def op() -> object:
-        return _core.fold_gradient(
-            samples, False, layout.slots, parameters, row_scale, library_size, flat, False, out, threads
-        )
+        return _core.fold_gradient(samples, layout.slots, parameters, row_scale, library_size, flat, out, threads)
 
     op()
     expected = reference.fold_gradient(gradient[:3], samples[:3], layout, normalizer)
@@ -199,7 +197,7 @@ def test_fold_csr_kernel(versus: Versus, csr: sparse.csr_matrix, preset: str, ar
     parameters = slot_parameters(normalizer.parameters(), layout, in_double=False)
 
     def op() -> object:
-        return _core.fold_csr(rows, layout.slots, parameters, None, out, False, threads)
+        return _core.fold_csr(rows, layout.slots, parameters, None, out, threads)
 
     op()
     head_is_right(out, csr, layout, normalizer)

@@ -18,7 +18,7 @@ import pytest
 
 import pixfold as pf
 from pixfold import _core
-from pixfold.ops.fold import fold_into_fresh
+from pixfold.ops.fold_samples import fold_into_fresh
 
 Versus = Callable[..., None]
 Shape = tuple[int, ...]

@@ -59,7 +59,7 @@ function(pixfold_bind target folder)
     string(APPEND ops "PIXFOLD_OP(${name})\n")
   endforeach()
   file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${target}/ops.inc CONTENT "${ops}")
-  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/${target})
+  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/${target} ${PROJECT_SOURCE_DIR}/csrc)
   # Much of what a file of bindings compiles is pybind11: some of them at once take little more time than one.
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
 endfunction()

@@ -8,9 +8,9 @@ namespace {
 
 constexpr const char* census_op = "census";
 
-py::tuple census_dense(const py::array& x, bool bfloat16, int threads) {
-    const DenseView view = dense_view(census_op, x, bfloat16);
-    const int used = threads_for(threads, view.n_samples * view.n_features * x.itemsize());
+py::tuple census_dense(const Array& x, int threads) {
+    const DenseView view = Arguments(census_op).samples("X", x);
+    const int used = threads_for(threads, x.nbytes());
     CensusCounts counts;
     {
         py::gil_scoped_release release;
@@ -33,7 +33,7 @@ py::tuple census_csr(const CsrRows& rows, int threads) {
 }  // namespace
 
 void register_census(py::module_& module) {
-    module.def("census_dense", &census_dense, py::arg("x"), py::arg("bfloat16"), py::arg("threads"),
+    module.def("census_dense", &census_dense, py::arg("x"), py::arg("threads"),
                "(missing, infinite, negative) of all values of dense samples.");
     module.def("census_csr", &census_csr, py::arg("rows"), py::arg("threads"),
                "The same of the values of compressed sparse rows.");

@@ -1,6 +1,6 @@
 #include "pixfold/column_stats.hpp"
 
-#include <vector>
+#include <pybind11/numpy.h>
 
 #include "cpu/threads.hpp"
 #include "csr_rows.hpp"
@@ -9,10 +9,6 @@ namespace pixfold::bindings {
 namespace {
 
 constexpr const char* column_stats_op = "column_stats";
-
-const double* optional_of(const char* name, const py::object& array, std::int64_t n) {
-    return array.is_none() ? nullptr : vector_of<double>(column_stats_op, name, py::cast<py::array>(array), n);
-}
 
 // Allocates the output, runs the kernel without the GIL and returns
 // (count, missing, zeros, min, max, mean, m2, n_negative, n_infinite).
@@ -30,21 +26,23 @@ py::tuple stats_of(std::int64_t n_features, Run&& run) {
     return py::make_tuple(count, missing, zeros, min, max, mean, m2, counts.negative, counts.infinite);
 }
 
-py::tuple stats_dense(const py::array& x, bool bfloat16, bool log, bool clip_below_zero, const py::object& offset,
-                      const py::object& row_scale, int threads) {
-    const DenseView view = dense_view(column_stats_op, x, bfloat16);
-    const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
-                                   optional_of("row_scale", row_scale, view.n_samples)};
+py::tuple stats_dense(const Array& x, bool log, bool clip_below_zero, const OptionalArray& offset,
+                      const OptionalArray& row_scale, int threads) {
+    const Arguments of(column_stats_op);
+    const DenseView view = of.samples("X", x);
+    const StatsArguments arguments{log, clip_below_zero, of.vector<double>("offset", offset, view.n_features),
+                                   of.vector<double>("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, view.n_samples * view.n_features * 4);
     return stats_of(view.n_features,
                     [&](const StatsOutput& out) { return cpu::column_stats_dense(view, arguments, out, used); });
 }
 
-py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const py::object& offset,
-                    const py::object& row_scale, int threads) {
+py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const OptionalArray& offset,
+                    const OptionalArray& row_scale, int threads) {
+    const Arguments of(column_stats_op);
     const CsrView view = rows.view(column_stats_op);
-    const StatsArguments arguments{log, clip_below_zero, optional_of("offset", offset, view.n_features),
-                                   optional_of("row_scale", row_scale, view.n_samples)};
+    const StatsArguments arguments{log, clip_below_zero, of.vector<double>("offset", offset, view.n_features),
+                                   of.vector<double>("row_scale", row_scale, view.n_samples)};
     const int used = threads_for(threads, rows.nnz() * 8);
     return stats_of(view.n_features,
                     [&](const StatsOutput& out) { return cpu::column_stats_csr(view, arguments, out, used); });
@@ -53,8 +51,8 @@ py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const p
 }  // namespace
 
 void register_column_stats(py::module_& module) {
-    module.def("column_stats_dense", &stats_dense, py::arg("x"), py::arg("bfloat16"), py::arg("log"),
-               py::arg("clip_below_zero"), py::arg("offset"), py::arg("row_scale"), py::arg("threads"),
+    module.def("column_stats_dense", &stats_dense, py::arg("x"), py::arg("log"), py::arg("clip_below_zero"),
+               py::arg("offset"), py::arg("row_scale"), py::arg("threads"),
                "(count, missing, zeros, min, max, mean, m2, n_negative, n_infinite) of dense samples.");
     module.def("column_stats_csr", &stats_csr, py::arg("rows"), py::arg("log"), py::arg("clip_below_zero"),
                py::arg("offset"), py::arg("row_scale"), py::arg("threads"), "The same of compressed sparse rows.");

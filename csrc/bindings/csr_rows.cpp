@@ -45,39 +45,29 @@ template <class I>
 
 }  // namespace
 
-CsrRows::CsrRows(const char* op, py::array values, bool bfloat16, py::array indices, py::array row_start,
-                 std::int64_t n_features, int threads)
+CsrRows::CsrRows(const char* op, Array values, Array indices, Array row_start, std::int64_t n_features, int threads)
     : values_(std::move(values)), indices_(std::move(indices)), row_start_(std::move(row_start)) {
-    const DType dtype = dtype_of(op, "X.data", values_, bfloat16);
+    view_ = csr_view(Arguments(op), values_, indices_, row_start_, n_features);
     const std::int64_t nnz = values_.size();
-    if (values_.ndim() != 1 || (values_.flags() & py::array::c_style) == 0 ||
-        !is_aligned(values_, static_cast<std::size_t>(values_.itemsize()))) {
-        refuse(op, "X.data", "one-dimensional, contiguous and aligned", describe(values_));
-    }
-    const bool wide = py::isinstance<py::array_t<std::int64_t>>(indices_);
-    const void* index_data = wide ? static_cast<const void*>(vector_of<std::int64_t>(op, "X.indices", indices_, nnz))
-                                  : vector_of<std::int32_t>(op, "X.indices", indices_, nnz);
-    const std::int64_t* starts = vector_of<std::int64_t>(op, "X.indptr", row_start_, row_start_.size());
-    const std::int64_t n_samples = row_start_.size() - 1;
-    bool rises = n_samples >= 0 && starts[0] == 0 && starts[n_samples] <= nnz;
-    for (std::int64_t i = 0; rises && i < n_samples; ++i) {
+    const std::int64_t* starts = view_.row_start;
+    bool rises = starts[0] == 0 && starts[view_.n_samples] <= nnz;
+    for (std::int64_t i = 0; rises && i < view_.n_samples; ++i) {
         rises = starts[i] <= starts[i + 1];
     }
-    if (!rises || n_features < 0) {
+    if (!rises) {
         refuse(op, "X.indptr", "rising from 0 to at most nnz = " + std::to_string(nnz),
-               std::string(py::str(row_start_)));
+               std::string(py::str(row_start_.owner)));
     }
-    view_ = {values_.data(), dtype, index_data, wide, starts, n_samples, n_features};
+    const auto* wide = static_cast<const std::int64_t*>(view_.indices);
+    const auto* narrow = static_cast<const std::int32_t*>(view_.indices);
     const int used = threads_for(threads, indices_.nbytes());
     Indices found{};
     {
         py::gil_scoped_release release;
-        found = wide ? check_indices(static_cast<const std::int64_t*>(index_data), view_, used)
-                     : check_indices(static_cast<const std::int32_t*>(index_data), view_, used);
+        found = view_.wide_indices ? check_indices(wide, view_, used) : check_indices(narrow, view_, used);
     }
     if (!found.in_range) {
-        wide ? refuse_index(op, static_cast<const std::int64_t*>(index_data), view_)
-             : refuse_index(op, static_cast<const std::int32_t*>(index_data), view_);
+        view_.wide_indices ? refuse_index(op, wide, view_) : refuse_index(op, narrow, view_);
     }
     canonical_ = found.rising;
 }

@@ -1,5 +1,7 @@
 #include "pixfold/packed.hpp"
 
+#include <pybind11/numpy.h>
+
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -14,19 +16,11 @@ namespace {
 
 constexpr std::int64_t most_features = (std::int64_t{1} << 31) - 64;  // their positions are 32-bit
 
-PackedView packed_view(const char* op, const py::array& bits, std::int64_t n_features) {
-    const bool is_matrix = py::isinstance<py::array_t<std::uint8_t>>(bits) && bits.ndim() == 2;
-    const bool fits = is_matrix && n_features > 0 && n_features <= most_features &&
-                      bits.shape(1) == (n_features + 3) / 4 &&
-                      (bits.strides(1) == 1 || bits.shape(1) == 1 || bits.size() == 0);
+PackedView packed_view(const Arguments& of, const Array& bits, std::int64_t n_features) {
     if (n_features < 1 || n_features > most_features) {
-        refuse(op, "n_features", "in [1, " + std::to_string(most_features) + "]", std::to_string(n_features));
+        of.refuse("n_features", "in [1, " + std::to_string(most_features) + "]", std::to_string(n_features));
     }
-    if (!fits) {
-        refuse(op, "bits", "a uint8 array of rows of " + std::to_string((n_features + 3) / 4) + " contiguous bytes",
-               describe(bits));
-    }
-    return {static_cast<const std::uint8_t*>(bits.data()), bits.shape(0), n_features, bits.strides(0)};
+    return of.packed("bits", bits, n_features);
 }
 
 // Memory on a cache line's edge, zeroed.
@@ -51,8 +45,6 @@ class Planes {
     std::unique_ptr<char[], Free> memory_;
 };
 
-std::int64_t element_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::i8 ? 1 : 2; }
-
 DType table_dtype(const std::string& name) {
     if (name == "float32") {
         return DType::f32;
@@ -69,22 +61,21 @@ DType table_dtype(const std::string& name) {
 // Made once for a layout, a normaliser and an output type, and used for any number of folds.
 class PythonTable {
   public:
-    PythonTable(const Slots& layout, const PythonParameters* parameters, const py::array& values,
-                const std::string& dtype, int threads)
+    PythonTable(const Slots& layout, const Parameters* parameters, const Array& values, const std::string& dtype,
+                int threads)
         : n_features_(layout.n_features()),
           n_pixels_(layout.view().n_pixels),
           dtype_(table_dtype(dtype)),
-          planes_(n_pixels_, element_of(dtype_)) {
-        constexpr const char* op = "fold";
+          planes_(n_pixels_, size_of(dtype_)) {
+        const Arguments of("fold");
         SlotView slots = layout.view();
         if (!slots.one_to_one || n_features_ > most_features || n_pixels_ > most_features) {
-            refuse(op, "layout", "one feature per pixel and at most " + std::to_string(most_features) + " of them",
-                   std::to_string(n_features_) + " features, " + std::to_string(n_pixels_) + " pixels");
+            of.refuse("layout", "one feature per pixel and at most " + std::to_string(most_features) + " of them",
+                      std::to_string(n_features_) + " features, " + std::to_string(n_pixels_) + " pixels");
         }
-        const NormalizeParameters p = parameters_of(op, parameters, py::none(), false, slots.n_slots, 4);
+        const NormalizeParameters p = parameters_of(of, parameters, std::nullopt, false, slots.n_slots, 4);
         // The planes are the images of four samples, each of one code at every feature: the dense kernel's own bits.
-        const DenseView samples{
-            vector_of<float>(op, "values", values, 4), DType::f32, 4, n_features_, sizeof(float), 0};
+        const DenseView samples{of.vector<float>("values", values, 4), DType::f32, 4, n_features_, sizeof(float), 0};
         const std::int64_t row_bytes = (n_features_ + 3) / 4;
         const bool natural = slots.identity_features && slots.identity_pixels;
         const int used = threads_for(threads, 4 * n_pixels_ * 4);
@@ -112,43 +103,30 @@ class PythonTable {
     std::unique_ptr<std::int32_t[]> position_;
 };
 
-void* memory_of(const char* op, const char* argument, py::array& out, DType dtype, std::int64_t size) {
-    const bool bfloat16 = dtype == DType::bf16;
-    if (dtype_of(op, argument, out, bfloat16) != dtype || out.size() != size ||
-        (out.flags() & py::array::c_style) == 0 || !out.writeable() ||
-        !is_aligned(out, static_cast<std::size_t>(element_of(dtype)))) {
-        refuse(op, argument,
-               "C-contiguous, aligned and writeable with " + std::to_string(size) + " elements of its type",
-               describe(out));
-    }
-    return out.mutable_data();
-}
-
-void fold(const py::array& bits, const PythonTable& table, py::array out, int threads) {
-    const PackedView view = packed_view("fold", bits, table.n_features());
+void fold(const Array& bits, const PythonTable& table, const Array& out, int threads) {
+    const Arguments of("fold");
+    const PackedView view = packed_view(of, bits, table.n_features());
     const PackedTable t = table.view();
-    const std::int64_t size = product(view.n_samples, t.n_pixels);
-    void* images = memory_of("fold", "out", out, t.dtype, size);
-    const int used = threads_for(threads, size * element_of(t.dtype));
+    void* images = of.output("out", out, t.dtype, product(view.n_samples, t.n_pixels));
+    const int used = threads_for(threads, out.nbytes());
     py::gil_scoped_release release;
     cpu::fold_packed(view, t, images, used);
 }
 
 // A fold of every feature to a place of its own, the same four values everywhere.
-void unpack(const py::array& bits, std::int64_t n_features, const py::array& values, py::array out, int threads) {
-    constexpr const char* op = "PackedGenotypes.toarray";
-    const PackedView view = packed_view(op, bits, n_features);
-    const DType dtype = dtype_of(op, "out", out);
-    if ((dtype != DType::f32 && dtype != DType::f16 && dtype != DType::i8) || !values.dtype().equal(out.dtype()) ||
-        values.size() != 4 || (values.flags() & py::array::c_style) == 0) {
-        refuse(op, "values", "four of out's type: float32, float16 or int8", describe(values));
+void unpack(const Array& bits, std::int64_t n_features, const Array& values, const Array& out, int threads) {
+    const Arguments of("PackedGenotypes.toarray");
+    const PackedView view = packed_view(of, bits, n_features);
+    const DType dtype = of.dtype_of("out", out);
+    if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::i8) {
+        of.refuse("out", "float32, float16 or int8", out.described());
     }
-    void* memory = memory_of(op, "out", out, dtype, product(view.n_samples, n_features));
-    const auto* from = static_cast<const char*>(values.data());
-    const auto element = static_cast<std::size_t>(element_of(dtype));
-    const int used = threads_for(threads, view.n_samples * n_features * element_of(dtype));
+    const auto* from = static_cast<const char*>(of.elements("values", values, dtype, 4));
+    void* memory = of.output("out", out, dtype, product(view.n_samples, n_features));
+    const auto element = static_cast<std::size_t>(size_of(dtype));
+    const int used = threads_for(threads, out.nbytes());
     py::gil_scoped_release release;
-    Planes planes(n_features, element_of(dtype));
+    Planes planes(n_features, size_of(dtype));
     for (std::int64_t p = 0; p < 4 * planes.stride(); ++p) {
         std::memcpy(planes.data() + static_cast<std::size_t>(p) * element,
                     from + static_cast<std::size_t>(p / planes.stride()) * element, element);
@@ -156,13 +134,11 @@ void unpack(const py::array& bits, std::int64_t n_features, const py::array& val
     cpu::fold_packed(view, {planes.data(), planes.stride(), dtype, nullptr, n_features}, memory, used);
 }
 
-py::tuple column_stats(const py::array& bits, std::int64_t n_features, bool count_first, bool log, bool clip_below_zero,
-                       const py::object& offset, int threads) {
-    constexpr const char* op = "column_stats";
-    const PackedView view = packed_view(op, bits, n_features);
-    const double* offsets =
-        offset.is_none() ? nullptr : vector_of<double>(op, "offset", py::cast<py::array>(offset), n_features);
-    const StatsArguments arguments{log, clip_below_zero, offsets, nullptr};
+py::tuple column_stats(const Array& bits, std::int64_t n_features, bool count_first, bool log, bool clip_below_zero,
+                       const OptionalArray& offset, int threads) {
+    const Arguments of("column_stats");
+    const PackedView view = packed_view(of, bits, n_features);
+    const StatsArguments arguments{log, clip_below_zero, of.vector<double>("offset", offset, n_features), nullptr};
     py::array_t<std::int64_t> count(n_features), missing(n_features), zeros(n_features);
     py::array_t<double> min(n_features), max(n_features), mean(n_features), m2(n_features);
     const StatsOutput out{count.mutable_data(), missing.mutable_data(), zeros.mutable_data(), min.mutable_data(),
@@ -176,19 +152,18 @@ py::tuple column_stats(const py::array& bits, std::int64_t n_features, bool coun
     return py::make_tuple(count, missing, zeros, min, max, mean, m2, counts.negative, counts.infinite);
 }
 
-bool any_missing(const py::array& bits, std::int64_t n_features, int threads) {
-    const PackedView view = packed_view("fold", bits, n_features);
+bool any_missing(const Array& bits, std::int64_t n_features, int threads) {
+    const PackedView view = packed_view(Arguments("fold"), bits, n_features);
     const int used = threads_for(threads, view.n_samples * view.row_bytes());
     py::gil_scoped_release release;
     return cpu::any_missing_packed(view, used);
 }
 
-std::int64_t pack(const py::array& x, bool bfloat16, bool count_first, std::int64_t missing, py::array bits,
-                  int threads) {
-    constexpr const char* op = "PackedGenotypes.pack";
-    const DenseView view = dense_view(op, x, bfloat16);
-    auto* out = output_of<std::uint8_t>(
-        op, "bits", bits, product(view.n_samples, view.n_features / 4 + (view.n_features % 4 > 0 ? 1 : 0)));
+std::int64_t pack(const Array& x, bool count_first, std::int64_t missing, const Array& bits, int threads) {
+    const Arguments of("PackedGenotypes.pack");
+    const DenseView view = of.samples("G", x);
+    auto* out = of.output<std::uint8_t>(
+        "bits", bits, product(view.n_samples, view.n_features / 4 + (view.n_features % 4 > 0 ? 1 : 0)));
     const int used = threads_for(threads, view.n_samples * view.n_features * 2);
     py::gil_scoped_release release;
     return cpu::pack(view, {count_first ? 2 : 0, missing}, out, used);
@@ -198,9 +173,8 @@ std::int64_t pack(const py::array& x, bool bfloat16, bool count_first, std::int6
 
 void register_packed(py::module_& module) {
     py::class_<PythonTable>(module, "PackedTable", "What each code of a packed genotype becomes at each pixel.")
-        .def(py::init<const Slots&, const PythonParameters*, const py::array&, const std::string&, int>(),
-             py::arg("slots"), py::arg("parameters").none(true), py::arg("values"), py::arg("dtype"),
-             py::arg("threads"));
+        .def(py::init<const Slots&, const Parameters*, const Array&, const std::string&, int>(), py::arg("slots"),
+             py::arg("parameters").none(true), py::arg("values"), py::arg("dtype"), py::arg("threads"));
     module.def("fold_packed", &fold, py::arg("bits"), py::arg("table"), py::arg("out"), py::arg("threads"),
                "Fold packed genotypes into out.");
     module.def("unpack", &unpack, py::arg("bits"), py::arg("n_features"), py::arg("values"), py::arg("out"),
@@ -210,8 +184,8 @@ void register_packed(py::module_& module) {
                "(count, missing, zeros, min, max, mean, m2, n_negative, n_infinite) of packed genotypes.");
     module.def("any_missing_packed", &any_missing, py::arg("bits"), py::arg("n_features"), py::arg("threads"),
                "Whether any packed genotype is missing.");
-    module.def("pack", &pack, py::arg("x"), py::arg("bfloat16"), py::arg("count_first"), py::arg("missing"),
-               py::arg("bits"), py::arg("threads"),
+    module.def("pack", &pack, py::arg("x"), py::arg("count_first"), py::arg("missing"), py::arg("bits"),
+               py::arg("threads"),
                "Pack dense genotypes into bits; returns the first bad value's i * n_features + j, or -1.");
 }
 

@@ -1,39 +1,45 @@
 #include "parameters.hpp"
 
 namespace pixfold::bindings {
-namespace {
 
-const void* typed(const char* op, const char* name, const py::object& array, bool in_double, std::int64_t n) {
-    const py::array values = py::cast<py::array>(array);
-    return in_double ? static_cast<const void*>(vector_of<double>(op, name, values, n))
-                     : vector_of<float>(op, name, values, n);
-}
-
-}  // namespace
-
-NormalizeParameters parameters_of(const char* op, const PythonParameters* p, const py::object& row_scale,
+NormalizeParameters parameters_of(const Arguments& of, const Parameters* p, const OptionalArray& row_scale,
                                   bool in_double, std::int64_t n_slots, std::int64_t n_samples) {
     NormalizeParameters parameters{};
     if (p == nullptr) {
         return parameters;
     }
+    const auto values = [&](const char* name, const OptionalArray& array) {
+        return array ? of.elements(name, *array, in_double ? DType::f64 : DType::f32, n_slots) : nullptr;
+    };
     parameters.normalise = true;
     parameters.log = p->log;
     parameters.clip_below_zero = p->clip_below_zero;
-    if (!p->offset.is_none()) {
-        parameters.offset = typed(op, "offset", p->offset, in_double, n_slots);
+    parameters.offset = values("offset", p->offset);
+    if (p->scale) {
+        if (!p->shift) {
+            of.refuse("shift", "an array where scale is one", "None");
+        }
+        parameters.shift = values("shift", p->shift);
+        parameters.scale = values("scale", p->scale);
     }
-    if (!p->scale.is_none()) {
-        parameters.shift = typed(op, "shift", p->shift, in_double, n_slots);
-        parameters.scale = typed(op, "scale", p->scale, in_double, n_slots);
-    }
-    parameters.fill = typed(op, "fill", p->fill, in_double, n_slots);
+    parameters.fill = values("fill", p->fill);
     parameters.lo = p->lo;
     parameters.hi = p->hi;
-    if (!row_scale.is_none()) {
-        parameters.row_scale = vector_of<double>(op, "row_scale", py::cast<py::array>(row_scale), n_samples);
-    }
+    parameters.row_scale = of.vector<double>("row_scale", row_scale, n_samples);
     return parameters;
+}
+
+void register_parameters(py::module_& module) {
+    py::class_<Parameters>(module, "Parameters", "A normaliser's formula with its arrays in slot order.",
+                           py::module_local())
+        .def(py::init([](bool log, bool clip_below_zero, OptionalArray offset, OptionalArray shift, OptionalArray scale,
+                         Array fill, double lo, double hi) {
+                 return Parameters{
+                     log, clip_below_zero, std::move(offset), std::move(shift), std::move(scale), std::move(fill), lo,
+                     hi};
+             }),
+             py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("shift"), py::arg("scale"),
+             py::arg("fill"), py::arg("lo"), py::arg("hi"));
 }
 
 }  // namespace pixfold::bindings

@@ -1,24 +1,27 @@
-// The normaliser's parameters as Python hands them over.
+// The normaliser's parameters as Python hands them over, to either module.
 #pragma once
 
-#include "arrays.hpp"
+#include "array.hpp"
 #include "pixfold/fold.hpp"
 
 namespace pixfold::bindings {
 
 // offset (None for 0), shift, scale (both None for 0 and 1) and fill in slot order, of the compute type.
-struct PythonParameters {
+struct Parameters {
     bool log;
     bool clip_below_zero;
-    py::object offset;
-    py::object shift;
-    py::object scale;
-    py::object fill;
+    OptionalArray offset;
+    OptionalArray shift;
+    OptionalArray scale;
+    Array fill;
     double lo;
     double hi;
 };
 
-NormalizeParameters parameters_of(const char* op, const PythonParameters* parameters, const py::object& row_scale,
+// Without `parameters`, values are moved and converted.
+NormalizeParameters parameters_of(const Arguments& of, const Parameters* parameters, const OptionalArray& row_scale,
                                   bool in_double, std::int64_t n_slots, std::int64_t n_samples);
+
+void register_parameters(py::module_& module);
 
 }  // namespace pixfold::bindings

@@ -1,19 +1,21 @@
 #include "pixfold/rank.hpp"
 
+#include <pybind11/numpy.h>
+
 #include <algorithm>
 
-#include "arrays.hpp"
+#include "array.hpp"
 #include "cpu/threads.hpp"
 
 namespace pixfold::bindings {
 namespace {
 
-const double* importance_of(const char* op, const py::array& importance) {
-    const double* values = vector_of<double>(op, "importance", importance, importance.size());
-    if (importance.ndim() != 1) {
-        refuse(op, "importance", "one-dimensional", describe(importance));
+const double* importance_of(const char* op, const Array& importance) {
+    const Arguments of(op);
+    if (importance.ndim != 1) {
+        of.refuse("importance", "one-dimensional", importance.described());
     }
-    return values;
+    return of.vector<double>("importance", importance, importance.size());
 }
 
 Survey survey_of(const char* op, const double* values, std::int64_t n, int threads) {
@@ -28,7 +30,7 @@ Survey survey_of(const char* op, const double* values, std::int64_t n, int threa
     return found;
 }
 
-py::array_t<double> rank(const py::array& importance, int threads) {
+py::array_t<double> rank(const Array& importance, int threads) {
     const double* values = importance_of("rank", importance);
     const std::int64_t n = importance.size();
     const int used = threads_for(threads, importance.nbytes());
@@ -40,7 +42,7 @@ py::array_t<double> rank(const py::array& importance, int threads) {
     return ranks;
 }
 
-py::array_t<std::int64_t> select(const py::array& importance, std::int64_t k, int threads) {
+py::array_t<std::int64_t> select(const Array& importance, std::int64_t k, int threads) {
     const double* values = importance_of("top_k", importance);
     const std::int64_t n = importance.size();
     if (k < 0) {

@@ -1,5 +1,7 @@
 #include "pixfold/row_sums.hpp"
 
+#include <pybind11/numpy.h>
+
 #include "cpu/threads.hpp"
 #include "csr_rows.hpp"
 
@@ -8,8 +10,8 @@ namespace {
 
 constexpr const char* row_sums_op = "row_sums";
 
-py::array_t<double> row_sums_dense(const py::array& x, bool bfloat16, int threads) {
-    const DenseView view = dense_view(row_sums_op, x, bfloat16);
+py::array_t<double> row_sums_dense(const Array& x, int threads) {
+    const DenseView view = Arguments(row_sums_op).samples("X", x);
     py::array_t<double> sums(view.n_samples);
     double* out = sums.mutable_data();
     const int used = threads_for(threads, view.n_samples * view.n_features * 4);
@@ -31,7 +33,7 @@ py::array_t<double> row_sums_csr(const CsrRows& rows, int threads) {
 }  // namespace
 
 void register_row_sums(py::module_& module) {
-    module.def("row_sums_dense", &row_sums_dense, py::arg("x"), py::arg("bfloat16"), py::arg("threads"),
+    module.def("row_sums_dense", &row_sums_dense, py::arg("x"), py::arg("threads"),
                "Sum of each sample, NaN left out.");
     module.def("row_sums_csr", &row_sums_csr, py::arg("rows"), py::arg("threads"),
                "Sum of each compressed sparse row, NaN left out.");

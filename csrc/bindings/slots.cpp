@@ -4,15 +4,15 @@
 
 namespace pixfold::bindings {
 
-Slots::Slots(const py::array& feature, const py::array& pixel, std::int64_t n_features, std::int64_t n_pixels) {
-    constexpr const char* op = "layout";
+Slots::Slots(const Array& feature, const Array& pixel, std::int64_t n_features, std::int64_t n_pixels) {
+    const Arguments of("layout");
     constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
     const std::int64_t n = feature.size();
-    const std::int64_t* features = vector_of<std::int64_t>(op, "slot_feature", feature, n);
-    const std::int64_t* pixels = vector_of<std::int64_t>(op, "slot_pixel", pixel, n);
+    const std::int64_t* features = of.vector<std::int64_t>("slot_feature", feature, n);
+    const std::int64_t* pixels = of.vector<std::int64_t>("slot_pixel", pixel, n);
     if (n_features < 0 || n_pixels < 0 || n_features > most || n_pixels > most) {
-        refuse(op, "n_features and n_pixels", "in [0, " + std::to_string(most) + "]",
-               std::to_string(n_features) + " and " + std::to_string(n_pixels));
+        of.refuse("n_features and n_pixels", "in [0, " + std::to_string(most) + "]",
+                  std::to_string(n_features) + " and " + std::to_string(n_pixels));
     }
     feature_.resize(static_cast<std::size_t>(n));
     pixel_.resize(static_cast<std::size_t>(n));
@@ -24,10 +24,10 @@ Slots::Slots(const py::array& feature, const py::array& pixel, std::int64_t n_fe
         const std::int64_t p = pixels[k];
         if (j < 0 || j >= n_features || p < 0 || p >= n_pixels || (k > 0 && p < pixels[k - 1]) ||
             slot_of_feature_[static_cast<std::size_t>(j)] >= 0) {
-            refuse(op, "slots",
-                   "different features in [0, " + std::to_string(n_features) + ") sorted by pixels in [0, " +
-                       std::to_string(n_pixels) + ")",
-                   "feature " + std::to_string(j) + " at pixel " + std::to_string(p));
+            of.refuse("slots",
+                      "different features in [0, " + std::to_string(n_features) + ") sorted by pixels in [0, " +
+                          std::to_string(n_pixels) + ")",
+                      "feature " + std::to_string(j) + " at pixel " + std::to_string(p));
         }
         feature_[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(j);
         pixel_[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(p);

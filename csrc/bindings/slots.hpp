@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "arrays.hpp"
+#include "array.hpp"
+#include "pixfold/views.hpp"
 
 namespace pixfold::bindings {
 
@@ -12,7 +13,7 @@ class Slots {
   public:
     // int64 arrays of the features that have a pixel and of their pixels, sorted by pixel. Throws ValueError where one
     // is out of range, a feature comes twice, the pixels fall, or there are more than 2^31 - 1 of either.
-    Slots(const py::array& feature, const py::array& pixel, std::int64_t n_features, std::int64_t n_pixels);
+    Slots(const Array& feature, const Array& pixel, std::int64_t n_features, std::int64_t n_pixels);
 
     SlotView view() const { return view_; }
     // Both -1 for a feature without a pixel.

@@ -1,126 +1,96 @@
 #include "pixfold/aggregate.hpp"
 
 #include <pybind11/numpy.h>
-#include <pybind11/stl.h>
 
 #include <cstring>
 #include <vector>
 
+#include "bindings/classes.hpp"
 #include "call.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
 
-// The samples of a batch by class, and how they are shared out.
-class ClassLists {
-  public:
-    ClassLists(const std::vector<std::int64_t>& added, const std::vector<std::int64_t>& seen, std::int64_t n_pixels)
-        : n_pixels_(n_pixels) {
-        if (added.size() != seen.size()) {
-            throw py::value_error("aggregate: added and seen must have one number per class");
-        }
-        std::vector<ClassSamples> classes;
-        for (std::size_t k = 0; k < added.size(); ++k) {
-            classes.push_back({nullptr, added[k], seen[k], nullptr, nullptr});
-            n_listed_ += added[k];
-        }
-        plan_ = plan_aggregate(classes.data(), static_cast<std::int64_t>(classes.size()), n_pixels);
+template <class T>
+std::int64_t numbers_in(const std::vector<T>& table) {
+    static_assert(sizeof(T) % sizeof(std::int64_t) == 0);
+    return static_cast<std::int64_t>(table.size() * sizeof(T) / sizeof(std::int64_t));
+}
+
+template <class T>
+std::int64_t* append(std::int64_t* to, const T* from, std::size_t n) {
+    if (n > 0) {
+        std::memcpy(to, from, n * sizeof(T));
     }
+    return to + n * sizeof(T) / sizeof(std::int64_t);
+}
 
-    std::int64_t table_size() const { return class_numbers() + part_numbers() + n_listed_; }
-    std::int64_t workspace_bytes() const { return aggregate_workspace_bytes(n_classes(), n_parts(), n_pixels_); }
-
-    // What is to be copied to `table`: classes, parts and positions.
-    py::array_t<std::int64_t> table(const py::array_t<std::int64_t, py::array::c_style>& samples,
-                                    const std::vector<Address>& before, const std::vector<Address>& after,
-                                    Address table) const {
-        const auto wanted = static_cast<std::size_t>(n_classes());
-        if (samples.size() != n_listed_ || before.size() != wanted || after.size() != wanted) {
-            throw py::value_error("aggregate: samples, before and after must be those of the lists");
+// Copies the plan and the positions of the samples to the device: classes, parts, positions. Returns the host's copy,
+// which must live until the device has read it.
+py::object queue_aggregate(const Array& attributions, const Array& samples, const Array& added, const Array& seen,
+                           const std::vector<OptionalArray>& before, const std::vector<Array>& after, const Array& bad,
+                           Stream stream) {
+    const Arguments of = arguments("aggregate", "attributions", attributions);
+    const DType dtype = of.dtype_of("attributions", attributions);
+    if (attributions.ndim != 3 || !pixfold::bindings::is_float(dtype) || !attributions.aligned()) {
+        of.refuse("attributions", "aligned floats (n_samples, n_channels, n_pixels)", attributions.described());
+    }
+    const std::int64_t n_pixels = attributions.shape[2];
+    const std::int64_t n_kept = samples.size();
+    std::vector<ClassSamples> classes =
+        pixfold::bindings::class_samples(of, samples, added, seen, before, after, attributions.shape[0], n_pixels);
+    for (const ClassSamples& one : classes) {
+        for (const double* moments : {one.before, static_cast<const double*>(one.after)}) {
+            if (reinterpret_cast<std::uintptr_t>(moments) % 16 != 0) {
+                of.refuse("before and after", "aligned to 16 bytes", "others");
+            }
         }
-        std::vector<PlannedClass> classes = plan_.classes;
-        const std::int64_t* next = at<std::int64_t>(table) + class_numbers() + part_numbers();
-        for (std::size_t k = 0; k < classes.size(); ++k) {
-            ClassSamples& of = classes[k].samples;
-            of.samples = next;
-            of.before = at<double>(before[k]);
-            of.after = at<double>(after[k]);
-            next += of.n_samples;
-        }
-        py::array_t<std::int64_t> numbers(table_size());
-        char* to = reinterpret_cast<char*>(numbers.mutable_data());
-        to = append(to, classes.data(), classes.size());
-        to = append(to, plan_.parts.data(), plan_.parts.size());
-        append(to, samples.data(), static_cast<std::size_t>(n_listed_));
-        return numbers;
     }
+    auto* bad_count = reinterpret_cast<unsigned long long*>(of.output<std::int64_t>("bad", bad, 1));
+    const AggregatePlan plan = plan_aggregate(classes.data(), static_cast<std::int64_t>(classes.size()), n_pixels);
+    const auto n_classes = static_cast<std::int64_t>(plan.classes.size());
+    const auto n_parts = static_cast<std::int64_t>(plan.parts.size());
+    const std::int64_t n_numbers = numbers_in(plan.classes) + numbers_in(plan.parts) + n_kept;
 
-    // Names the tables in a batch.
-    void place(Address table, AggregateBatch& batch) const {
-        batch.classes = at<PlannedClass>(table);
-        batch.n_classes = n_classes();
-        batch.parts = reinterpret_cast<const Part*>(at<std::int64_t>(table) + class_numbers());
-        batch.n_parts = n_parts();
+    const Scratch table(attributions, n_numbers * size_of(DType::i64));
+    const Scratch workspace(attributions, aggregate_workspace_bytes(n_classes, n_parts, n_pixels));
+    auto* numbers_there = table.as<std::int64_t>();
+    auto* parts_there = numbers_there + numbers_in(plan.classes);
+    const std::int64_t* positions_there = parts_there + numbers_in(plan.parts);
+    std::vector<PlannedClass> planned = plan.classes;
+    for (PlannedClass& one : planned) {
+        one.samples.samples = positions_there;
+        positions_there += one.samples.n_samples;
     }
-    std::int64_t n_pixels() const { return n_pixels_; }
+    py::array_t<std::int64_t> numbers(n_numbers);
+    std::int64_t* to = append(numbers.mutable_data(), planned.data(), planned.size());
+    to = append(to, plan.parts.data(), plan.parts.size());
+    append(to, static_cast<const std::int64_t*>(samples.data), static_cast<std::size_t>(n_kept));
+    table.copy_from(numbers);
 
-  private:
-    template <class T>
-    static char* append(char* to, const T* from, std::size_t n) {
-        if (n > 0) {
-            std::memcpy(to, from, n * sizeof(T));
-        }
-        return to + n * sizeof(T);
-    }
-    template <class T>
-    static std::int64_t numbers_in(const std::vector<T>& table) {
-        static_assert(sizeof(T) % sizeof(std::int64_t) == 0);
-        return static_cast<std::int64_t>(table.size() * sizeof(T) / sizeof(std::int64_t));
-    }
-    std::int64_t n_classes() const { return static_cast<std::int64_t>(plan_.classes.size()); }
-    std::int64_t n_parts() const { return static_cast<std::int64_t>(plan_.parts.size()); }
-    std::int64_t class_numbers() const { return numbers_in(plan_.classes); }
-    std::int64_t part_numbers() const { return numbers_in(plan_.parts); }
-
-    std::int64_t n_pixels_;
-    std::int64_t n_listed_ = 0;
-    AggregatePlan plan_;
-};
-
-void queue_aggregate(Address attributions, const std::string& dtype, std::int64_t n_channels,
-                     std::int64_t sample_stride, std::int64_t channel_stride, std::int64_t pixel_stride,
-                     const ClassLists& lists, Address table, Address workspace, Address bad, int device,
-                     Address stream) {
-    AggregateBatch batch{at<void>(attributions),
-                         dtype_of(dtype),
-                         n_channels,
-                         lists.n_pixels(),
-                         sample_stride,
-                         channel_stride,
-                         pixel_stride,
-                         nullptr,
-                         0,
-                         nullptr,
-                         0};
-    lists.place(table, batch);
-    queue("aggregate", {device, stream},
-          [&](void* on) { aggregate(batch, at<void>(workspace), at<unsigned long long>(bad), on); });
+    const auto stride = [&](std::size_t d) { return attributions.strides[d] / size_of(dtype); };
+    const AggregateBatch batch{attributions.data,
+                               dtype,
+                               attributions.shape[1],
+                               n_pixels,
+                               stride(0),
+                               stride(1),
+                               stride(2),
+                               reinterpret_cast<const PlannedClass*>(numbers_there),
+                               n_classes,
+                               reinterpret_cast<const Part*>(parts_there),
+                               n_parts};
+    queue(of, stream, [&](void* on) { aggregate(batch, workspace.as(), bad_count, on); });
+    return numbers;
 }
 
 }  // namespace
 
 void register_aggregate(py::module_& module) {
-    py::class_<ClassLists>(module, "ClassLists", "The samples of a batch by class, and how they are shared out.")
-        .def(py::init<const std::vector<std::int64_t>&, const std::vector<std::int64_t>&, std::int64_t>(),
-             py::arg("added"), py::arg("seen"), py::arg("n_pixels"))
-        .def_property_readonly("table_size", &ClassLists::table_size)
-        .def_property_readonly("workspace_bytes", &ClassLists::workspace_bytes)
-        .def("table", &ClassLists::table, py::arg("samples"), py::arg("before"), py::arg("after"), py::arg("table"),
-             "The numbers that the device needs at the address `table`.");
-    module.def("aggregate", &queue_aggregate, py::arg("attributions"), py::arg("dtype"), py::arg("n_channels"),
-               py::arg("sample_stride"), py::arg("channel_stride"), py::arg("pixel_stride"), py::arg("lists"),
-               py::arg("table"), py::arg("workspace"), py::arg("bad"), py::arg("device"), py::arg("stream"),
-               "Queue moments after a batch from those before; adds to bad how many are not finite.");
+    module.def("aggregate", &queue_aggregate, py::arg("attributions"), py::arg("samples"), py::arg("added"),
+               py::arg("seen"), py::arg("before"), py::arg("after"), py::arg("bad"), py::arg("stream"),
+               "Queue moments after a batch from those before; adds to bad how many are not finite. Keep what this "
+               "returns until the device is done.");
 }
 
 }  // namespace pixfold::cuda::bindings

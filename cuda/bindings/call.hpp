@@ -1,46 +1,77 @@
-// How the module is called: memory is the address of an array on a device, whose type and size Python has checked
-// (pixfold/ops/_cuda.py), a stream its handle. 0 stands for what is not there.
+// How the kernels of a device are called: arrays are tensors there, a stream is its handle.
 #pragma once
-
-#include <pybind11/pybind11.h>
 
 #include <cstdint>
 #include <string>
 #include <utility>
 
+#include "bindings/array.hpp"
 #include "device.hpp"
 #include "launch.hpp"
-#include "pixfold/views.hpp"
 
 namespace pixfold::cuda::bindings {
 
 namespace py = pybind11;
 
-using Address = std::uintptr_t;
+using pixfold::bindings::Arguments;
+using pixfold::bindings::Array;
+using pixfold::bindings::OptionalArray;
+using pixfold::bindings::product;
+using pixfold::bindings::size_of;
 
-template <class T>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
+// The handle of the stream that calls are queued on.
+using Stream = std::uintptr_t;
+
+// The arguments of a call whose `argument` is x: all other arrays must be on its device.
+inline Arguments arguments(const char* op, const char* argument, const Array& x) {
+#ifndef PIXFOLD_SIMT_SHIM
+    if (x.device < 0) {
+        pixfold::bindings::refuse(op, argument, "on a CUDA device", x.described());
+    }
+#else
+    static_cast<void>(argument);
+#endif
+    return Arguments(op, x.device);
 }
 
-// The element type of torch's and NumPy's name for it.
-DType dtype_of(const std::string& name);
+// Memory for the time of a call, of x's own allocator, which knows the stream that is current. The call is done when
+// the kernels are queued: memory that is given back then is used again behind them.
+class Scratch {
+  public:
+    Scratch(const Array& x, std::int64_t n_bytes) {
+        if (n_bytes > 0) {
+            const py::object bytes = py::module_::import("torch").attr("uint8");
+            owner_ = x.owner.attr("new_empty")(py::make_tuple(n_bytes), py::arg("dtype") = bytes);
+            data_ = reinterpret_cast<void*>(py::cast<std::uintptr_t>(owner_.attr("data_ptr")()));
+        }
+    }
+    template <class T = void>
+    T* as() const {
+        return static_cast<T*>(data_);
+    }
+    // Queues the copy of an array of the CPU, which must live until it is done.
+    void copy_from(const py::object& numbers) const {
+        if (data_ != nullptr) {
+            const py::object torch = py::module_::import("torch");
+            const py::object bytes = torch.attr("from_numpy")(numbers).attr("view")(torch.attr("uint8"));
+            owner_.attr("copy_")(bytes, py::arg("non_blocking") = true);
+        }
+    }
 
-// Where a call goes.
-struct Queue {
-    int device;
-    Address stream;
+  private:
+    py::object owner_;
+    void* data_ = nullptr;
 };
 
 // Runs `work(stream)` with the device current and without the GIL; an Error gets the op's name.
 template <class Work>
-void queue(const char* op, const Queue& to, Work&& work) {
+void queue(const Arguments& of, Stream stream, Work&& work) {
     try {
         py::gil_scoped_release release;
-        const OnDevice current(to.device);
-        std::forward<Work>(work)(at<void>(to.stream));
+        const OnDevice current(of.device());
+        std::forward<Work>(work)(reinterpret_cast<void*>(stream));
     } catch (const Error& error) {
-        throw Error(std::string(op) + ": CUDA reports: " + error.what());
+        throw Error(std::string(of.op()) + ": CUDA reports: " + error.what());
     }
 }
 

@@ -1,72 +1,70 @@
 #include "pixfold/column_stats.hpp"
 
 #include "call.hpp"
+#include "device_rows.hpp"
 #include "pixfold/packed.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
 
-constexpr const char* column_stats_op = "column_stats";
+// Where statistics go: seven rows of n_features numbers of 64 bits (count, missing, zeros, min, max, mean, M2), and
+// three counts.
+struct StatsMemory {
+    StatsOutput out;
+    unsigned long long* counts;
+};
 
-StatsArguments how(bool log, bool clip_below_zero, Address offset, Address row_scale) {
-    return {log, clip_below_zero, at<double>(offset), at<double>(row_scale)};
+StatsMemory stats_memory(const Arguments& of, const Array& out, const Array& counts, std::int64_t n) {
+    auto* whole = of.output<std::int64_t>("out", out, product(7, n));
+    auto* real = reinterpret_cast<double*>(whole) + 3 * n;
+    return {{whole, whole + n, whole + 2 * n, real, real + n, real + 2 * n, real + 3 * n},
+            reinterpret_cast<unsigned long long*>(of.output<std::int64_t>("counts", counts, 3))};
 }
 
-// Seven rows of n_features numbers of 64 bits: count, missing, zeros, min, max, mean, M2.
-StatsOutput output(Address out, std::int64_t n_features) {
-    auto* whole = at<std::int64_t>(out);
-    auto* real = at<double>(out) + 3 * n_features;
-    return {whole,
-            whole + n_features,
-            whole + 2 * n_features,
-            real,
-            real + n_features,
-            real + 2 * n_features,
-            real + 3 * n_features};
+void queue_stats_dense(const Array& x, bool log, bool clip_below_zero, const OptionalArray& offset,
+                       const OptionalArray& row_scale, const Array& out, const Array& counts, Stream stream) {
+    const Arguments of = arguments("column_stats", "X", x);
+    const DenseView view = of.samples("X", x);
+    const StatsArguments how{log, clip_below_zero, of.vector<double>("offset", offset, view.n_features),
+                             of.vector<double>("row_scale", row_scale, view.n_samples)};
+    const StatsMemory to = stats_memory(of, out, counts, view.n_features);
+    const Scratch workspace(x, column_stats_dense_workspace(view));
+    queue(of, stream, [&](void* on) { column_stats_dense(view, how, to.out, to.counts, workspace.as(), on); });
 }
 
-void stats_of_dense(const DenseView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace,
-                    int device, Address stream) {
-    queue(column_stats_op, {device, stream}, [&](void* on) {
-        column_stats_dense(x, arguments, output(out, x.n_features), at<unsigned long long>(counts), at<void>(workspace),
-                           on);
-    });
+void queue_stats_csr(const DeviceRows& rows, bool log, bool clip_below_zero, const OptionalArray& offset,
+                     const OptionalArray& row_scale, const Array& out, const Array& counts, Stream stream) {
+    const Arguments of = arguments("column_stats", "X", rows.values());
+    const CsrView& view = rows.view();
+    const StatsArguments how{log, clip_below_zero, of.vector<double>("offset", offset, view.n_features),
+                             of.vector<double>("row_scale", row_scale, view.n_samples)};
+    const StatsMemory to = stats_memory(of, out, counts, view.n_features);
+    const Scratch workspace(rows.values(), column_stats_csr_workspace(view));
+    queue(of, stream, [&](void* on) { column_stats_csr(view, how, to.out, to.counts, workspace.as(), on); });
 }
 
-void stats_of_csr(const CsrView& x, const StatsArguments& arguments, Address out, Address counts, Address workspace,
-                  int device, Address stream) {
-    queue(column_stats_op, {device, stream}, [&](void* on) {
-        column_stats_csr(x, arguments, output(out, x.n_features), at<unsigned long long>(counts), at<void>(workspace),
-                         on);
-    });
-}
-
-void stats_of_packed(const PackedView& x, std::int32_t copies, const StatsArguments& arguments, Address out,
-                     Address counts, int device, Address stream) {
-    queue(column_stats_op, {device, stream}, [&](void* on) {
-        column_stats_packed(x, copies, arguments, output(out, x.n_features), at<unsigned long long>(counts), on);
-    });
+void queue_stats_packed(const Array& bits, std::int64_t n_features, bool count_first, bool log, bool clip_below_zero,
+                        const OptionalArray& offset, const Array& out, const Array& counts, Stream stream) {
+    const Arguments of = arguments("column_stats", "bits", bits);
+    const PackedView view = of.packed("bits", bits, n_features);
+    const StatsArguments how{log, clip_below_zero, of.vector<double>("offset", offset, n_features), nullptr};
+    const StatsMemory to = stats_memory(of, out, counts, n_features);
+    queue(of, stream, [&](void* on) { column_stats_packed(view, count_first ? 2 : 0, how, to.out, to.counts, on); });
 }
 
 }  // namespace
 
 void register_column_stats(py::module_& module) {
-    py::class_<StatsArguments>(module, "StatsArguments", "What is done to values before they are added up.")
-        .def(py::init(&how), py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("row_scale"));
-    module.def("column_stats_dense_workspace", &column_stats_dense_workspace, py::arg("x"),
-               "Bytes of scratch memory for these samples.");
-    module.def("column_stats_csr_workspace", &column_stats_csr_workspace, py::arg("x"),
-               "Bytes of scratch memory for these samples.");
-    module.def("column_stats_dense", &stats_of_dense, py::arg("x"), py::arg("arguments"), py::arg("out"),
-               py::arg("counts"), py::arg("workspace"), py::arg("device"), py::arg("stream"),
+    module.def("column_stats_dense", &queue_stats_dense, py::arg("x"), py::arg("log"), py::arg("clip_below_zero"),
+               py::arg("offset"), py::arg("row_scale"), py::arg("out"), py::arg("counts"), py::arg("stream"),
                "Queue the statistics of dense samples into out (count, missing, zeros, min, max, mean, M2, each "
                "n_features numbers of 64 bits); adds to counts (negative, infinite).");
-    module.def("column_stats_csr", &stats_of_csr, py::arg("x"), py::arg("arguments"), py::arg("out"), py::arg("counts"),
-               py::arg("workspace"), py::arg("device"), py::arg("stream"),
+    module.def("column_stats_csr", &queue_stats_csr, py::arg("rows"), py::arg("log"), py::arg("clip_below_zero"),
+               py::arg("offset"), py::arg("row_scale"), py::arg("out"), py::arg("counts"), py::arg("stream"),
                "The same of sparse rows; counts has a third number, of the stored values that were taken.");
-    module.def("column_stats_packed", &stats_of_packed, py::arg("x"), py::arg("copies"), py::arg("arguments"),
-               py::arg("out"), py::arg("counts"), py::arg("device"), py::arg("stream"),
-               "The same of packed genotypes.");
+    module.def("column_stats_packed", &queue_stats_packed, py::arg("bits"), py::arg("n_features"),
+               py::arg("count_first"), py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("out"),
+               py::arg("counts"), py::arg("stream"), "The same of packed genotypes.");
 }
 
 }  // namespace pixfold::cuda::bindings

@@ -1,84 +1,93 @@
 #include "pixfold/fold.hpp"
 
+#include "bindings/parameters.hpp"
 #include "call.hpp"
-#include "parameters.hpp"
+#include "device_rows.hpp"
+#include "device_slots.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
 
-DenseView samples(Address data, const std::string& dtype, std::int64_t n_samples, std::int64_t n_features,
-                  std::int64_t sample_stride, std::int64_t feature_stride) {
-    return {at<void>(data), dtype_of(dtype), n_samples, n_features, sample_stride, feature_stride};
+using pixfold::bindings::Parameters;
+
+// Missing values, negative ones and indices out of range.
+unsigned long long* fold_counts(const Arguments& of, const OptionalArray& counts) {
+    return counts ? reinterpret_cast<unsigned long long*>(of.output<std::int64_t>("counts", *counts, 3)) : nullptr;
 }
 
-Slots slots(Address feature, Address first_slot, std::int64_t n_slots, std::int64_t n_pixels, bool one_to_one) {
-    return {at<std::int32_t>(feature), at<std::int32_t>(first_slot), n_slots, n_pixels, one_to_one};
+void queue_fold_dense(const Array& x, const DeviceSlots& slots, const Parameters* parameters,
+                      const OptionalArray& row_scale, const Array& out, const OptionalArray& counts, Stream stream,
+                      const OptionalArray& offsets) {
+    const Arguments of = arguments("fold", "X", x);
+    DenseView view = of.samples("X", x);
+    const std::int64_t* sample_offset = nullptr;
+    if (offsets) {
+        view.n_samples = offsets->size();
+        sample_offset = of.vector<std::int64_t>("offsets", offsets, view.n_samples);
+    }
+    const Slots& layout = slots.view(of, "X", view.n_features);
+    const NormalizeParameters p =
+        parameters_of(of, parameters, row_scale, computes_in_double(view.dtype), layout.n_slots, view.n_samples);
+    const FoldOutput images = of.images("out", out, view.n_samples, layout.n_pixels);
+    unsigned long long* met = fold_counts(of, counts);
+    queue(of, stream, [&](void* on) { fold_dense(view, layout, p, images, met, on, sample_offset); });
 }
 
-NormalizeParameters parameters(bool log, bool clip_below_zero, Address offset, Address shift, Address scale,
-                               Address fill, double lo, double hi) {
-    return {true, log, clip_below_zero, at<void>(offset), at<void>(shift), at<void>(scale), at<void>(fill),
-            lo,   hi,  nullptr};
-}
-
-void fold_of_dense(const DenseView& x, const Slots& layout, const NormalizeParameters* parameters, Address row_scale,
-                   Address out, const std::string& dtype, Address counts, int device, Address stream,
-                   Address sample_offset) {
-    const FoldOutput images{at<void>(out), dtype_of(dtype)};
-    queue("fold", {device, stream}, [&](void* on) {
-        fold_dense(x, layout, with_row_scale(parameters, row_scale), images, at<unsigned long long>(counts), on,
-                   at<std::int64_t>(sample_offset));
-    });
-}
-
-CsrView rows_of_csr(Address values, const std::string& dtype, Address indices, bool wide_indices, Address row_start,
-                    std::int64_t n_samples, std::int64_t n_features) {
-    return {at<void>(values), dtype_of(dtype), at<void>(indices), wide_indices, at<std::int64_t>(row_start),
-            n_samples,        n_features};
-}
-
-void fold_of_csr(const CsrView& x, const Slots& layout, Address slot_of_feature, Address pixel_of_feature,
-                 const NormalizeParameters* parameters, Address row_scale, Address background, Address out,
-                 const std::string& dtype, Address counts, int device, Address stream, Address sample) {
-    const FoldCsrArguments arguments{x,
-                                     layout,
-                                     at<std::int32_t>(slot_of_feature),
-                                     at<std::int32_t>(pixel_of_feature),
-                                     with_row_scale(parameters, row_scale),
-                                     {at<void>(out), dtype_of(dtype)},
-                                     at<void>(background),
-                                     at<unsigned long long>(counts),
-                                     at<std::int64_t>(sample)};
-    queue("fold", {device, stream}, [&](void* on) { fold_csr(arguments, on); });
+void queue_fold_csr(const DeviceRows& rows, const DeviceSlots& slots, const Parameters* parameters,
+                    const OptionalArray& row_scale, const Array& out, const Array& background,
+                    const OptionalArray& counts, Stream stream, const OptionalArray& samples) {
+    const Arguments of = arguments("fold", "X", rows.values());
+    CsrView view = rows.view();
+    const std::int64_t* sample = nullptr;
+    if (samples) {
+        view.n_samples = samples->size();
+        sample = of.vector<std::int64_t>("samples", samples, view.n_samples);
+    }
+    const Slots& layout = slots.view(of, "X", view.n_features);
+    const FoldOutput images = of.images("out", out, view.n_samples, layout.n_pixels);
+    const FoldCsrArguments fold{
+        view,
+        layout,
+        slots.slot_of_feature(),
+        slots.pixel_of_feature(),
+        parameters_of(of, parameters, row_scale, computes_in_double(view.dtype), layout.n_slots, view.n_samples),
+        images,
+        of.elements("background", background, images.dtype, layout.n_pixels),
+        fold_counts(of, counts),
+        sample};
+    queue(of, stream, [&](void* on) { fold_csr(fold, on); });
 }
 
 }  // namespace
 
 void register_fold(py::module_& module) {
-    py::class_<DenseView>(module, "Samples", "A strided matrix on a device; strides in bytes.")
-        .def(py::init(&samples), py::arg("data"), py::arg("dtype"), py::arg("n_samples"), py::arg("n_features"),
-             py::arg("sample_stride"), py::arg("feature_stride"));
-    py::class_<Slots>(module, "Slots", "A layout on a device, by pixel.")
-        .def(py::init(&slots), py::arg("feature"), py::arg("first_slot"), py::arg("n_slots"), py::arg("n_pixels"),
-             py::arg("one_to_one"));
-    py::class_<NormalizeParameters>(module, "Parameters", "A normaliser's formula with its arrays on a device.")
-        .def(py::init(&parameters), py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("shift"),
-             py::arg("scale"), py::arg("fill"), py::arg("lo"), py::arg("hi"));
-    module.def(
-        "fold_dense", &fold_of_dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
-        py::arg("row_scale"), py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"), py::arg("stream"),
-        py::arg("sample_offset") = Address{0},
-        "Queue the fold of dense samples into out; adds to counts (missing, negative). sample_offset: int64, the "
-        "bytes from x's data to each sample.");
-    py::class_<CsrView>(module, "CsrRows", "Compressed sparse rows on a device, indices of each row increasing.")
-        .def(py::init(&rows_of_csr), py::arg("values"), py::arg("dtype"), py::arg("indices"), py::arg("wide_indices"),
-             py::arg("row_start"), py::arg("n_samples"), py::arg("n_features"));
-    module.def("fold_csr", &fold_of_csr, py::arg("x"), py::arg("slots"), py::arg("slot_of_feature"),
-               py::arg("pixel_of_feature"), py::arg("parameters").none(true), py::arg("row_scale"),
-               py::arg("background"), py::arg("out"), py::arg("dtype"), py::arg("counts"), py::arg("device"),
-               py::arg("stream"), py::arg("sample") = Address{0},
+    pixfold::bindings::register_parameters(module);
+    py::class_<DeviceSlots>(module, "Slots", "A layout on a device, by pixel.")
+        .def(py::init<OptionalArray, OptionalArray, OptionalArray, OptionalArray, std::int64_t, std::int64_t,
+                      std::int64_t, bool>(),
+             py::arg("feature"), py::arg("first_slot"), py::arg("slot_of_feature"), py::arg("pixel_of_feature"),
+             py::arg("n_features"), py::arg("n_slots"), py::arg("n_pixels"), py::arg("one_to_one"))
+        .def_property_readonly("n_features", &DeviceSlots::n_features)
+        .def_property_readonly("n_slots", &DeviceSlots::n_slots)
+        .def_property_readonly("n_pixels", &DeviceSlots::n_pixels)
+        .def_property_readonly("one_to_one", &DeviceSlots::one_to_one)
+        .def("apart", &DeviceSlots::apart, "The same features, each on a pixel of its own.");
+    py::class_<DeviceRows>(module, "CsrRows", "Compressed sparse rows on a device, indices of each row increasing.")
+        .def(py::init([](const std::string& op, const Array& values, const Array& indices, const Array& row_start,
+                         std::int64_t n_features) {
+                 return DeviceRows(op.c_str(), values, indices, row_start, n_features);
+             }),
+             py::arg("op"), py::arg("values"), py::arg("indices"), py::arg("row_start"), py::arg("n_features"));
+    module.def("fold_dense", &queue_fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
+               py::arg("row_scale"), py::arg("out"), py::arg("counts"), py::arg("stream"),
+               py::arg("offsets") = py::none(),
+               "Queue the fold of dense samples into out; adds to counts (missing, negative). offsets: int64, the "
+               "bytes from x's first element to each sample, multiples of its sample stride.");
+    module.def("fold_csr", &queue_fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters").none(true),
+               py::arg("row_scale"), py::arg("out"), py::arg("background"), py::arg("counts"), py::arg("stream"),
+               py::arg("samples") = py::none(),
                "Queue the fold of sparse rows into out; adds to counts (missing, negative, indices out of range). "
-               "sample: int64, the rows to fold.");
+               "background: the image of an all-zero sample. samples: int64, the rows to fold.");
 }
 
 }  // namespace pixfold::cuda::bindings

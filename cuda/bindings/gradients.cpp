@@ -1,45 +1,51 @@
-#include "parameters.hpp"
+#include "bindings/parameters.hpp"
+#include "call.hpp"
+#include "device_slots.hpp"
 #include "pixfold/fold_gradient.hpp"
 #include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
 
-void queue_fold_gradient(const DenseView& x, const Slots& layout, Address slot_of_feature, Address pixel_of_feature,
-                         const NormalizeParameters* parameters, Address row_scale, double library_size,
-                         Address gradient, const std::string& dtype, Address out, Address workspace, int device,
-                         Address stream) {
-    const FoldGradientArguments arguments{x,
-                                          layout,
-                                          at<std::int32_t>(slot_of_feature),
-                                          at<std::int32_t>(pixel_of_feature),
-                                          with_row_scale(parameters, row_scale),
-                                          library_size,
-                                          {at<void>(gradient), dtype_of(dtype)},
-                                          at<void>(out),
-                                          at<double>(workspace)};
-    queue("fold_gradient", {device, stream}, [&](void* on) { fold_gradient(arguments, on); });
+void queue_fold_gradient(const Array& x, const DeviceSlots& slots, const pixfold::bindings::Parameters* parameters,
+                         const OptionalArray& row_scale, double library_size, const Array& gradient, const Array& out,
+                         Stream stream) {
+    const Arguments of = arguments("fold_gradient", "X", x);
+    const DenseView view = of.samples("X", x);
+    if (!pixfold::bindings::is_float(view.dtype)) {
+        of.refuse("X", "floats", x.described());
+    }
+    const Slots& layout = slots.view(of, "X", view.n_features);
+    const NormalizeParameters p =
+        parameters_of(of, parameters, row_scale, computes_in_double(view.dtype), layout.n_slots, view.n_samples);
+    const ImageGradient images = of.image_gradient("gradient", gradient, view.n_samples, layout.n_pixels);
+    void* to = of.output("out", out, view.dtype, product(view.n_samples, view.n_features));
+    const std::int64_t doubles = p.row_scale == nullptr ? 0 : fold_gradient_workspace(view.n_samples, layout.n_slots);
+    const Scratch workspace(x, doubles * size_of(DType::f64));
+    const FoldGradientArguments folded{
+        view,   layout, slots.slot_of_feature(), slots.pixel_of_feature(), p, library_size,
+        images, to,     workspace.as<double>()};
+    queue(of, stream, [&](void* on) { fold_gradient(folded, on); });
 }
 
-void queue_unfold_gradient(Address gradient, const std::string& dtype, std::int64_t n_samples, std::int64_t n_features,
-                           const Slots& layout, Address out, int device, Address stream) {
-    const FeatureGradient features{at<void>(gradient), dtype_of(dtype), n_samples, n_features};
-    queue("unfold_gradient", {device, stream}, [&](void* on) { unfold_gradient(features, layout, at<void>(out), on); });
+void queue_unfold_gradient(const Array& gradient, const DeviceSlots& slots, const Array& out, Stream stream) {
+    const Arguments of = arguments("unfold_gradient", "gradient", gradient);
+    const FeatureGradient features = of.feature_gradient("gradient", gradient, slots.n_features());
+    const Slots& layout = slots.view(of, "gradient", slots.n_features());
+    void* to = of.output("out", out, features.dtype, product(features.n_samples, layout.n_pixels));
+    queue(of, stream, [&](void* on) { unfold_gradient(features, layout, to, on); });
 }
 
 }  // namespace
 
 void register_gradients(py::module_& module) {
-    module.def("fold_gradient_workspace", &fold_gradient_workspace, py::arg("n_samples"), py::arg("n_slots"),
-               "Doubles of scratch memory for samples with a row scale.");
-    module.def("fold_gradient", &queue_fold_gradient, py::arg("x"), py::arg("slots"), py::arg("slot_of_feature"),
-               py::arg("pixel_of_feature"), py::arg("parameters").none(true), py::arg("row_scale"),
-               py::arg("library_size"), py::arg("gradient"), py::arg("dtype"), py::arg("out"), py::arg("workspace"),
-               py::arg("device"), py::arg("stream"),
-               "Queue the gradient with respect to samples from that with respect to their images, of `dtype`.");
-    module.def("unfold_gradient", &queue_unfold_gradient, py::arg("gradient"), py::arg("dtype"), py::arg("n_samples"),
-               py::arg("n_features"), py::arg("slots"), py::arg("out"), py::arg("device"), py::arg("stream"),
-               "Queue the gradient with respect to images from that with respect to what unfold made of them.");
+    module.def("fold_gradient", &queue_fold_gradient, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
+               py::arg("row_scale"), py::arg("library_size"), py::arg("gradient"), py::arg("out"), py::arg("stream"),
+               "Queue the gradient with respect to samples from that with respect to their images, into out.");
+    module.def(
+        "unfold_gradient", &queue_unfold_gradient, py::arg("gradient"), py::arg("slots"), py::arg("out"),
+        py::arg("stream"),
+        "Queue the gradient with respect to images from that with respect to what unfold made of them, into out.");
 }
 
 }  // namespace pixfold::cuda::bindings

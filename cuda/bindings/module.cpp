@@ -1,7 +1,6 @@
-#include <pybind11/pybind11.h>
-
 #include <exception>
 
+#include "bindings/array.hpp"
 #include "launch.hpp"
 
 namespace pixfold::cuda::bindings {
@@ -28,6 +27,7 @@ void as_backend_error(std::exception_ptr thrown) {
 
 PYBIND11_MODULE(_cuda, module) {
     module.doc() = "pixfold's CUDA kernels. Use the functions of pixfold: they look after types, sizes and streams.";
+    pixfold::bindings::translate_input_errors();
     pybind11::register_local_exception_translator(&as_backend_error);
     pixfold::cuda::bindings::register_build(module);
 #define PIXFOLD_OP(name) pixfold::cuda::bindings::register_##name(module);

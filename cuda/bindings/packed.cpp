@@ -1,45 +1,70 @@
 #include "pixfold/packed.hpp"
 
 #include "call.hpp"
+#include "device_slots.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
 
-PackedView rows_of_packed(Address bits, std::int64_t n_samples, std::int64_t n_features, std::int64_t sample_stride) {
-    return {at<std::uint8_t>(bits), n_samples, n_features, sample_stride};
+// Rows that are folded: all, in order, or those of `samples`.
+struct Folded {
+    PackedView rows;
+    const std::int64_t* sample;
+};
+
+Folded folded(const Arguments& of, const Array& bits, std::int64_t n_features, const OptionalArray& samples) {
+    Folded found{of.packed("bits", bits, n_features), nullptr};
+    if (samples) {
+        found.rows.n_samples = samples->size();
+        found.sample = of.vector<std::int64_t>("samples", samples, found.rows.n_samples);
+    }
+    return found;
 }
 
-void fold_of_packed(const PackedView& x, const Slots& layout, Address planes, std::int64_t element, Address out,
-                    Address scratch, int device, Address stream, Address sample) {
-    const FoldPackedArguments arguments{
-        x, layout, at<void>(planes), element, at<void>(out), at<std::uint32_t>(scratch), at<std::int64_t>(sample)};
-    queue("fold", {device, stream}, [&](void* on) { fold_packed(arguments, on); });
+void queue_fold_packed(const Array& bits, const DeviceSlots& slots, const Array& planes, const Array& out,
+                       Stream stream, const OptionalArray& samples) {
+    const Arguments of = arguments("fold", "bits", bits);
+    const Folded x = folded(of, bits, slots.n_features(), samples);
+    const Slots& layout = slots.view(of, "bits", slots.n_features());
+    if (!layout.one_to_one) {
+        of.refuse("layout", "of one feature per pixel", "one with shared pixels");
+    }
+    const FoldOutput images = of.images("out", out, x.rows.n_samples, layout.n_pixels);
+    const void* table = of.elements("planes", planes, images.dtype, product(4, layout.n_pixels));
+    const Scratch scratch(bits, layout.feature == nullptr ? 0 : 4 * packed_scratch(x.rows));
+    const FoldPackedArguments fold{
+        x.rows, layout, table, size_of(images.dtype), images.data, scratch.as<std::uint32_t>(), x.sample};
+    queue(of, stream, [&](void* on) { fold_packed(fold, on); });
 }
 
-void means(const PackedView& x, const Slots& layout, Address values, Address out, const std::string& dtype,
-           Address scratch, int device, Address stream, Address sample) {
-    const FoldPackedMeans arguments{x,
-                                    layout,
-                                    at<float>(values),
-                                    {at<void>(out), dtype_of(dtype)},
-                                    at<std::uint32_t>(scratch),
-                                    at<std::int64_t>(sample)};
-    queue("fold", {device, stream}, [&](void* on) { fold_packed_means(arguments, on); });
+void queue_fold_packed_means(const Array& bits, const DeviceSlots& slots, const Array& values, const Array& out,
+                             Stream stream, const OptionalArray& samples) {
+    const Arguments of = arguments("fold", "bits", bits);
+    const Folded x = folded(of, bits, slots.n_features(), samples);
+    const Slots& layout = slots.view(of, "bits", slots.n_features());
+    if (layout.first_slot == nullptr) {
+        of.refuse("layout", "one with shared pixels", "one feature per pixel");
+    }
+    const Scratch scratch(bits, 4 * packed_scratch(x.rows));
+    const FoldPackedMeans fold{x.rows,
+                               layout,
+                               of.vector<float>("values", values, product(4, layout.n_slots)),
+                               of.images("out", out, x.rows.n_samples, layout.n_pixels),
+                               scratch.as<std::uint32_t>(),
+                               x.sample};
+    queue(of, stream, [&](void* on) { fold_packed_means(fold, on); });
 }
 
 }  // namespace
 
 void register_packed(py::module_& module) {
-    py::class_<PackedView>(module, "PackedRows", "Packed genotypes on a device; the stride in bytes.")
-        .def(py::init(&rows_of_packed), py::arg("bits"), py::arg("n_samples"), py::arg("n_features"),
-             py::arg("sample_stride"))
-        .def_property_readonly("scratch", &packed_scratch, "Words of 32 bits that a fold of these rows works in.");
-    module.def("fold_packed", &fold_of_packed, py::arg("x"), py::arg("slots"), py::arg("planes"), py::arg("element"),
-               py::arg("out"), py::arg("scratch"), py::arg("device"), py::arg("stream"), py::arg("sample") = Address{0},
-               "Queue the fold of packed genotypes into out. sample: int64, the rows to fold.");
-    module.def("fold_packed_means", &means, py::arg("x"), py::arg("slots"), py::arg("values"), py::arg("out"),
-               py::arg("dtype"), py::arg("scratch"), py::arg("device"), py::arg("stream"),
-               py::arg("sample") = Address{0}, "The same where pixels show several features; values are of slots.");
+    module.def("fold_packed", &queue_fold_packed, py::arg("bits"), py::arg("slots"), py::arg("planes"), py::arg("out"),
+               py::arg("stream"), py::arg("samples") = py::none(),
+               "Queue the fold of packed genotypes into out. planes: what each code becomes at each pixel. samples: "
+               "int64, the rows to fold.");
+    module.def("fold_packed_means", &queue_fold_packed_means, py::arg("bits"), py::arg("slots"), py::arg("values"),
+               py::arg("out"), py::arg("stream"), py::arg("samples") = py::none(),
+               "The same where pixels show several features. values: what each code becomes at each slot.");
 }
 
 }  // namespace pixfold::cuda::bindings

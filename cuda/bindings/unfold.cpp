@@ -1,30 +1,32 @@
 #include "pixfold/unfold.hpp"
 
 #include "call.hpp"
+#include "device_slots.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
 
-void queue_unfold(Address images, Address out, std::int64_t element_size, std::int64_t n_samples,
-                  std::int64_t n_features, std::int64_t n_pixels, Address pixel_of_feature, int device,
-                  Address stream) {
-    const UnfoldArguments arguments{at<void>(images),
-                                    at<void>(out),
-                                    element_size,
-                                    n_samples,
-                                    n_features,
-                                    n_pixels,
-                                    at<std::int32_t>(pixel_of_feature),
-                                    pixel_of_feature == 0};
-    queue("unfold", {device, stream}, [&](void* on) { unfold(arguments, on); });
+void queue_unfold(const Array& images, const DeviceSlots& slots, const Array& out, Stream stream) {
+    const Arguments of = arguments("unfold", "images", images);
+    const Slots& layout = slots.view(of, "images", slots.n_features());
+    const DType dtype = of.dtype_of("images", images);
+    const std::int64_t n = images.ndim > 1 ? images.shape[0] : 0;
+    const UnfoldArguments unfolded{of.elements("images", images, dtype, product(n, layout.n_pixels)),
+                                   of.output("out", out, dtype, product(n, slots.n_features())),
+                                   size_of(dtype),
+                                   n,
+                                   slots.n_features(),
+                                   layout.n_pixels,
+                                   slots.pixel_of_feature(),
+                                   slots.pixel_of_feature() == nullptr};
+    queue(of, stream, [&](void* on) { unfold(unfolded, on); });
 }
 
 }  // namespace
 
 void register_unfold(py::module_& module) {
-    module.def("unfold", &queue_unfold, py::arg("images"), py::arg("out"), py::arg("element_size"),
-               py::arg("n_samples"), py::arg("n_features"), py::arg("n_pixels"), py::arg("pixel_of_feature"),
-               py::arg("device"), py::arg("stream"), "Queue the gathering of each feature's pixel into out.");
+    module.def("unfold", &queue_unfold, py::arg("images"), py::arg("slots"), py::arg("out"), py::arg("stream"),
+               "Queue the gathering of each feature's pixel into out.");
 }
 
 }  // namespace pixfold::cuda::bindings

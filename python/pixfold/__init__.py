@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pixfold.loader.device_dataset import DeviceDataset as DeviceDataset
     from pixfold.normalize.normalizer import Normalizer as Normalizer
     from pixfold.ops.aggregate import AttributionAccumulator as AttributionAccumulator
-    from pixfold.ops.column_stats import column_stats as column_stats
     from pixfold.ops.fold import fold as fold
     from pixfold.ops.rank import rank as rank
     from pixfold.ops.rank import top_k as top_k
+    from pixfold.ops.stats import column_stats as column_stats
     from pixfold.ops.unfold import unfold as unfold
     from pixfold.sources import open_source as open_source
     from pixfold.store.packer import pack as pack

@@ -1,164 +1,146 @@
+import collections.abc
 from typing import Any
 
-archs: list[str]
-version: str
-
 class Device:
-    @property
-    def name(self) -> str: ...
     @property
     def capability(self) -> tuple[int, int]: ...
     @property
     def memory(self) -> int: ...
-
-class Samples:
-    def __init__(
-        self, data: int, dtype: str, n_samples: int, n_features: int, sample_stride: int, feature_stride: int
-    ) -> None: ...
-
-class Slots:
-    def __init__(self, feature: int, first_slot: int, n_slots: int, n_pixels: int, one_to_one: bool) -> None: ...
+    @property
+    def name(self) -> str: ...
 
 class Parameters:
     def __init__(
         self,
         log: bool,
         clip_below_zero: bool,
-        offset: int,
-        shift: int,
-        scale: int,
-        fill: int,
+        offset: Any | None,
+        shift: Any | None,
+        scale: Any | None,
+        fill: Any,
         lo: float,
         hi: float,
     ) -> None: ...
 
-class CsrRows:
+class Slots:
     def __init__(
         self,
-        values: int,
-        dtype: str,
-        indices: int,
-        wide_indices: bool,
-        row_start: int,
-        n_samples: int,
+        feature: Any | None,
+        first_slot: Any | None,
+        slot_of_feature: Any | None,
+        pixel_of_feature: Any | None,
         n_features: int,
+        n_slots: int,
+        n_pixels: int,
+        one_to_one: bool,
     ) -> None: ...
-
-class PackedRows:
-    def __init__(self, bits: int, n_samples: int, n_features: int, sample_stride: int) -> None: ...
+    def apart(self) -> Slots: ...
     @property
-    def scratch(self) -> int: ...
-
-class StatsArguments:
-    def __init__(self, log: bool, clip_below_zero: bool, offset: int, row_scale: int) -> None: ...
-
-def driver_version() -> str | None: ...
-def devices() -> list[Device]: ...
-def fold_dense(
-    x: Samples,
-    slots: Slots,
-    parameters: Parameters | None,
-    row_scale: int,
-    out: int,
-    dtype: str,
-    counts: int,
-    device: int,
-    stream: int,
-    sample_offset: int = 0,
-) -> None: ...
-def fold_csr(
-    x: CsrRows,
-    slots: Slots,
-    slot_of_feature: int,
-    pixel_of_feature: int,
-    parameters: Parameters | None,
-    row_scale: int,
-    background: int,
-    out: int,
-    dtype: str,
-    counts: int,
-    device: int,
-    stream: int,
-    sample: int = 0,
-) -> None: ...
-def fold_packed(
-    x: PackedRows,
-    slots: Slots,
-    planes: int,
-    element: int,
-    out: int,
-    scratch: int,
-    device: int,
-    stream: int,
-    sample: int = 0,
-) -> None: ...
-def unfold(
-    images: int,
-    out: int,
-    element_size: int,
-    n_samples: int,
-    n_features: int,
-    n_pixels: int,
-    pixel_of_feature: int,
-    device: int,
-    stream: int,
-) -> None: ...
-def column_stats_dense_workspace(x: Samples) -> int: ...
-def column_stats_csr_workspace(x: CsrRows) -> int: ...
-def column_stats_dense(
-    x: Samples, arguments: StatsArguments, out: int, counts: int, workspace: int, device: int, stream: int
-) -> None: ...
-def column_stats_csr(
-    x: CsrRows, arguments: StatsArguments, out: int, counts: int, workspace: int, device: int, stream: int
-) -> None: ...
-def column_stats_packed(
-    x: PackedRows, copies: int, arguments: StatsArguments, out: int, counts: int, device: int, stream: int
-) -> None: ...
-def row_sums_dense_workspace(x: Samples) -> int: ...
-def row_sums_dense(x: Samples, out: int, workspace: int, device: int, stream: int) -> None: ...
-def row_sums_csr(x: CsrRows, out: int, device: int, stream: int) -> None: ...
-def census_dense(x: Samples, counts: int, device: int, stream: int) -> None: ...
-def census_csr(x: CsrRows, n_stored: int, counts: int, device: int, stream: int) -> None: ...
-
-class ClassLists:
-    def __init__(self, added: list[int], seen: list[int], n_pixels: int) -> None: ...
+    def n_features(self) -> int: ...
     @property
-    def table_size(self) -> int: ...
+    def n_pixels(self) -> int: ...
     @property
-    def workspace_bytes(self) -> int: ...
-    def table(self, samples: Any, before: list[int], after: list[int], table: int) -> Any: ...
+    def n_slots(self) -> int: ...
+    @property
+    def one_to_one(self) -> bool: ...
+
+class CsrRows:
+    def __init__(self, op: str, values: Any, indices: Any, row_start: Any, n_features: int) -> None: ...
 
 def aggregate(
-    attributions: int,
-    dtype: str,
-    n_channels: int,
-    sample_stride: int,
-    channel_stride: int,
-    pixel_stride: int,
-    lists: ClassLists,
-    table: int,
-    workspace: int,
-    bad: int,
-    device: int,
+    attributions: Any,
+    samples: Any,
+    added: Any,
+    seen: Any,
+    before: collections.abc.Sequence[Any | None],
+    after: collections.abc.Sequence[Any],
+    bad: Any,
+    stream: int,
+) -> Any: ...
+def census_csr(rows: CsrRows, counts: Any, stream: int) -> None: ...
+def census_dense(x: Any, counts: Any, stream: int) -> None: ...
+def column_stats_csr(
+    rows: CsrRows,
+    log: bool,
+    clip_below_zero: bool,
+    offset: Any | None,
+    row_scale: Any | None,
+    out: Any,
+    counts: Any,
     stream: int,
 ) -> None: ...
-
-most_ranked: int
-
-def survey_workspace_bytes(n: int) -> int: ...
-def rank_workspace_bytes(n: int, device: int) -> int: ...
-def survey(values: int, n: int, workspace: int, found: int, device: int, stream: int) -> None: ...
-def average_ranks(
-    values: int, n: int, survey: list[int], ranks: int, workspace: int, device: int, stream: int
+def column_stats_dense(
+    x: Any,
+    log: bool,
+    clip_below_zero: bool,
+    offset: Any | None,
+    row_scale: Any | None,
+    out: Any,
+    counts: Any,
+    stream: int,
 ) -> None: ...
+def column_stats_packed(
+    bits: Any,
+    n_features: int,
+    count_first: bool,
+    log: bool,
+    clip_below_zero: bool,
+    offset: Any | None,
+    out: Any,
+    counts: Any,
+    stream: int,
+) -> None: ...
+def devices() -> list[Device]: ...
+def driver_version() -> Any: ...
+def fold_csr(
+    rows: CsrRows,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: Any | None,
+    out: Any,
+    background: Any,
+    counts: Any | None,
+    stream: int,
+    samples: Any | None = None,
+) -> None: ...
+def fold_dense(
+    x: Any,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: Any | None,
+    out: Any,
+    counts: Any | None,
+    stream: int,
+    offsets: Any | None = None,
+) -> None: ...
+def fold_gradient(
+    x: Any,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: Any | None,
+    library_size: float,
+    gradient: Any,
+    out: Any,
+    stream: int,
+) -> None: ...
+def fold_packed(bits: Any, slots: Slots, planes: Any, out: Any, stream: int, samples: Any | None = None) -> None: ...
+def fold_packed_means(
+    bits: Any, slots: Slots, values: Any, out: Any, stream: int, samples: Any | None = None
+) -> None: ...
+def rank(importance: Any, survey: collections.abc.Sequence[int], out: Any, stream: int) -> None: ...
+def row_sums_csr(rows: CsrRows, out: Any, stream: int) -> None: ...
+def row_sums_dense(x: Any, out: Any, stream: int) -> None: ...
+def survey(op: str, importance: Any, found: Any, stream: int) -> None: ...
 def top_k(
-    values: int,
-    n: int,
-    survey: list[int],
-    k: int,
-    positions: int,
-    n_selected: int,
-    workspace: int,
-    device: int,
+    importance: Any,
+    survey: collections.abc.Sequence[int],
+    positions: Any,
+    n_selected: Any,
     stream: int,
 ) -> None: ...
+def unfold(images: Any, slots: Slots, out: Any, stream: int) -> None: ...
+def unfold_gradient(gradient: Any, slots: Slots, out: Any, stream: int) -> None: ...
+
+archs: list[str]
+most_ranked: int
+version: str

@@ -9,6 +9,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from pixfold import _core
 from pixfold.errors import InputError
+from pixfold.util.arguments import as_array, count_argument, flag_argument, threads_argument
+from pixfold.util.optional import is_torch
 from pixfold.util.text import short_repr
 
 # Copies of the first allele in the codes 0, 1 (missing), 2 and 3.
@@ -52,15 +54,12 @@ class PackedGenotypes:
     """
 
     def __init__(self, bits: Any, n_features: int, *, count_first: bool = True) -> None:
-        from pixfold.arrays.dense import array, as_array, flag_argument, is_torch
-
         op = "PackedGenotypes"
-        rows = array(op, "bits", bits).array if is_torch(bits) else as_array(op, "bits", bits)
-        if isinstance(n_features, bool) or not isinstance(n_features, int | np.integer) or n_features < 1:
-            raise InputError(f"PackedGenotypes: n_features must be a positive integer, got {short_repr(n_features)}")
+        rows = as_array(op, "bits", bits)
+        n_features = count_argument(op, "n_features", n_features)
         if rows.dtype != np.uint8:
             raise TypeError(f"PackedGenotypes: bits must be uint8, got {rows.dtype}")
-        width = -(-int(n_features) // 4)
+        width = -(-n_features // 4)
         if rows.ndim != 2 or rows.shape[1] != width:
             raise InputError(
                 f"PackedGenotypes: bits must have shape (n_samples, {width}) for {n_features} features, "
@@ -72,7 +71,7 @@ class PackedGenotypes:
                 "pass np.ascontiguousarray(bits)"
             )
         self._bits: NDArray[np.uint8] = rows
-        self._n_features = int(n_features)
+        self._n_features = n_features
         self._count_first = flag_argument(op, "count_first", count_first)
 
     @classmethod
@@ -101,26 +100,20 @@ class PackedGenotypes:
         TypeError
             For a dtype that is not a number.
         """
-        from pixfold.arrays.dense import array, threads_argument
-
         op = "PackedGenotypes.pack"
-        dense = array(op, "G", G)
-        if dense.array.ndim != 2 or dense.array.shape[1] == 0:
-            raise InputError(f"{op}: G must have shape (n_samples, n_features >= 1), got {dense.array.shape}")
+        values = _matrix(op, G)
         if isinstance(missing, bool) or not isinstance(missing, int | np.integer) or missing in (0, 1, 2):
             raise InputError(f"{op}: missing must be an integer other than 0, 1 and 2, got {short_repr(missing)}")
         if not -(2**63) <= missing < 2**63:
             raise InputError(f"{op}: missing must be a 64-bit integer, got {missing}")
-        n_samples, n_features = dense.array.shape
+        n_samples, n_features = values.shape
         bits = np.empty((n_samples, -(-n_features // 4)), dtype=np.uint8)
         packed = cls(bits, n_features, count_first=count_first)
-        bad = _core.pack(
-            dense.array, dense.bfloat16, packed.count_first, int(missing), bits, threads_argument(op, threads)
-        )
+        bad = _core.pack(values, packed.count_first, int(missing), bits, threads_argument(op, threads))
         if bad >= 0:
             sample, feature = divmod(bad, n_features)
-            value = G[sample, feature].item() if hasattr(G, "shape") else dense.array[sample, feature]
-            other = "NaN" if dense.bfloat16 or dense.dtype.kind == "f" else f"{missing} for a missing one"
+            value = values[sample, feature]
+            other = f"{missing} for a missing one" if values.dtype.kind in "iub" else "NaN"
             raise InputError(f"{op}: G must hold 0, 1, 2 or {other}, got {value} in sample {sample}, feature {feature}")
         return packed
 
@@ -151,20 +144,18 @@ class PackedGenotypes:
         TypeError
             When it does not hold uint8.
         """
-        from pixfold.arrays.dense import threads_argument
-
         op = "PackedGenotypes.from_variants"
-        if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 0:
-            raise InputError(f"{op}: n_samples must be a whole number, 0 or more, got {short_repr(n_samples)}")
-        shape, width = np.shape(bits), -(-int(n_samples) // 4)
+        n_samples = count_argument(op, "n_samples", n_samples, least=0)
+        bits = as_array(op, "bits", bits)
+        shape, width = bits.shape, -(-n_samples // 4)
         if len(shape) != 2 or shape[1] != width or not shape[0]:
             raise InputError(f"{op}: bits must have shape (n_features, {width}) for {n_samples} samples, got {shape}")
-        out = np.empty((int(n_samples), -(-shape[0] // 4)), dtype=np.uint8)
+        out = np.empty((n_samples, -(-shape[0] // 4)), dtype=np.uint8)
         packed = cls(out, shape[0], count_first=count_first)
         if n_samples == 0:
             return packed
         variants = cls(bits, n_samples).bits
-        _core.transpose_packed(variants, int(n_samples), out, threads_argument(op, threads))
+        _core.transpose_packed(variants, n_samples, out, threads_argument(op, threads))
         return packed
 
     @property
@@ -247,8 +238,6 @@ class PackedGenotypes:
         InputError
             For another dtype.
         """
-        from pixfold.arrays.dense import threads_argument
-
         try:
             wanted = np.dtype(dtype)
         except TypeError:
@@ -274,3 +263,14 @@ class PackedGenotypes:
     def __repr__(self) -> str:
         n_samples, n_features = self.shape
         return f"PackedGenotypes(n_samples={n_samples}, n_features={n_features}, count_first={self._count_first})"
+
+
+def _matrix(op: str, G: Any) -> NDArray[Any]:
+    """Read genotypes as a matrix of numbers, without a copy where the kernel can read them as they are."""
+    bfloat16 = is_torch(G) and str(G.dtype) == "torch.bfloat16"
+    values = as_array(op, "G", G.float() if bfloat16 else G)
+    if values.dtype.name != "bfloat16" and (values.dtype.kind not in "fiub" or values.dtype.itemsize > 8):
+        raise TypeError(f"{op}: G must be of a float16/32/64, bool or integer dtype, got {values.dtype}")
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise InputError(f"{op}: G must have shape (n_samples, n_features >= 1), got {values.shape}")
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))

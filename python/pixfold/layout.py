@@ -291,6 +291,13 @@ class Layout:
         """Whether no two features share a pixel."""
         return bool(np.all(np.diff(self.slot_pixel) > 0))
 
+    def alias(self) -> Self:
+        """Give an equal layout over the same arrays, for who must not keep this one alive."""
+        _ = self.slots  # worked out once for both
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Arrays from which :meth:`from_state` builds the same layout."""
         return {"pixel_of_feature": self.pixel_of_feature, "shape": np.array(self.shape, dtype=np.int64)}

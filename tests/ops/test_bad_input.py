@@ -428,9 +428,9 @@ RANKED = {
     "half NaN": (np.array([1, 2, np.nan], np.float16), ["importance", "free of NaN", "got", "position 2"]),
     "matrix": (np.ones((2, 3)), ["importance", "one-dimensional", "got", "(2, 3)"]),
     "number": (1.0, ["importance", "one-dimensional", "got", "()"]),
-    "text": (np.array(["a", "b"]), ["importance", "float, integer or bool", "got", "<U1"]),
-    "complex": (np.array([1j, 2.0]), ["importance", "float, integer or bool", "got", "complex128"]),
-    "objects": ([1.0, None], ["importance", "float, integer or bool", "got", "object"]),
+    "text": (np.array(["a", "b"]), ["importance", "float16/32/64, bool or integer", "got", "<U1"]),
+    "complex": (np.array([1j, 2.0]), ["importance", "float16/32/64, bool or integer", "got", "complex128"]),
+    "objects": ([1.0, None], ["importance", "float16/32/64, bool or integer", "got", "object"]),
     "ragged": ([[1.0], [1.0, 2.0]], ["importance", "numbers", "got", "list"]),
 }
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from pixfold.arrays.dense import samples
+from pixfold.arrays.entry import samples
 from pixfold.ops import column_stats, reference
-from pixfold.ops.column_stats import row_sums
+from pixfold.ops.stats import row_sums
 
 DTYPES = [
     "float32", "float64", "float16", "bool",

@@ -217,7 +217,8 @@ def test_packed_genotypes(device: str, make_layout: Callable[..., Any], kind: st
     normalizer = pixfold.Normalizer("genotype").fit(packed)
     bits = torch.from_numpy(packed.bits).to(device)
     for fitted in (None, normalizer):
-        images = cuda_ops.fold_packed_rows(bits, 130, layout, fitted, values=packed.code_values(), dtype=dtype)
+        formula = None if fitted is None else fitted.parameters()
+        images = cuda_ops.fold_packed_rows(bits, 130, layout, formula, values=packed.code_values(), dtype=dtype)
         assert np.array_equal(on_host(images), cpu_fold(packed, layout, fitted, dtype), equal_nan=True)
 
 

@@ -163,7 +163,7 @@ def test_what_is_not_finite_changes_nothing(device: str, value: float):
         (lambda x: x[:, :, :2], "attributions must have shape", InputError),
         (lambda x: x.to(torch.int32), "attributions must be of dtype float16, .* got int32", TypeError),
         (lambda x: x.to(torch.complex64), "attributions must be of a real dtype", TypeError),
-        (lambda x: x.to_sparse(), "attributions must be a dense tensor", InputError),
+        (lambda x: x.to_sparse(), "attributions must be a dense", InputError),
         (lambda x: x.requires_grad_(), "attributions requires a gradient", InputError),
     ],
 )

@@ -16,7 +16,7 @@ from pixfold.ops.gradients import fold_gradient, unfold_gradient
 torch = pytest.importorskip("torch")
 
 from pixfold.ops import torch as torch_ops  # noqa: E402
-from pixfold.ops.named_folds import plan_of  # noqa: E402
+from pixfold.ops.named_folds import named_fold  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -172,12 +172,12 @@ def test_opcheck(device: str, make_layout: Callable[..., Any], make_samples: Cal
     kind = getattr(torch, dtype)
     layout = make_layout("many", 50)
     x = torch.from_numpy(whole(make_samples, 4, 50)).to(device, kind)
-    plan = plan_of(layout, fitted("cp10k-log1p", x.float().cpu().numpy()))
-    torch.library.opcheck(torch_ops.fold_op, (x.clone().requires_grad_(), plan.handle, torch.float32))
-    torch.library.opcheck(torch_ops.fold_gradient_op, (arriving(4, layout).to(device), x, plan.handle))
+    named = named_fold(layout, fitted("cp10k-log1p", x.float().cpu().numpy()))
+    torch.library.opcheck(torch_ops.fold_op, (x.clone().requires_grad_(), named.name, torch.float32))
+    torch.library.opcheck(torch_ops.fold_gradient_op, (arriving(4, layout).to(device), x, named.name))
     images = torch.ones(3, *layout.shape, dtype=kind, device=device, requires_grad=True)
-    torch.library.opcheck(torch_ops.unfold_op, (images, plan.handle))
-    torch.library.opcheck(torch_ops.unfold_gradient_op, (x.clone().requires_grad_(), plan.handle))
+    torch.library.opcheck(torch_ops.unfold_op, (images, named.name))
+    torch.library.opcheck(torch_ops.unfold_gradient_op, (x.clone().requires_grad_(), named.name))
     count = torch.zeros(3, dtype=torch.int64, device=device)
     moments = torch.zeros(3, 3, layout.n_pixels, dtype=torch.float64, device=device)
     labels = torch.tensor([0, 2, 2], device=device)
@@ -259,7 +259,7 @@ def test_bad_input(device: str):
         fold_gradient(gradient, x[:, :3], layout)
     with pytest.raises(InputError, match=r"fold_gradient: X must be float32, .* got int32"):
         fold_gradient(gradient, x.int(), layout)
-    with pytest.raises(InputError, match=r"fold_gradient: gradient must have shape \(2, 1, 2, 2\) on .*got \(1, 1, 2"):
+    with pytest.raises(InputError, match=r"fold_gradient: gradient must have shape \(2, 1, 2, 2\) and .*got \(1, 1, 2"):
         fold_gradient(gradient[:1], x, layout)
     with pytest.raises(InputError, match="fold_gradient: gradient must be float32, float16 or bfloat16, got float64"):
         fold_gradient(gradient.double(), x, layout)

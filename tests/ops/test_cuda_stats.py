@@ -14,11 +14,12 @@ import pytest
 import scipy.sparse
 
 import pixfold
-from pixfold.arrays import dense as _arrays
+from pixfold.arrays.cuda import CsrOnCuda, OnCuda, queue_of
+from pixfold.arrays.entry import samples
 from pixfold.errors import InputError
 from pixfold.ops import census, column_stats, reference
-from pixfold.ops.column_stats import ColumnStats, row_sums
-from pixfold.ops.cuda.stats import packed_stats_on_device
+from pixfold.ops.cuda.stats import packed_stats_on_cuda
+from pixfold.ops.stats import ColumnStats, row_sums
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")]
@@ -111,9 +112,9 @@ def test_row_sums(device: str, make_samples: Callable[..., Any], storage: str):
     values = x if storage == "C" else x.data
     np.floor(values, out=values)  # whole numbers, whose sums are exact in any order
     values[2] = np.nan  # a value of a sparse matrix, a sample of a dense one
-    on_device = _arrays.samples_anywhere("row_sums", tensor(x, device))
-    assert isinstance(on_device, _arrays.OnCuda)
-    np.testing.assert_array_equal(row_sums(on_device), row_sums(_arrays.samples("row_sums", x)))
+    on_device = samples("row_sums", tensor(x, device))
+    assert isinstance(on_device, OnCuda | CsrOnCuda)
+    np.testing.assert_array_equal(row_sums(on_device), row_sums(samples("row_sums", x)))
 
 
 @pytest.mark.parametrize("storage", ["C", "csr32"])
@@ -147,9 +148,9 @@ def test_packed_genotypes(device: str):
     genotypes[rng.random(genotypes.shape) < 0.05] = np.nan
     packed = pixfold.PackedGenotypes.pack(genotypes)
     bits = torch.from_numpy(packed.bits).to(device)
-    offset = np.linspace(0, 1, 130)
+    offset, queue = np.linspace(0, 1, 130), queue_of("column_stats", "bits", bits.device)
     for lift in (None, offset):
-        found = ColumnStats(*packed_stats_on_device(bits, 130, 2, offset=lift))
+        found = ColumnStats(*packed_stats_on_cuda(queue, bits, 130, True, offset=lift))
         expected = column_stats(packed, offset=lift)
         for name in ("count", "missing", "zeros", "min", "max", "mean", "m2"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)

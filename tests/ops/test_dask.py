@@ -140,7 +140,7 @@ def test_refusals() -> None:
         (lambda: fold(lazy(X), layout, threads=0), InputError, "threads must be a positive integer"),
         (lambda: fold(lazy(X[0], 9), layout), InputError, "X must be two-dimensional"),
         (lambda: fold(lazy(X.astype(complex)), layout), TypeError, "X must be of a float16/32/64, bool or integer"),
-        (lambda: column_stats(lazy(X), row_scale=np.ones(101)), InputError, "row_scale cannot be used with a Dask"),
+        (lambda: column_stats(lazy(X), row_scale=np.ones(101)), InputError, "row_scale must be None for a Dask"),
         (lambda: Normalizer("log1p").fit(lazy(X - 4)), InputError, "X must not be negative before a logarithm"),
         (lambda: Normalizer("zscore").fit(lazy(X[:0], (1, 60))), InputError, "at least one sample, got none"),
         (lambda: Normalizer("zscore").fit(lazy(X), ["a"]), InputError, "feature_names must have 60 entries, got 1"),

@@ -288,11 +288,11 @@ class TestRefused:
         [
             (np.ones((2, 1, 2, 2), np.float32), np.ones((2, 5)), r"X must have shape \(n_samples, 4\), got \(2, 5\)"),
             (np.ones((2, 1, 2, 2), np.float32), np.ones(4), r"X must have shape \(n_samples, 4\), got \(4,\)"),
-            (np.ones((2, 2, 2), np.float32), np.ones((2, 4)), r"gradient must have shape \(2, 1, 2, 2\), got \(2, 2"),
-            (np.ones((3, 1, 2, 2), np.float32), np.ones((2, 4)), r"gradient must have shape \(2, 1, 2, 2\), got \(3"),
-            (np.ones((2, 1, 2, 2)), np.ones((2, 4)), r"gradient must be float32, float16 or bfloat16, got a float64"),
-            (np.ones((2, 1, 2, 2), np.int8), np.ones((2, 4)), r"gradient must be float32.*got a int8"),
-            (np.ones((2, 1, 2, 2), np.float32), np.ones((2, 4), np.int16), r"X must be floats.*got a int16"),
+            (np.ones((2, 2, 2), np.float32), np.ones((2, 4)), r"gradient must have shape \(2, 1, 2, 2\) .*got \(2, 2"),
+            (np.ones((3, 1, 2, 2), np.float32), np.ones((2, 4)), r"gradient must have shape \(2, 1, 2, 2\) .*got \(3"),
+            (np.ones((2, 1, 2, 2)), np.ones((2, 4)), r"gradient must be float32, float16 or bfloat16, got float64"),
+            (np.ones((2, 1, 2, 2), np.int8), np.ones((2, 4)), r"gradient must be float32.*got int8"),
+            (np.ones((2, 1, 2, 2), np.float32), np.ones((2, 4), np.int16), r"X must be float32.*got int16"),
         ],
     )
     def test_arrays(self, gradient, x, words):
@@ -315,16 +315,14 @@ class TestRefused:
         ],
     )
     def test_no_call_of_the_module_goes_outside_an_array(self, argument, value):
-        flags = np.zeros(4, np.float32)
+        fill = np.zeros(4, np.float32)
         arguments = {
             "x": np.ones((2, 4), np.float32),
-            "x_bfloat16": False,
             "slots": self.LAYOUT.slots,
-            "parameters": _core.Parameters(True, False, None, None, None, flags, 0.0, 1.0),
+            "parameters": _core.Parameters(True, False, None, None, None, fill, 0.0, 1.0),
             "row_scale": np.ones(2),
             "library_size": 4.0,
             "gradient": np.ones((2, 4), np.float32),
-            "gradient_bfloat16": False,
             "out": np.ones((2, 4), np.float32),
             "threads": 1,
         }

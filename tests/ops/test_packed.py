@@ -369,7 +369,7 @@ def test_out_that_is_the_genotypes():
         lambda t: _core.column_stats_packed(np.zeros((2, 3), np.uint8), 10, True, False, False, np.zeros(9), 1),
         lambda t: _core.any_missing_packed(np.zeros((2, 3), np.uint8), 13, 1),
         lambda t: _core.any_missing_packed(np.zeros((2, 3), np.uint8), 2**63 - 1, 1),
-        lambda t: _core.pack(np.zeros((2, 10)), False, True, -1, np.zeros(5, np.uint8), 1),
+        lambda t: _core.pack(np.zeros((2, 10)), True, -1, np.zeros(5, np.uint8), 1),
         lambda t: _core.PackedTable(Layout([0, 0], (1, 1, 1)).slots, None, np.zeros(4, np.float32), "float32", 1),
         lambda t: _core.PackedTable(Layout.natural(4).slots, None, np.zeros(3, np.float32), "float32", 1),
         lambda t: _core.PackedTable(Layout.natural(4).slots, None, np.zeros(4, np.float32), "float64", 1),

@@ -19,7 +19,7 @@ from pixfold.ops.gradients import fold_gradient
 torch = pytest.importorskip("torch")
 
 from pixfold.ops import torch as torch_ops  # noqa: E402
-from pixfold.ops.named_folds import plan_named, plan_of  # noqa: E402
+from pixfold.ops.named_folds import fold_named, named_fold  # noqa: E402
 
 N_FEATURES = 50
 LAYOUTS = {
@@ -57,38 +57,36 @@ class TestOpcheck:
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("dtype", FLOATS, ids=str)
     def test_fold(self, layout, dtype):
-        plan = plan_of(LAYOUTS[layout], fitted("cp10k-log1p"))
-        torch.library.opcheck(torch_ops.fold_op, (leaf(samples(), dtype), plan.handle, torch.float32, 1))
-        torch.library.opcheck(torch_ops.fold_op, (torch.from_numpy(samples()).to(dtype), plan.handle, torch.float32))
+        named = named_fold(LAYOUTS[layout], fitted("cp10k-log1p"))
+        torch.library.opcheck(torch_ops.fold_op, (leaf(samples(), dtype), named.name, torch.float32, 1))
+        torch.library.opcheck(torch_ops.fold_op, (torch.from_numpy(samples()).to(dtype), named.name, torch.float32))
 
     @pytest.mark.parametrize("dtype", IMAGES, ids=str)
     @pytest.mark.parametrize("kind", [torch.float64, torch.int32, torch.uint8, torch.bool], ids=str)
     def test_fold_of_other_types(self, dtype, kind):
-        plan = plan_of(LAYOUTS["many"])
-        torch.library.opcheck(torch_ops.fold_op, (torch.from_numpy(samples()).to(kind), plan.handle, dtype))
+        named = named_fold(LAYOUTS["many"])
+        torch.library.opcheck(torch_ops.fold_op, (torch.from_numpy(samples()).to(kind), named.name, dtype))
 
     def test_fold_of_strided_samples(self):
-        plan = plan_of(LAYOUTS["shuffled"], fitted("log1p-minmax"))
+        named = named_fold(LAYOUTS["shuffled"], fitted("log1p-minmax"))
         x = torch.from_numpy(np.asfortranarray(samples())).requires_grad_()
-        torch.library.opcheck(torch_ops.fold_op, (x, plan.handle, torch.float16))
+        torch.library.opcheck(torch_ops.fold_op, (x, named.name, torch.float16))
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("dtype", FLOATS, ids=str)
     def test_fold_gradient(self, layout, dtype):
-        plan = plan_of(LAYOUTS[layout], fitted("log1p-minmax"))
+        named = named_fold(LAYOUTS[layout], fitted("log1p-minmax"))
         gradient = torch.ones(4, *LAYOUTS[layout].shape)
-        torch.library.opcheck(
-            torch_ops.fold_gradient_op, (gradient, torch.from_numpy(samples()).to(dtype), plan.handle)
-        )
+        torch.library.opcheck(torch_ops.fold_gradient_op, (gradient, torch.from_numpy(samples()).to(dtype), named.name))
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("dtype", FLOATS, ids=str)
     def test_unfold(self, layout, dtype):
-        plan = plan_of(LAYOUTS[layout])
+        named = named_fold(LAYOUTS[layout])
         images = torch.ones(3, *LAYOUTS[layout].shape, dtype=dtype)
-        torch.library.opcheck(torch_ops.unfold_op, (images.requires_grad_(), plan.handle))
+        torch.library.opcheck(torch_ops.unfold_op, (images.requires_grad_(), named.name))
         features = torch.ones(3, N_FEATURES, dtype=dtype)
-        torch.library.opcheck(torch_ops.unfold_gradient_op, (features.requires_grad_(), plan.handle))
+        torch.library.opcheck(torch_ops.unfold_gradient_op, (features.requires_grad_(), named.name))
 
     @pytest.mark.parametrize("dtype", FLOATS, ids=str)
     @pytest.mark.parametrize("channels", [1, 3])
@@ -254,31 +252,31 @@ class TestRefused:
 
 class TestPlans:
     def test_handles_are_made_of_contents(self):
-        plan = plan_of(Layout.natural(30), Normalizer("none").fit(np.ones((1, 30))))
-        same = plan_of(Layout.natural(30), Normalizer("none").fit(np.ones((1, 30))))
-        assert same is plan
+        named = named_fold(Layout.natural(30), Normalizer("none").fit(np.ones((1, 30))))
+        same = named_fold(Layout.natural(30), Normalizer("none").fit(np.ones((1, 30))))
+        assert same is named
         others = [
-            plan_of(Layout.natural(30)),
-            plan_of(Layout.natural(30, shape=(5, 6)), Normalizer("none").fit(np.ones((1, 30)))),
-            plan_of(Layout.natural(30), Normalizer("log1p").fit(np.ones((1, 30)))),
-            plan_of(Layout.natural(30), Normalizer("none").fit(np.ones((1, 30)), [f"g{i}" for i in range(30)])),
+            named_fold(Layout.natural(30)),
+            named_fold(Layout.natural(30, shape=(5, 6)), Normalizer("none").fit(np.ones((1, 30)))),
+            named_fold(Layout.natural(30), Normalizer("log1p").fit(np.ones((1, 30)))),
+            named_fold(Layout.natural(30), Normalizer("none").fit(np.ones((1, 30)), [f"g{i}" for i in range(30)])),
         ]
-        assert len({plan.handle, *(other.handle for other in others)}) == 5
+        assert len({named.name, *(other.name for other in others)}) == 5
 
     def test_a_normalizer_that_is_fitted_again_is_another_plan(self):
         layout, normalizer = Layout.natural(N_FEATURES), fitted("minmax")
-        plan = plan_of(layout, normalizer)
-        assert plan_of(layout, normalizer) is plan
+        named = named_fold(layout, normalizer)
+        assert named_fold(layout, normalizer) is named
         before = fold(torch.from_numpy(samples()), layout, normalizer)
         normalizer.fit(samples() * 3.0)
-        assert plan_of(layout, normalizer) is not plan
-        assert torch.equal(torch_ops.fold_op(torch.from_numpy(samples()), plan.handle, torch.float32), before)
+        assert named_fold(layout, normalizer) is not named
+        assert torch.equal(torch_ops.fold_op(torch.from_numpy(samples()), named.name, torch.float32), before)
 
     def test_a_stale_handle(self):
         layout = Layout.shuffled(N_FEATURES, seed=123)
-        handle = plan_of(layout).handle
-        assert plan_named("fold", handle).layout == layout
-        del layout  # the last that refers to the plan, which is gone with it
+        handle = named_fold(layout).name
+        assert fold_named("fold", handle).layout == layout
+        del layout  # the last that refers to the fold, which is gone with it
         x = torch.from_numpy(samples())
         calls = {
             "fold": lambda: torch.ops.pixfold.fold(x, handle, torch.float32),
@@ -287,11 +285,11 @@ class TestPlans:
             "unfold_gradient": lambda: torch.ops.pixfold.unfold_gradient(x, handle),
         }
         for op, call in calls.items():
-            with pytest.raises(InputError, match=rf"{op}: plan must be .* alive in this process, got '{handle}'"):
+            with pytest.raises(InputError, match=rf"{op}: name must be .* alive in this process, got '{handle}'"):
                 call()
 
     def test_ops_check_what_they_get(self):
-        handle = plan_of(LAYOUTS["natural"]).handle
+        handle = named_fold(LAYOUTS["natural"]).name
         with pytest.raises(InputError, match="fold: X must have the layout's 50 features"):
             torch.ops.pixfold.fold(torch.ones(2, 3), handle, torch.float32)
         with pytest.raises(InputError, match="fold: dtype must be one of"):
@@ -304,21 +302,21 @@ class TestPlans:
     def test_kernels_of_the_ops_are_never_ops_again(self, monkeypatch):
         """A compiler may run an op on real values while it compiles, to fold constants."""
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-        x, plan = torch.from_numpy(samples()), plan_of(LAYOUTS["many"])
-        images = torch_ops.fold_op(x, plan.handle, torch.float32)
-        features = torch_ops.unfold_op(images, plan.handle)
-        gradient = torch_ops.unfold_gradient_op(features, plan.handle)
-        assert torch_ops.fold_gradient_op(gradient, x, plan.handle).shape == x.shape
+        x, named = torch.from_numpy(samples()), named_fold(LAYOUTS["many"])
+        images = torch_ops.fold_op(x, named.name, torch.float32)
+        features = torch_ops.unfold_op(images, named.name)
+        gradient = torch_ops.unfold_gradient_op(features, named.name)
+        assert torch_ops.fold_gradient_op(gradient, x, named.name).shape == x.shape
 
     def test_a_copy_of_a_layout_keeps_no_plans(self):
         import copy
         import pickle
 
         layout = Layout.natural(N_FEATURES)
-        plan = plan_of(layout, fitted("minmax"))
+        named = named_fold(layout, fitted("minmax"))
         for other in (copy.deepcopy(layout), pickle.loads(pickle.dumps(layout))):
             assert other == layout
-            assert plan_of(other, fitted("minmax")) is plan
+            assert named_fold(other, fitted("minmax")) is named
 
 
 WEIGHTS = torch.tensor([1.0, -2.0, 3.0, -1.0])
@@ -517,4 +515,4 @@ print(torch.ops.pixfold.fold.default._schema)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("pixfold::fold(Tensor x, str plan, ScalarType dtype, SymInt threads=0) -> Tensor")
+    assert done.stdout.startswith("pixfold::fold(Tensor x, str name, ScalarType dtype, SymInt threads=0) -> Tensor")

@@ -56,7 +56,7 @@ def test_bfloat16(isa, make_layout):
     [
         (np.ones((2, 5)), r"gradient must have shape \(n_samples, 4\), got \(2, 5\)"),
         (np.ones(4), r"gradient must have shape \(n_samples, 4\), got \(4,\)"),
-        (np.ones((2, 4), np.int32), r"gradient must be floats, got a int32"),
+        (np.ones((2, 4), np.int32), r"gradient must be float32.*got int32"),
     ],
 )
 def test_refused(gradient, words):
@@ -69,4 +69,4 @@ def test_refused(gradient, words):
 )
 def test_no_call_of_the_module_goes_outside_an_array(out):
     with pytest.raises(InputError, match="unfold_gradient: out"):
-        _core.unfold_gradient(np.ones((2, 4), np.float32), False, Layout.natural(4).slots, out, 1)
+        _core.unfold_gradient(np.ones((2, 4), np.float32), Layout.natural(4).slots, out, 1)

@@ -1,69 +1,90 @@
-"""Tensors on CUDA devices as the kernels take them: where calls are queued, what is usable, views of the memory."""
+"""Tensors on CUDA devices, as the kernels read them, and the streams that calls are queued on."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-from pixfold.arrays.cuda_extension import extension, runs_on
-from pixfold.arrays.dense import is_on_cuda
+import numpy as np
+
+from pixfold.arrays.cuda_extension import extension, load, runs_on
+from pixfold.arrays.dense import check_tensor, number_type
+from pixfold.arrays.interop import Library
 from pixfold.errors import InputError
-from pixfold.ops.cuda.placed import address
+from pixfold.util.optional import is_torch
 
 
-class Queue(NamedTuple):
-    """Where kernels are queued: the extension, the tensor's device and the stream that is current on it."""
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Where kernels are queued: the extension, the device of their arrays and the stream that is current on it."""
 
-    cuda: Any
+    kernels: Any
     device: Any
-    ordinal: int
-    stream: int
+    torch_stream: Any  # None where tensors are on the CPU, for kernels that run there
+
+    @property
+    def stream(self) -> int:
+        """Handle of the stream."""
+        return 0 if self.torch_stream is None else int(self.torch_stream.cuda_stream)
+
+    def holds(self, *tensors: Any) -> None:
+        """Keep the memory of tensors from being used again before what is queued here is done."""
+        if self.torch_stream is not None:
+            for tensor in tensors:
+                tensor.record_stream(self.torch_stream)
+
+    def wait(self) -> None:
+        """Wait for what is queued here."""
+        if self.torch_stream is not None:
+            self.torch_stream.synchronize()
 
 
-def queue_of(op: str, argument: str, x: Any) -> Queue:
-    """Give the queue of a tensor that is an op's argument, or the BackendError that says why there is none."""
-    import torch
+@dataclass(frozen=True, slots=True)
+class OnCuda:
+    """A dense tensor on a CUDA device, detached, and the library that results go back to."""
 
-    index = x.device.index or 0
-    cuda = extension(op, argument, index)
-    return Queue(cuda, x.device, index, torch.cuda.current_stream(x.device).cuda_stream)
+    tensor: Any
+    library: Library
+    queue: Queue
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return tuple(self.tensor.shape)
 
-def usable(op: str, argument: str, x: Any) -> Any:
-    """Give a tensor whose memory the kernels can read, detached; or raise the error that says what it is instead."""
-    import torch
-
-    if x.requires_grad and torch.is_grad_enabled():
-        raise InputError(
-            f"{op}: {argument} requires a gradient, which this op does not propagate: pass {argument}.detach()"
-        )
-    if x.layout != torch.strided and not is_csr(x):
-        raise InputError(f"{op}: {argument} must be a dense or sparse CSR tensor, got layout {x.layout}")
-    if x.dtype.is_complex or x.is_quantized:
-        raise TypeError(f"{op}: {argument} must be of a real dtype, got {x.dtype}")
-    x = x.detach()
-    if x.layout != torch.strided:
-        return x
-    if x.data_ptr() % x.element_size() != 0:
-        raise InputError(f"{op}: {argument} must be aligned to its elements, got address {x.data_ptr():#x}")
-    return x.resolve_neg()
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type; of bfloat16, what it is computed in."""
+        return number_type(self.tensor.dtype)
 
 
-def is_csr(x: Any) -> bool:
-    """Whether a tensor holds compressed sparse rows."""
-    import torch
+@dataclass(frozen=True, slots=True)
+class CsrOnCuda:
+    """Compressed sparse rows in a tensor on a CUDA device. Nobody looks at their indices: kernels count bad ones."""
 
-    return bool(x.layout == torch.sparse_csr)
+    tensor: Any
+    library: Library
+    queue: Queue
+    rows: Any
+    values: Any
+    parts: tuple[Any, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples and features."""
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type; of bfloat16, what it is computed in."""
+        return number_type(self.tensor.dtype)
 
 
-def type_name(dtype: Any) -> str:
-    """Name of a torch dtype as NumPy has it, where NumPy has it."""
-    return str(dtype).removeprefix("torch.")
-
-
-def computes_in_double(name: str) -> bool:
-    """Whether the kernels compute in double with elements of that name."""
-    return name in ("float64", "int32", "uint32", "int64", "uint64")
+def is_on_cuda(x: object) -> bool:
+    """Whether `x` is a torch tensor on a CUDA device."""
+    device: Any = getattr(x, "device", None)
+    return is_torch(x) and device.type == "cuda"
 
 
 def has_kernels(x: Any) -> bool:
@@ -71,27 +92,40 @@ def has_kernels(x: Any) -> bool:
     return is_on_cuda(x) and runs_on(x.device.index or 0)
 
 
-def dense_view(cuda: Any, x: Any) -> Any:
-    """View a dense matrix, which must live as long as the view."""
-    size = x.element_size()
-    return cuda.Samples(x.data_ptr(), type_name(x.dtype), *x.shape, x.stride(0) * size, x.stride(1) * size)
+def queue_of(op: str, argument: str, device: Any) -> Queue:
+    """Give the queue of a device that an op's argument is on, or the BackendError that says why there is none."""
+    import torch
+
+    if device.type == "cpu":  # the extension whose kernels run on the host
+        return Queue(load(), device, None)
+    kernels = extension(op, argument, device.index or 0)
+    return Queue(kernels, device, torch.cuda.current_stream(device))
 
 
-class CsrRows(NamedTuple):
-    """Sparse rows for the kernels, and the memory that they are in."""
+def wait_for(device: Any) -> None:
+    """Wait for all that is queued on a device, on any of its streams."""
+    if device.type == "cuda":
+        import torch
 
-    view: Any
-    parts: tuple[Any, ...]
+        torch.cuda.synchronize(device)
 
 
-def csr_rows(cuda: Any, x: Any, name: str) -> CsrRows:
-    """View a sparse tensor of elements of that name."""
-    values, indices, starts = x.values().contiguous(), x.col_indices().contiguous(), x.crow_indices().long()
+def read_cuda(op: str, argument: str, x: Any, library: Library) -> OnCuda | CsrOnCuda:
+    """Read a tensor on a CUDA device, where it is."""
+    import torch
+
+    check_tensor(op, argument, x)
+    if x.layout not in (torch.strided, torch.sparse_csr):
+        raise InputError(f"{op}: {argument} must be a dense or sparse CSR tensor, got layout {x.layout}")
+    queue = queue_of(op, argument, x.device)
+    x = x.detach()
+    if x.layout == torch.strided:
+        return OnCuda(x.resolve_neg(), library, queue)
+    parts = (x.values().contiguous(), x.col_indices().contiguous(), x.crow_indices().long())
     if os.environ.get("PIXFOLD_CHECK") == "1":
-        _check_rows(indices, starts, x.shape[1])
-    wide = indices.element_size() == 8
-    view = cuda.CsrRows(address(values), name, address(indices), wide, address(starts), *x.shape)
-    return CsrRows(view, (values, indices, starts))
+        _check_rows(*parts[1:], x.shape[1])
+    rows = queue.kernels.CsrRows(op, *parts, x.shape[1])
+    return CsrOnCuda(x, library, queue, rows, parts[0], parts)
 
 
 def _check_rows(indices: Any, starts: Any, n_features: int) -> None:

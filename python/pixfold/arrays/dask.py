@@ -1,18 +1,14 @@
-"""Dask arrays: fold block by block, statistics as a tree; what one machine cannot hold, a cluster can."""
+"""Dask arrays: block by block or as a tree of results; what one machine cannot hold, a cluster can."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pixfold.errors import InputError
 from pixfold.util.optional import require
-
-if TYPE_CHECKING:
-    from pixfold.formula import Formula
-    from pixfold.layout import Layout
 
 T = TypeVar("T")
 
@@ -25,30 +21,47 @@ def is_dask(x: object) -> bool:
     return any(base.__module__.startswith("dask.array") and base.__name__ == "Array" for base in type(x).__mro__)
 
 
-def fold_dask(X: Any, layout: Layout, normalizer: Formula | None, dtype: str, out: Any, threads: int | None) -> Any:
-    """Give the lazy images of a Dask array: see :func:`pixfold.fold`."""
-    from pixfold.ops.fold import image_dtype
+def map_samples(
+    op: str,
+    X: Any,
+    n_features: int,
+    run: Callable[..., Any],
+    how: Any,
+    shape: tuple[int, ...],
+    meta: Any,
+    **options: Any,
+) -> Any:
+    """Give the lazy array that `run` makes of each block of samples.
 
-    if out is not None:
-        raise InputError("fold: out must be None for a Dask array, whose images are made when they are computed")
-    rows = sample_blocks("fold", X)
-    if rows.shape[1] != layout.n_features:
-        raise InputError(f"fold: X must have the layout's {layout.n_features} features, got {rows.shape[1]}")
-    if normalizer is not None and normalizer.n_features != layout.n_features:
-        raise InputError(
-            f"fold: normalizer must be fitted on the layout's {layout.n_features} features, got {normalizer.n_features}"
-        )
-    element = image_dtype(dtype)
+    Parameters
+    ----------
+    op : str
+        For messages.
+    X : dask.array.Array (n_samples, n_features)
+        Each block has all features of some samples when it is run.
+    n_features : int
+        How many features X must have.
+    run : callable
+        Picklable; called as ``run(block, how, **options)``.
+    how
+        What all blocks share: one task of the graph.
+    shape : tuple of int
+        What a sample becomes.
+    meta : array
+        An empty result.
+    """
+    rows = sample_blocks(op, X)
+    if rows.shape[1] != n_features:
+        raise InputError(f"{op}: X must have the layout's {n_features} features, got {rows.shape[1]}")
     return rows.map_blocks(
-        _fold_block,
-        _shared((layout, normalizer)),
-        element=dtype,
-        threads=_threads(threads),
+        run,
+        _shared(how),
         drop_axis=1,
-        new_axis=[1, 2, 3],
-        chunks=(rows.chunks[0], *((size,) for size in layout.shape)),
-        dtype=element,
-        meta=np.empty((0, 0, 0, 0), dtype=element),
+        new_axis=list(range(1, 1 + len(shape))),
+        chunks=(rows.chunks[0], *((size,) for size in shape)),
+        dtype=meta.dtype,
+        meta=meta,
+        **options,
     )
 
 
@@ -93,18 +106,6 @@ def sample_blocks(op: str, X: Any) -> Any:
 def _shared(value: Any) -> Any:
     """One task of the graph for what every block needs, rather than a copy in each of them."""
     return require("dask", "dask", "a Dask array").delayed(value, pure=True, traverse=False)
-
-
-def _threads(threads: int | None) -> int:
-    """Blocks run side by side already."""
-    return 1 if threads is None else threads
-
-
-def _fold_block(block: Any, how: tuple[Layout, Formula | None], *, element: str, threads: int) -> Any:
-    from pixfold.ops.fold import fold
-
-    layout, normalizer = how
-    return fold(block, layout, normalizer, dtype=element, threads=threads)
 
 
 def _apply(measure: Callable[[Any], T], block: Any) -> T:

@@ -8,7 +8,6 @@ stream on which an array is made is waited for by torch's current one, and that 
 from __future__ import annotations
 
 import importlib
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixfold.errors import BackendError, InputError
-from pixfold.image_pool import ImagePool
-from pixfold.util.optional import require
+from pixfold.util.optional import is_torch, require
 
-_OWN = frozenset({"numpy", "torch", "scipy", "pixfold", "builtins", "pandas"})
+_OWN = frozenset({"numpy", "scipy", "pixfold", "builtins", "pandas"})
 _CUDA_IN_DLPACK = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
@@ -34,34 +32,31 @@ class CsrParts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A library's arrays: how it takes a result over, and whether results may be written into its arrays."""
+class Library:
+    """A library of arrays: how results become its own, and whether results may be written into its arrays."""
 
     name: str
-    take: Callable[[str, Any], Any]
+    give: Callable[[str, Any], Any]
     writeable: bool = True
 
-    def of(self, op: str, result: Any) -> Any:
-        """Give a result (NumPy array or torch tensor) as an array of this kind, on the device that it is on."""
-        return self.take(op, result)
 
-    def into(self, op: str, out: Any, run: Callable[[Any], Any]) -> Any:
-        """Call `run` with `out` as what the ops write into; give the result in this kind, `out` itself if it is one."""
-        if out is None and not self.writeable:
-            out = ImagePool()  # for its alignment, without which JAX copies memory of the CPU
-        if out is None or isinstance(out, ImagePool):
-            return self.of(op, run(out))
-        if not self.writeable:
-            raise InputError(f"{op}: out must be None for {self.name} arrays, which are never written to")
-        memory, kind = adopted(op, "out", out)
-        if kind is None or kind.name != self.name:
-            raise TypeError(f"{op}: out must be a {self.name} array like the input, got {type(out).__name__}")
-        self.of(op, run(memory))  # what its library does next waits for the images
-        return out
+def to_torch(values: Any, bfloat16: bool = False) -> Any:
+    """Give NumPy memory back as a torch tensor that shares it; what is a tensor stays one."""
+    if not isinstance(values, np.ndarray):
+        return values
+    import torch
+
+    if bfloat16:
+        return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(values)
 
 
-def adopted(op: str, argument: str, x: Any) -> tuple[Any, Kind | None]:
-    """Read an array of another library as one that the ops know, without a copy.
+NUMPY = Library("NumPy", lambda op, result: result)
+TORCH = Library("torch", lambda op, result: to_torch(result))
+
+
+def adopted(op: str, argument: str, x: Any) -> tuple[Any, Library]:
+    """Read an array of any library as one of NumPy or torch, without a copy.
 
     Parameters
     ----------
@@ -72,9 +67,9 @@ def adopted(op: str, argument: str, x: Any) -> tuple[Any, Kind | None]:
 
     Returns
     -------
-    array, kind
-        A NumPy array, :class:`CsrParts` or torch tensor over the same memory and the library's kind; `x` and None
-        for all that is no array of another library.
+    array, library
+        A NumPy array, :class:`CsrParts` or torch tensor over the same memory, and the library that results go back to;
+        `x` itself where it is of NumPy or torch, or no array.
 
     Raises
     ------
@@ -85,26 +80,24 @@ def adopted(op: str, argument: str, x: Any) -> tuple[Any, Kind | None]:
     BackendError
         For an array on neither the CPU nor a CUDA device.
     """
+    if isinstance(x, np.ndarray):
+        return x, NUMPY
+    if is_torch(x):
+        return x, TORCH
     library = type(x).__module__.partition(".")[0]
-    if library in _OWN or _is_subclass(x):
-        return x, None
+    if library in _OWN:
+        return x, NUMPY
     if library in ("jax", "jaxlib"):
-        return _from_jax(op, argument, x), Kind("JAX", _to_jax, writeable=False)
+        return _from_jax(op, argument, x), _JAX
     if library == "cupyx" and hasattr(x, "tocsr"):
         csr = x.tocsr()
         parts = CsrParts(csr.data, csr.indices, csr.indptr, csr.shape)
-        return _csr_tensor(op, argument, parts), Kind("CuPy", _to_cupy)
+        return _csr_tensor(op, argument, parts), _CUPY
     if library == "cupy" and hasattr(x, "__dlpack__"):
-        return _tensor(op, argument, x), Kind("CuPy", _to_cupy)
+        return _tensor(op, argument, x), _CUPY
     if _is_on_cuda(x):
-        return _tensor(op, argument, x), Kind(type(x).__name__, lambda op, result: result)
-    return x, None
-
-
-def _is_subclass(x: Any) -> bool:
-    """Whether `x` is an array of NumPy or torch under another library's name."""
-    torch = sys.modules.get("torch")
-    return isinstance(x, np.ndarray) or (torch is not None and isinstance(x, torch.Tensor))
+        return _tensor(op, argument, x), Library(type(x).__name__, lambda op, result: result)
+    return x, NUMPY
 
 
 def _is_on_cuda(x: Any) -> bool:
@@ -190,3 +183,7 @@ def _to_cupy(op: str, result: Any) -> Any:
     if str(result.dtype) == "torch.bfloat16":
         raise BackendError(f"{op}: CuPy has no bfloat16: use float16, or pass torch.from_dlpack(X)")
     return cupy.from_dlpack(result)
+
+
+_JAX = Library("JAX", _to_jax, writeable=False)
+_CUPY = Library("CuPy", _to_cupy)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.arrays.dense import layout_argument
 from pixfold.errors import InputError
 from pixfold.formula import PRESETS
 from pixfold.images.files import ImageSet, check_output, files_of, rows_at_once, write
@@ -18,8 +17,8 @@ from pixfold.layout import Layout
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.normalize.recipe import MISSING, NEGATIVE
-from pixfold.ops.fold import dtype_name, fold_into_fresh
-from pixfold.ops.formula_arguments import check_features, formula_of
+from pixfold.ops.arguments import check_features, dtype_name, formula_of, layout_argument
+from pixfold.ops.fold_samples import fold_into_fresh
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pixfold.arrays.dense import threads_argument
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.ops.fold import dtype_name, fold
-from pixfold.ops.named_folds import plan_of
+from pixfold.ops.arguments import dtype_name
+from pixfold.ops.fold import fold
+from pixfold.ops.named_folds import named_fold
+from pixfold.util.arguments import threads_argument
 
 _LAYOUT, _NORMALIZER = "layout.", "normalizer."
 
@@ -71,7 +72,7 @@ class Fold(nn.Module):
 
     def _hold(self, layout: Layout, normalizer: Normalizer | None) -> None:
         kept = copy.copy(normalizer)
-        plan_of(layout, kept)  # refuses what does not fit
+        named_fold(layout, kept)  # refuses what does not fit
         self.layout, self.normalizer = layout, kept
 
     def forward(self, X: Tensor) -> Tensor:

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixfold.arrays.dense import layout_argument
 from pixfold.arrays.interop import adopted
 from pixfold.errors import InputError
 from pixfold.formula import Fitted
 from pixfold.layout import Layout
-from pixfold.ops import formula_arguments
-from pixfold.ops.fold import dtype_name
-from pixfold.ops.formula_arguments import formula_of
+from pixfold.ops import arguments
+from pixfold.ops.arguments import dtype_name, formula_of, layout_argument
 from pixfold.util.text import must_be
 
 
@@ -27,7 +25,7 @@ def check_formula(op: str, layout: Layout, normalizer: Fitted | None) -> None:
     except InputError:
         raise InputError(must_be(op, "normalizer", "fitted (call its fit first)", normalizer)) from None
     if formula is not None:
-        formula_arguments.check_features(op, formula, layout)
+        arguments.check_features(op, formula, layout)
 
 
 def check_features(op: str, argument: str, n_features: int, layout: Layout) -> None:

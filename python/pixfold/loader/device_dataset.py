@@ -10,20 +10,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pixfold.arrays import dense as _arrays
-from pixfold.arrays.dense import is_torch
+from pixfold.arrays.cuda import OnCuda, is_on_cuda
+from pixfold.arrays.entry import samples
 from pixfold.arrays.interop import CsrParts, adopted
 from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of
 from pixfold.loader.device_stores import OnDevice, Samples, stored
 from pixfold.normalize.normalizer import Normalizer
+from pixfold.ops.arguments import formula_of
 from pixfold.ops.cuda.gather import Wanted
-from pixfold.ops.formula_arguments import formula_of, row_scale
+from pixfold.ops.formula_arguments import row_scale
 from pixfold.ops.refusals import check_values
 from pixfold.sources import open_source
 from pixfold.util.checks import check_all, switch, whole_number
-from pixfold.util.optional import require
+from pixfold.util.optional import is_torch, require
 
 _CHECKS = {
     "batch_size": whole_number(1),
@@ -232,9 +233,9 @@ class DeviceDataset:
 
 
 def _source(X: Any) -> Samples:
-    if _arrays.is_on_cuda(X) and X.layout == torch.strided:
-        dense = _arrays.samples_anywhere("DeviceDataset", X)
-        assert isinstance(dense, _arrays.OnCuda)
+    if is_on_cuda(X) and X.layout == torch.strided:
+        dense = samples("DeviceDataset", X)
+        assert isinstance(dense, OnCuda)
         return OnDevice(dense)
     return open_source(_on_host(X))
 
@@ -267,7 +268,7 @@ def _checked(
         block = source.read(slice(start, min(start + source.block_size, source.n_samples)))
         if formula is not None:
             check_values(block, layout, formula.accepted)
-            scale = row_scale(formula, _arrays.samples_anywhere("DeviceDataset", block))
+            scale = row_scale(formula, samples("DeviceDataset", block))
             if scale is not None:
                 scales.append(scale)
         yield block

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixfold.arrays import dense as _arrays
+from pixfold.arrays.cuda import OnCuda, is_on_cuda
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.ops.cuda.fold import fold_packed_rows
-from pixfold.ops.cuda.gather import DenseStore, SparseStore, Wanted, fold_csr_at, fold_dense_at
-from pixfold.ops.fold import fold_into_fresh
+from pixfold.ops.cuda.gather import Wanted, fold_csr_at, fold_dense_at
+from pixfold.ops.fold_samples import fold_into_fresh
 from pixfold.sources.base import BLOCK_BYTES, Source
 
 SECTOR_BYTES = 32  # a GPU reads at least this much to get a single value
@@ -31,16 +31,16 @@ class OnDevice:
 
     is_sparse = False
 
-    def __init__(self, x: _arrays.OnCuda) -> None:
+    def __init__(self, x: OnCuda) -> None:
         self.n_samples, self.n_features = x.shape
         self.dtype = x.dtype
         self.block_size = max(1, BLOCK_BYTES // (4 * max(1, self.n_features)))
-        self._tensor, self._widened = x.tensor, x.bfloat16
+        self._tensor = x.tensor
 
     def read(self, rows: slice) -> Tensor:
         """Samples of consecutive positions, bfloat16 as float32."""
         found: Tensor = self._tensor[rows]
-        return found.float() if self._widened else found
+        return found.float() if found.dtype == torch.bfloat16 else found
 
 
 Samples = Source | OnDevice
@@ -92,12 +92,11 @@ class _RowStore(Store):
         self.values = torch.empty((source.n_samples, source.n_features), dtype=stored, device=device)
         self.kept = (self.values,)
         _fill(self.values, blocks)
-        size = self.values.element_size()
-        self.on_device = DenseStore(self.values, source.dtype.name, source.n_features, source.n_features * size, size)
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
-        if _arrays.is_on_cuda(self.values):
-            fold_dense_at(self.on_device, positions * self.on_device.sample_stride, wanted)
+        if is_on_cuda(self.values):
+            row_bytes = self.values.shape[1] * self.values.element_size()
+            fold_dense_at(self.values.view(self.type), positions * row_bytes, wanted)
         else:
             _fold_copied(self.values.index_select(0, positions).view(self.type), wanted)
 
@@ -126,15 +125,14 @@ class _InterleavedStore(Store):
             first += len(block)
         size = self.values.element_size()
         self.offset = (self.place // self.group * source.n_features * self.group + self.place % self.group) * size
-        self.on_device = DenseStore(self.values, source.dtype.name, source.n_features, size, self.group * size)
 
     def members(self, groups: NDArray[np.int64]) -> Tensor:
         places = (groups[:, None] * self.group + np.arange(self.group)).ravel()
         return self.order[torch.from_numpy(places[places < self.n_samples]).to(self.order.device)]
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
-        if _arrays.is_on_cuda(self.values):
-            fold_dense_at(self.on_device, self.offset[positions], wanted)
+        if is_on_cuda(self.values):
+            fold_dense_at(self.values[0].view(self.type).T, self.offset[positions], wanted)
         else:
             place = self.place[positions]
             samples = self.values[place // self.group, :, place % self.group].view(self.type)
@@ -159,11 +157,11 @@ class _CsrStore(Store):
         self.columns = torch.cat([torch.from_numpy(part.indices.astype(np.int32)).to(device) for part in parts])
         self.kept = (self.values, self.columns, self.row_start)
         self.n_features = source.n_features
-        self.on_device = SparseStore(self.values, source.dtype.name, self.columns, self.row_start, source.n_features)
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
-        if _arrays.is_on_cuda(self.values):
-            fold_csr_at(self.on_device, positions, wanted)
+        if is_on_cuda(self.values):
+            parts = (self.values.view(self.type), self.columns, self.row_start)
+            fold_csr_at(parts, self.n_features, positions, wanted)
         else:
             _fold_copied(self._rows(positions), wanted)
 
@@ -205,7 +203,7 @@ class _GenotypeStore(Store):
         self.values = PackedGenotypes(np.zeros((0, 1), np.uint8), 1, count_first=self.count_first).code_values()
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
-        if _arrays.is_on_cuda(self.bits):
+        if is_on_cuda(self.bits):
             fold_packed_rows(
                 self.bits,
                 self.n_features,

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pixfold.arrays.dense import threads_argument
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
@@ -24,6 +23,7 @@ from pixfold.sources import normalize_rows, open_source
 from pixfold.stream.blocks import read_ahead, sample_bytes
 from pixfold.stream.budget import bytes_of, in_words
 from pixfold.stream.finite import check_finite
+from pixfold.util.arguments import threads_argument
 from pixfold.util.checks import check_all, switch, whole_number
 from pixfold.util.text import counted, must_be, one_of
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixfold.arrays.cuda_extension import extension
-from pixfold.arrays.dense import to_torch
+from pixfold.arrays.interop import to_torch
 from pixfold.errors import BackendError
 from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
 from pixfold.loader.transfer import Transfer
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.ops.fold import fold_into_fresh
+from pixfold.ops.fold_samples import fold_into_fresh
 
 Positions = NDArray[np.int64]
 Batches = Iterable[tuple[Positions, Any]]

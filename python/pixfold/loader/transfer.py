@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixfold.arrays.dense import Csr, Packed, samples
+from pixfold.arrays.csr import Csr
+from pixfold.arrays.entry import cpu_samples
+from pixfold.arrays.packed import Packed
 from pixfold.formula import Fitted
 from pixfold.layout import Layout
-from pixfold.ops.cuda.fold import fold_packed_rows, fold_tensor
-from pixfold.ops.formula_arguments import formula_of
+from pixfold.ops.arguments import formula_of
+from pixfold.ops.cuda.fold import fold_packed_rows
+from pixfold.ops.fold_samples import fold_into_fresh
 
 _ALIGNMENT = 64
 _BUFFERS = 2
@@ -49,7 +52,7 @@ class Transfer:
 
     def send(self, batch: Any) -> Sent:
         """Begin to copy samples: dense, CSR or packed genotypes."""
-        x = samples("FoldLoader", batch)
+        x = cpu_samples("FoldLoader", batch)
         values: NDArray[np.float32] | None = None
         if isinstance(x, Csr):
             # torch wants indices and pointers of one type.
@@ -106,7 +109,7 @@ class Transfer:
                 warnings.simplefilter("ignore")
                 starts, indices, values = sent.parts
                 rows = torch.sparse_csr_tensor(starts, indices, values, sent.shape, check_invariants=False)
-            images = fold_tensor(rows, layout, formula, dtype, None)
+            images = fold_into_fresh(rows, layout, formula, dtype=dtype, out=None, threads=None)
         else:
-            images = fold_tensor(sent.parts[0], layout, formula, dtype, None)
+            images = fold_into_fresh(sent.parts[0], layout, formula, dtype=dtype, out=None, threads=None)
         return images

@@ -11,7 +11,7 @@ from pixfold.arrays.dense import Dense
 from pixfold.formula import Formula
 from pixfold.normalize.learned import Learned
 from pixfold.normalize.recipe import Recipe
-from pixfold.ops.column_stats import stats_of
+from pixfold.ops.stats import stats_of
 
 Float64Array = NDArray[np.float64]
 

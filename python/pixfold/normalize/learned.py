@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold import _core
 from pixfold.arrays.dask import reduce_blocks
-from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed, samples_anywhere
+from pixfold.arrays.dense import computes_in_double
+from pixfold.arrays.entry import Samples, samples
 from pixfold.errors import InputError
 from pixfold.normalize.recipe import Recipe
-from pixfold.ops.column_stats import ColumnStats, column_stats, stats_of
 from pixfold.ops.formula_arguments import row_scale_to
 from pixfold.ops.refusals import refuse, refuse_missing
+from pixfold.ops.stats import ColumnStats, column_stats, stats_of
 from pixfold.util.text import counted
 
 Float64Array = NDArray[np.float64]
@@ -97,7 +97,7 @@ class Learner:
 
     def measured(self, block: Any) -> Learned | None:
         """Measure one array of samples: None when it has none."""
-        x = samples_anywhere(self.op, block)
+        x = samples(self.op, block)
         self._check_features(x.shape[1])
         if x.shape[0] == 0:
             return None
@@ -112,7 +112,7 @@ class Learner:
         # What is missing is known when all samples were seen: a feature may have no value at all.
         accepted = replace(self.recipe.accepted(self.feature_names), missing=True)
         refuse(self.op, x, raw if hidden else stats, accepted, self.keep)
-        in_double = _core.computes_in_double(np.empty(0, x.dtype), x.bfloat16)
+        in_double = computes_in_double(x.dtype)
         if logarithms:
             return Learned(raw if self.recipe.measures_twice else None, stats, in_double)
         return Learned(stats, None, in_double)
@@ -136,7 +136,7 @@ class Learner:
         """Measure logarithms in a second pass, now that it is known by how much features are lifted."""
         offset, transformed = learned.lifts(), None
         for block in again:
-            x = samples_anywhere(self.op, block)
+            x = samples(self.op, block)
             transformed = _merged(transformed, stats_of(x, True, offset, None, True, 0))
             del block, x
         return replace(learned, transformed=transformed, offset=offset)
@@ -170,7 +170,7 @@ def fitting_bytes(recipe: Recipe, n_features: int) -> int:
     return n_features * (_FITTING_BYTES + (_STATS_BYTES if recipe.measures_twice else 0))
 
 
-def _plain_stats(x: Dense | Csr | Packed | OnCuda) -> ColumnStats:
+def _plain_stats(x: Samples) -> ColumnStats:
     return stats_of(x, False, None, None, False, 0)
 
 

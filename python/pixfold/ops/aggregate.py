@@ -9,23 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
-from pixfold.arrays.dense import Dense, array, as_array, is_on_cuda, is_torch, layout_argument, plain, threads_argument
-from pixfold.arrays.interop import adopted
+from pixfold.arrays.cuda import OnCuda
+from pixfold.arrays.dense import Dense, plain, type_name
+from pixfold.arrays.entry import numbers, on_host
 from pixfold.errors import InputError
-from pixfold.ops.cuda.aggregate import (
-    DeviceAttributions,
-    copied,
-    device_attributions,
-    moments_after,
-    on_host,
-    placed_like,
-)
-from pixfold.util.text import short_repr
+from pixfold.ops.arguments import layout_argument
+from pixfold.ops.cuda.aggregate import copied, moments_after, moments_on_host, placed_like
+from pixfold.util.arguments import count_argument, threads_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
 
 Float64Array = NDArray[np.float64]
+
+_FLOATS = ("float16", "float32", "float64", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -78,13 +75,9 @@ class AttributionAccumulator:
     """
 
     def __init__(self, layout: Layout, n_classes: int) -> None:
-        if isinstance(n_classes, bool) or not isinstance(n_classes, int | np.integer) or n_classes < 1:
-            raise InputError(
-                f"AttributionAccumulator: n_classes must be a positive integer, got {short_repr(n_classes)}"
-            )
+        self.n_classes = count_argument("AttributionAccumulator", "n_classes", n_classes)
         layout_argument("AttributionAccumulator", layout)
         self.layout = layout
-        self.n_classes = int(n_classes)
         self._count = np.zeros(self.n_classes, dtype=np.int64)
         # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples: an array, or a tensor on
         # the device of the class's last batch. An update writes into spare arrays, which take the place of the old
@@ -133,7 +126,6 @@ class AttributionAccumulator:
 
         ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.ops.torch`) does the same to tensors of the caller's.
         """
-        attributions, _ = adopted("aggregate", "attributions", attributions)
         images = attributions_of(attributions)
         shape = images.shape
         layout = self.layout
@@ -192,7 +184,7 @@ class AttributionAccumulator:
         mean, m2, mean_abs = (np.zeros((self.n_classes, self.layout.n_features)) for _ in range(3))
         for k, moments in enumerate(self._moments):
             if moments is not None:
-                moments = on_host(moments)
+                moments = moments_on_host(moments)
                 mean[k] = moments[0, pixel] * share
                 m2[k] = moments[1, pixel] * (share * share)
                 # Never below the size of the mean but for rounding, which sums them in different ways.
@@ -200,15 +192,17 @@ class AttributionAccumulator:
         return AttributionResult(self._count.copy(), mean, m2, mean_abs)
 
 
-def attributions_of(attributions: Any) -> Dense | DeviceAttributions:
+def attributions_of(attributions: Any) -> Dense | OnCuda:
     """Read attributions where they are."""
-    if is_on_cuda(attributions):
-        return device_attributions(attributions)
-    return array("aggregate", "attributions", attributions)
+    images = numbers("aggregate", "attributions", attributions)
+    name = type_name(images.tensor.dtype if isinstance(images, OnCuda) else images.array.dtype)
+    if name not in _FLOATS:
+        raise TypeError(f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {name}")
+    return images
 
 
 def advanced(
-    images: Dense | DeviceAttributions,
+    images: Dense | OnCuda,
     n_summed: int,
     n_pixels: int,
     labels: Any,
@@ -222,7 +216,7 @@ def advanced(
 
     Parameters
     ----------
-    images : Dense or DeviceAttributions
+    images : Dense or OnCuda
         The attributions, (n_samples, channels, height, width).
     n_summed, n_pixels : int
         How many channels become one, and the pixels that are left.
@@ -242,35 +236,24 @@ def advanced(
         The classes of the batch, how many samples every class gets, and the moments after, class by class of the batch:
         the first arrays of `spare`, or tensors on the device of the attributions.
     """
-    if isinstance(images, DeviceAttributions):
-        is_float = images.is_float
-    else:
-        is_float = images.bfloat16 or images.dtype.kind == "f"
-    if not is_float:
-        raise _not_float(images.dtype)
     n, n_classes = images.shape[0], count.size
     by_class, added, classes = _by_class(labels, keep, n, n_classes)
     old = [moments[int(k)] if count[k] > 0 else None for k in classes]
-    if isinstance(images, DeviceAttributions):
+    if isinstance(images, OnCuda):
         summed = n_summed == images.shape[1]
         found = moments_after(images, summed, by_class, added[classes], count[classes], old)
         if found is None:
             raise _not_finite()
         return classes, added, found
     # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
-    flat = plain(images.array).reshape(n, n_summed, n_pixels)
+    flat = images.contiguous((n, n_summed, n_pixels))
     while len(spare) < len(classes):
         spare.append(np.empty((3, n_pixels)))
     after = spare[: len(classes)]
-    before = [None if values is None else on_host(values) for values in old]
-    finite = _core.aggregate(flat, images.bfloat16, by_class, added[classes], count[classes], before, after, threads)
-    if not finite:
+    before = [None if values is None else moments_on_host(values) for values in old]
+    if not _core.aggregate(flat, by_class, added[classes], count[classes], before, after, threads):
         raise _not_finite()
     return classes, added, after
-
-
-def _not_float(dtype: object) -> TypeError:
-    return TypeError(f"aggregate: attributions must be of dtype float16, float32, float64 or bfloat16, got {dtype}")
 
 
 def _not_finite() -> InputError:
@@ -290,8 +273,7 @@ def _by_class(
 
 
 def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
-    labels, _ = adopted("aggregate", "labels", labels)
-    values = as_array("aggregate", "labels", labels.detach().cpu() if is_torch(labels) else labels)
+    values = on_host("aggregate", "labels", labels)
     if values.dtype.kind not in ("iu" if values.size else "iuf"):  # NumPy reads [] as floats
         raise InputError(f"aggregate: labels must be integers, got {values.dtype}")
     if values.shape != (n,):
@@ -306,13 +288,12 @@ def _labels(labels: Any, n: int, n_classes: int) -> NDArray[np.int64]:
 def _mask(keep: Any, n: int) -> NDArray[np.bool_]:
     if keep is None:
         return np.ones(n, dtype=np.bool_)
-    keep, _ = adopted("aggregate", "keep", keep)
-    values = as_array("aggregate", "keep", keep.detach().cpu() if is_torch(keep) else keep)
+    values = on_host("aggregate", "keep", keep)
     if values.dtype != np.bool_ or values.shape != (n,):
         raise InputError(
             f"aggregate: keep must be a bool array of shape ({n},), got {values.dtype} of shape {values.shape}"
         )
-    mask = plain(values)
+    mask: NDArray[np.bool_] = plain(values)
     # Bytes viewed as bool can hold anything, and NumPy counts them wrongly.
     strange = np.flatnonzero(mask.view(np.uint8) > 1)
     if strange.size:

@@ -6,35 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixfold import _core
-from pixfold.arrays.dask import fold_dask, is_dask
-from pixfold.arrays.dense import (
-    Array,
-    Csr,
-    Dense,
-    Packed,
-    is_on_cuda,
-    is_torch,
-    layout_argument,
-    memory_of,
-    samples,
-    takes_torch_op,
-    threads_argument,
-    to_torch,
-)
-from pixfold.arrays.interop import adopted
-from pixfold.errors import BackendError, InputError
+from pixfold.arrays.dask import is_dask, map_samples
+from pixfold.arrays.entry import goes_through_torch, samples
+from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
-from pixfold.ops.fold_packed import fold_packed
-from pixfold.ops.formula_arguments import formula_of, row_scale, slot_parameters
-from pixfold.ops.refusals import check_values
-from pixfold.util.text import short_repr
+from pixfold.ops.arguments import check_features, dtype_name, formula_of, image_dtype, layout_argument
+from pixfold.ops.fold_samples import fold_samples
+from pixfold.util.arguments import threads_argument
 
 if TYPE_CHECKING:
-    from pixfold.formula import Fitted
+    from pixfold.formula import Fitted, Formula
     from pixfold.layout import Layout
-
-_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def fold(
@@ -102,157 +84,41 @@ def fold(
     refuses raise nothing. Missing ones then come out as NaN; :func:`pixfold.ops.cuda.check_folds` looks afterwards,
     :meth:`pixfold.Normalizer.check` before. There, `out` may also be contiguous in torch's channels_last format.
     """
-    if is_dask(X):
-        layout_argument("fold", layout)
-        formula = formula_of("fold", normalizer)
-        threads_argument("fold", threads)
-        return fold_dask(X, layout, formula, dtype_name(dtype), out, threads)
-    X, kind = adopted("fold", "X", X)
-    if kind is not None:
-        return kind.into(
-            "fold", out, lambda memory: fold(X, layout, normalizer, dtype=dtype, out=memory, threads=threads)
-        )
-    if takes_torch_op(X):
+    if goes_through_torch(X):
         from pixfold.ops.torch import fold_tensor
 
         return fold_tensor(X, layout, normalizer, dtype, out, threads)
-    # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
-    given = out is not None and not isinstance(out, ImagePool)
-    return _fold(X, layout, normalizer, dtype, out, threads, check_first=given)
-
-
-def fold_into_fresh(
-    X: Any, layout: Layout, normalizer: Fitted | None, *, dtype: Any, out: Any, threads: int | None
-) -> Any:
-    """:func:`fold` into memory that nobody has seen yet: an error may leave anything in `out`."""
-    return _fold(X, layout, normalizer, dtype, out, threads, check_first=False)
-
-
-def _fold(
-    X: Any,
-    layout: Layout,
-    normalizer: Fitted | None,
-    dtype: Any,
-    out: Any,
-    threads: int | None,
-    check_first: bool,
-) -> Any:
     layout_argument("fold", layout)
     formula = formula_of("fold", normalizer)
     n_threads = threads_argument("fold", threads)
-    if is_on_cuda(X):
-        from pixfold.ops.cuda.fold import fold_tensor
-
-        return fold_tensor(X, layout, formula, dtype_name(dtype), out)
-    x = samples("fold", X, n_threads)
-    if x.shape[1] != layout.n_features:
-        raise InputError(
-            f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {x.shape})"
-        )
     name = dtype_name(dtype)
-    shape = (x.shape[0], *layout.shape)
-    images, result = _output(X, x, shape, name, out)
-    if isinstance(x, Packed):
-        fold_packed(x, layout, formula, name, images, n_threads)
-        return result
-    if check_first and formula is not None:
-        check_values(X, layout, formula.accepted, threads=threads)
-    parameters = None
-    row_scales = None
+    if is_dask(X):
+        return _fold_dask(X, layout, formula, name, out, n_threads or 1)
+    # The check reads X once more; only memory that the caller gave could show a fold that was refused half-way.
+    given = out is not None and not isinstance(out, ImagePool)
+    x = samples("fold", X, n_threads)
+    return fold_samples(x, X, layout, formula, name, out, n_threads, check_first=given)
+
+
+def _fold_dask(X: Any, layout: Layout, formula: Formula | None, dtype: str, out: Any, threads: int) -> Any:
+    """Give the lazy images of a Dask array: blocks run side by side already, on one thread each by default."""
+    if out is not None:
+        raise InputError("fold: out must be None for a Dask array, whose images are made when they are computed")
     if formula is not None:
-        in_double = _core.computes_in_double(x.values if isinstance(x, Csr) else x.array, x.bfloat16)
-        parameters = slot_parameters(formula, layout, in_double=in_double)
-        row_scales = row_scale(formula, x, n_threads)
-    how = (layout.slots, parameters, row_scales, images, name == "bfloat16", n_threads)
-    if isinstance(x, Csr):
-        missing, negative = _core.fold_csr(x.rows, *how)
-    else:
-        missing, negative = _core.fold_dense(x.array, x.bfloat16, *how)
-    if formula is not None and formula.accepted.refuses(missing, negative):
-        check_values(X, layout, formula.accepted, threads=threads)
-    return result
+        check_features("fold", formula, layout)
+    kind = image_dtype(dtype)
+    return map_samples(
+        "fold",
+        X,
+        layout.n_features,
+        _fold_block,
+        (layout, formula),
+        layout.shape,
+        np.empty((0, 0, 0, 0), dtype=kind),
+        element=dtype,
+        threads=threads,
+    )
 
 
-def dtype_name(dtype: Any) -> str:
-    """Name of an element type that images can have."""
-    name = str(dtype).removeprefix("torch.") if is_torch_dtype(dtype) else _numpy_name(dtype)
-    if name not in _DTYPES:
-        raise InputError(f"fold: dtype must be one of {', '.join(_DTYPES)}, got {short_repr(dtype)}")
-    return name
-
-
-def is_torch_dtype(dtype: object) -> bool:
-    """Whether `dtype` is a torch.dtype."""
-    return type(dtype).__module__ == "torch"
-
-
-def _numpy_name(dtype: Any) -> str:
-    if isinstance(dtype, str) and dtype == "bfloat16":
-        return "bfloat16"
-    try:
-        return str(np.dtype(dtype).name)
-    except (TypeError, ValueError):  # whatever NumPy makes of something that is no dtype
-        return repr(dtype)
-
-
-def _output(X: Any, x: Dense | Csr | Packed, shape: tuple[int, ...], name: str, out: Any) -> tuple[Array, Any]:
-    """Memory for the kernel (uint16 bits for bfloat16) and the same memory as the caller will see it."""
-    if out is not None and not isinstance(out, ImagePool):
-        return _given_output(X, shape, name, out), out
-    # NumPy's memory for tensors too: it asks for huge pages, which torch.empty does not.
-    new = np.empty if out is None else out.empty
-    if name != "bfloat16":
-        images: Array = new(shape, dtype=name)
-        return images, to_torch(images) if x.torch else images
-    bits: Array = new(shape, dtype=np.uint16)
-    if x.torch:
-        return bits, to_torch(bits, bfloat16=True)
-    return bits, bits.view(image_dtype(name))
-
-
-def image_dtype(name: str) -> np.dtype[Any]:
-    """NumPy's element type of that name; bfloat16 is that of ml_dtypes."""
-    if name != "bfloat16":
-        return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise BackendError(
-            "fold: NumPy has no bfloat16 of its own: pip install ml_dtypes, pass a torch tensor, or use float16"
-        ) from error
-    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return bfloat16
-
-
-def _given_output(X: Any, shape: tuple[int, ...], name: str, out: Any) -> Array:
-    if is_torch(out):
-        found = str(out.dtype).removeprefix("torch.")
-        usable = out.device.type == "cpu" and str(out.layout) == "torch.strided" and not out.requires_grad
-        memory = to_numpy_bits(out) if usable and out.is_contiguous() else None
-        usable = memory is not None and bool(memory.flags.carray)
-    elif isinstance(out, np.ndarray):
-        found = out.dtype.name
-        usable = bool(out.flags.carray and out.dtype.isnative)  # C-contiguous, aligned, writeable
-        memory = out.view(np.uint16) if usable and found == "bfloat16" else out
-    else:
-        raise TypeError(f"fold: out must be a NumPy array, a torch tensor or an ImagePool, got {type(out).__name__}")
-    if found != name or tuple(out.shape) != shape or not usable or memory is None:
-        state = "" if usable else ", not C-contiguous, aligned and writeable CPU memory in native byte order"
-        raise InputError(
-            f"fold: out must be a C-contiguous writeable {name} array of shape {shape}, "
-            f"got {found} of shape {tuple(out.shape)}{state}"
-        )
-    if any(np.may_share_memory(memory, part) for part in memory_of(X)):
-        raise InputError("fold: out must not overlap X in memory")
-    return memory
-
-
-def to_numpy_bits(tensor: Any) -> Array:
-    """A CPU tensor's memory as NumPy, bfloat16 as uint16 bits."""
-    import torch
-
-    if tensor.dtype == torch.bfloat16:
-        bits: Array = tensor.view(torch.int16).numpy().view(np.uint16)
-        return bits
-    values: Array = tensor.numpy()
-    return values
+def _fold_block(block: Any, how: tuple[Layout, Formula | None], *, element: str, threads: int) -> Any:
+    return fold(block, *how, dtype=element, threads=threads)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pixfold import _core
-from pixfold.arrays.dense import Array, Packed
+from pixfold.arrays.packed import Packed
 from pixfold.ops.formula_arguments import packed_table, row_scale, slot_parameters
 from pixfold.ops.refusals import check_values
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 _DENSE_BYTES = 1 << 24
 
 
-def fold_packed(x: Packed, layout: Layout, formula: Formula | None, dtype: str, images: Array, threads: int) -> None:
-    """Write the images of `x` into `images` (uint16 bits for bfloat16), or raise before anything is written."""
+def fold_packed(x: Packed, layout: Layout, formula: Formula | None, dtype: str, images: Any, threads: int) -> None:
+    """Write the images of `x` into `images`, or raise before anything is written."""
     genotypes = x.genotypes
     parameters = None
     if formula is not None:
         row_scale(formula, x)  # refuses a library size
         parameters = slot_parameters(formula, layout, in_double=False)
         if not formula.accepted.missing and _core.any_missing_packed(x.bits, x.shape[1], threads):
-            check_values(genotypes, layout, formula.accepted, threads=threads or None)
+            check_values(x, layout, formula.accepted, threads=threads or None)
     if layout.is_one_to_one:
         table = packed_table(formula, layout, genotypes.code_values(), dtype)
         _core.fold_packed(x.bits, table, images, threads)
@@ -36,4 +36,4 @@ def fold_packed(x: Packed, layout: Layout, formula: Formula | None, dtype: str, 
     for start in range(0, len(genotypes), rows):
         part = slice(start, start + rows)
         dense = genotypes[part].toarray(np.float32, threads=threads or None)
-        _core.fold_dense(dense, False, layout.slots, parameters, None, images[part], dtype == "bfloat16", threads)
+        _core.fold_dense(dense, layout.slots, parameters, None, images[part], threads)

@@ -10,41 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold import _core
-from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed
+from pixfold.arrays.entry import Samples
+from pixfold.arrays.packed import Packed
 from pixfold.errors import InputError
-from pixfold.formula import Fitted, Formula
+from pixfold.formula import Formula
 from pixfold.layout import Layout
-from pixfold.ops.column_stats import row_sums
+from pixfold.ops.arguments import check_features
+from pixfold.ops.stats import row_sums
 
 _Made = TypeVar("_Made")
 
 # Of each formula: what was made for the layout that it was last used with, by what it is.
 _made: weakref.WeakKeyDictionary[Formula, dict[Any, tuple[weakref.ref[Layout], Any]]] = weakref.WeakKeyDictionary()
-
-
-def formula_of(op: str, normalizer: object) -> Formula | None:
-    """Give the fitted formula of the argument `normalizer`, None for None.
-
-    Raises
-    ------
-    TypeError
-        When it is neither a normaliser nor None.
-    InputError
-        When it is not fitted.
-    """
-    if normalizer is None:
-        return None
-    if not isinstance(normalizer, Fitted):
-        raise TypeError(f"{op}: normalizer must be a Normalizer or None, got {type(normalizer).__name__}")
-    return normalizer.parameters()
-
-
-def check_features(op: str, formula: Formula, layout: Layout) -> None:
-    """Refuse a formula that was fitted on another number of features than the layout's."""
-    if formula.n_features != layout.n_features:
-        raise InputError(
-            f"{op}: normalizer must be fitted on the layout's {layout.n_features} features, got {formula.n_features}"
-        )
 
 
 def slot_parameters(formula: Formula, layout: Layout, *, in_double: bool) -> _core.Parameters:
@@ -73,14 +50,12 @@ def packed_table(formula: Formula | None, layout: Layout, values: NDArray[np.flo
     return _kept(formula, layout, (dtype, values.tobytes()), make)
 
 
-def row_scale(formula: Formula, x: Dense | Csr | Packed | OnCuda, threads: int = 0) -> NDArray[np.float64] | None:
+def row_scale(formula: Formula, x: Samples, threads: int = 0) -> NDArray[np.float64] | None:
     """library_size over each sample's sum (0 for a sum of 0), None without a library size."""
     return row_scale_to(formula.library_size, x, threads)
 
 
-def row_scale_to(
-    library_size: float | None, x: Dense | Csr | Packed | OnCuda, threads: int = 0
-) -> NDArray[np.float64] | None:
+def row_scale_to(library_size: float | None, x: Samples, threads: int = 0) -> NDArray[np.float64] | None:
     """Scale each sample of `x` to a library size: :func:`row_scale` before there is a formula."""
     if library_size is None:
         return None

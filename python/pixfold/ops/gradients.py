@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pixfold import _core
-from pixfold.arrays.dense import (
-    Array,
-    Dense,
-    array,
-    is_on_cuda,
-    layout_argument,
-    plain,
-    threads_argument,
-    to_torch,
-)
+from pixfold.arrays.cuda import OnCuda
+from pixfold.arrays.dense import Dense, computes_in_double, type_name
+from pixfold.arrays.entry import numbers
 from pixfold.errors import InputError
-from pixfold.ops.formula_arguments import check_features, formula_of, row_scale, slot_parameters
+from pixfold.ops.arguments import IMAGE_TYPES, check_features, formula_of, layout_argument
+from pixfold.ops.cuda import gradients as cuda
+from pixfold.ops.formula_arguments import row_scale, slot_parameters
+from pixfold.util.arguments import threads_argument
 
 if TYPE_CHECKING:
     from pixfold.formula import Fitted
@@ -62,38 +56,26 @@ def fold_gradient(
     layout_argument(op, layout)
     formula = formula_of(op, normalizer)
     n_threads = threads_argument(op, threads)
-    if is_on_cuda(X):
-        from pixfold.ops.cuda.gradients import fold_gradient_tensor
-
-        return fold_gradient_tensor(gradient, X, layout, formula)
-    x = array(op, "X", X)
+    x = _floats(op, "X", X, (*IMAGE_TYPES, "float64"))
     if len(x.shape) != 2 or x.shape[1] != layout.n_features:
         raise InputError(f"{op}: X must have shape (n_samples, {layout.n_features}), got {x.shape}")
-    images = array(op, "gradient", gradient)
-    if images.shape != (x.shape[0], *layout.shape):
-        raise InputError(f"{op}: gradient must have shape {(x.shape[0], *layout.shape)}, got {images.shape}")
-    parameters, row_scales, library_size = None, None, 0.0
+    images = _floats(op, "gradient", gradient, IMAGE_TYPES)
+    if images.shape != (x.shape[0], *layout.shape) or type(images) is not type(x):
+        raise InputError(
+            f"{op}: gradient must have shape {(x.shape[0], *layout.shape)} and be where X is, got {images.shape} on "
+            f"{'a CUDA device' if isinstance(images, OnCuda) else 'the CPU'}"
+        )
+    if isinstance(x, OnCuda) and isinstance(images, OnCuda):
+        return x.library.give(op, cuda.fold_gradient_on_cuda(images, x, layout, formula))
+    parameters, scales, library_size = None, None, 0.0
     if formula is not None:
         check_features(op, formula, layout)
-        in_double = _core.computes_in_double(x.array, x.bfloat16)
-        parameters = slot_parameters(formula, layout, in_double=in_double)
-        row_scales = row_scale(formula, x, n_threads)
+        parameters = slot_parameters(formula, layout, in_double=computes_in_double(x.dtype))
+        scales = row_scale(formula, x, n_threads)
         library_size = formula.library_size or 0.0
-    out: Array = np.empty(x.shape, dtype=x.dtype)
-    flat = plain(images.array).reshape(x.shape[0], layout.n_pixels)
-    _core.fold_gradient(
-        x.array,
-        x.bfloat16,
-        layout.slots,
-        parameters,
-        row_scales,
-        library_size,
-        flat,
-        images.bfloat16,
-        out,
-        n_threads,
-    )
-    return _like(x, X, out)
+    out, pixels = x.empty(x.shape), images.contiguous(images.shape)
+    _core.fold_gradient(x.array, layout.slots, parameters, scales, library_size, pixels, out, n_threads)
+    return x.give(op, out)
 
 
 def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None) -> Any:
@@ -125,21 +107,20 @@ def unfold_gradient(gradient: Any, layout: Layout, *, threads: int | None = None
     op = "unfold_gradient"
     layout_argument(op, layout)
     n_threads = threads_argument(op, threads)
-    if is_on_cuda(gradient):
-        from pixfold.ops.cuda.gradients import unfold_gradient_tensor
-
-        return unfold_gradient_tensor(gradient, layout)
-    values = array(op, "gradient", gradient)
-    if len(values.shape) != 2 or values.shape[1] != layout.n_features:
-        raise InputError(f"{op}: gradient must have shape (n_samples, {layout.n_features}), got {values.shape}")
-    out: Array = np.empty((values.shape[0], *layout.shape), dtype=values.dtype)
-    flat = out.reshape(values.shape[0], layout.n_pixels)
-    _core.unfold_gradient(plain(values.array), values.bfloat16, layout.slots, flat, n_threads)
-    return _like(values, gradient, out)
+    features = _floats(op, "gradient", gradient, (*IMAGE_TYPES, "float64"))
+    if len(features.shape) != 2 or features.shape[1] != layout.n_features:
+        raise InputError(f"{op}: gradient must have shape (n_samples, {layout.n_features}), got {features.shape}")
+    if isinstance(features, OnCuda):
+        return features.library.give(op, cuda.unfold_gradient_on_cuda(features, layout))
+    out = features.empty((features.shape[0], *layout.shape))
+    _core.unfold_gradient(features.contiguous(features.shape), layout.slots, out, n_threads)
+    return features.give(op, out)
 
 
-def _like(given: Dense, caller: Any, out: Array) -> Any:
-    """Give the result in the caller's kind of array."""
-    if given.torch:
-        return to_torch(out, given.bfloat16)
-    return out.view(caller.dtype) if given.bfloat16 else out
+def _floats(op: str, argument: str, x: Any, types: tuple[str, ...]) -> Any:
+    """Read a dense array of one of the element types."""
+    found = numbers(op, argument, x)
+    name = type_name(found.array.dtype if isinstance(found, Dense) else found.tensor.dtype)
+    if name not in types:
+        raise InputError(f"{op}: {argument} must be {', '.join(types[:-1])} or {types[-1]}, got {name}")
+    return found

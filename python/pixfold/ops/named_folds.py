@@ -1,9 +1,9 @@
-"""Plans: a layout and a fitted normaliser as one immutable thing with a name that torch's graphs can hold.
+"""A layout and a fitted normaliser as one immutable thing with a name that torch's graphs can hold.
 
-torch.library passes tensors, numbers and strings to an op, and a compiled graph keeps them as constants. A plan's
-handle is such a string: a digest of everything that decides what a fold gives. The same layout and parameters have the
-same handle in every process, so a graph that was saved or cached never means another plan; and what a kernel reads is
-always a plan that was checked when it was made, never a number from a graph.
+torch.library passes tensors, numbers and strings to an op, and a compiled graph keeps them as constants. The name of a
+fold is such a string: a digest of everything that decides what a fold gives. The same layout and parameters have the
+same name in every process, so a graph that was saved or cached never means another fold; and what a kernel reads is
+always a layout that was checked when it was made, never a number from a graph.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.arrays.dense import layout_argument
 from pixfold.errors import InputError
 from pixfold.formula import Fitted, Formula
 from pixfold.layout import Layout
-from pixfold.ops.formula_arguments import check_features, formula_of
+from pixfold.ops.arguments import check_features, formula_of, layout_argument
+from pixfold.util.identity import KeptWith
 
-_alive: weakref.WeakValueDictionary[str, Plan] = weakref.WeakValueDictionary()
+_alive: weakref.WeakValueDictionary[str, NamedFold] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
-class Plan:
-    """A layout and, if there is one, a fitted normaliser as it was when the plan was made.
+class NamedFold:
+    """A layout and, if there is one, a fitted normaliser as it was when the name was given.
 
     Attributes
     ----------
@@ -35,25 +35,30 @@ class Plan:
         Equal to the caller's, over the same arrays.
     formula : Formula or None
         Fitting the normaliser again gives it another one, and changes nothing here.
-    handle : str
-        What :func:`plan_named` finds the plan by, as long as something refers to it.
+    name : str
+        What :func:`fold_named` finds it by, as long as something refers to it.
     """
 
-    __slots__ = ("__weakref__", "formula", "handle", "layout")
+    __slots__ = ("__weakref__", "formula", "layout", "name")
 
-    def __init__(self, layout: Layout, formula: Formula | None, handle: str) -> None:
+    def __init__(self, layout: Layout, formula: Formula | None, name: str) -> None:
         self.layout = layout
         self.formula = formula
-        self.handle = handle
+        self.name = name
 
     def __repr__(self) -> str:
-        return f"Plan({self.layout!r}, {self.formula!r})"
+        return f"NamedFold({self.layout!r}, {self.formula!r})"
 
 
-def plan_of(layout: Layout, normalizer: Fitted | None = None) -> Plan:
-    """Give the plan of a layout and a normaliser, made on first use.
+# Of each layout: what was made of it with each formula, and without one. Beside it stands the formula itself: no other
+# has its number meanwhile.
+_of_layout: KeptWith[tuple[Formula | None, NamedFold]] = KeptWith(most=4)
 
-    It lives as long as the two do and the normaliser is not fitted again, or longer where something refers to it.
+
+def named_fold(layout: Layout, normalizer: Fitted | None = None) -> NamedFold:
+    """Give a layout and a normaliser a name, on first use.
+
+    It lives as long as the layout, or longer where something refers to it; of each layout, the last few are kept.
 
     Raises
     ------
@@ -64,53 +69,36 @@ def plan_of(layout: Layout, normalizer: Fitted | None = None) -> Plan:
     """
     layout_argument("fold", layout)
     formula = formula_of("fold", normalizer)
-    # On the layout itself: a table of layouts would have to compare their indices at every look.
-    plans: dict[str, Any] = layout.__dict__.setdefault("_plans", {})
-    if formula is None:
-        plain: Plan = plans.get("plain") or plans.setdefault("plain", _made(layout, None))
-        return plain
-    fitted: weakref.WeakKeyDictionary[Formula, Plan]
-    fitted = plans.get("fitted") or plans.setdefault("fitted", weakref.WeakKeyDictionary())
-    found = fitted.get(formula)
-    if found is None:
-        found = fitted[formula] = _made(layout, formula)
-    return found
+    return _of_layout.get(layout, id(formula), lambda: (formula, _made(layout, formula)))[1]
 
 
-def plan_named(op: str, handle: str) -> Plan:
-    """Find a plan that is alive.
+def fold_named(op: str, name: str) -> NamedFold:
+    """Find a fold by its name.
 
     Raises
     ------
     InputError
-        When no plan of this handle is alive in this process.
+        When none of this name is alive in this process.
     """
-    plan = _alive.get(handle)
-    if plan is None:
+    found = _alive.get(name)
+    if found is None:
         raise InputError(
-            f"{op}: plan must be the handle of a layout and a normaliser that are alive in this process, got "
-            f"{handle!r}; keep them (or the pixfold.Fold that holds them) as long as what was made with them"
+            f"{op}: name must be that of a layout and a normaliser that are alive in this process, got {name!r}; keep "
+            "them (or the pixfold.Fold that holds them) as long as what was made with them"
         )
-    return plan
+    return found
 
 
-def _made(layout: Layout, formula: Formula | None) -> Plan:
+def _made(layout: Layout, formula: Formula | None) -> NamedFold:
     if formula is not None:
         check_features("fold", formula, layout)
-    handle = _digest(layout, formula)
+    name = _digest(layout, formula)
     with _lock:
-        plan = _alive.get(handle)
-        if plan is None:
-            plan = _alive[handle] = Plan(_twin(layout), formula, handle)
-    return plan
-
-
-def _twin(layout: Layout) -> Layout:
-    """Give the same layout over the same arrays: a plan that held its own owner would keep both alive."""
-    _ = layout.slots  # worked out once for both
-    twin = object.__new__(Layout)
-    twin.__dict__.update((name, value) for name, value in layout.__dict__.items() if name != "_plans")
-    return twin
+        found = _alive.get(name)
+        if found is None:
+            # Not the layout itself: what is kept with it would keep it alive.
+            found = _alive[name] = NamedFold(layout.alias(), formula, name)
+    return found
 
 
 def _digest(layout: Layout, formula: Formula | None) -> str:

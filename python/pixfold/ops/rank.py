@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pixfold import _core
-from pixfold.arrays.dense import as_array, is_on_cuda, plain, threads_argument
-from pixfold.arrays.interop import adopted
+from pixfold.arrays.cuda import OnCuda
+from pixfold.arrays.dense import Dense
+from pixfold.arrays.entry import numbers
 from pixfold.errors import InputError
-from pixfold.util.text import short_repr
+from pixfold.ops.cuda.rank import rank_on_cuda, top_k_on_cuda
+from pixfold.util.arguments import count_argument, threads_argument
 
 
 def rank(importance: Any, *, threads: int | None = None) -> Any:
@@ -41,14 +40,10 @@ def rank(importance: Any, *, threads: int | None = None) -> Any:
         For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
     """
     n_threads = threads_argument("rank", threads)
-    importance, kind = adopted("rank", "importance", importance)
-    if kind is not None:
-        return kind.of("rank", rank(importance, threads=threads))
-    if is_on_cuda(importance):
-        from pixfold.ops.cuda.rank import rank_tensor
-
-        return rank_tensor(importance)
-    return _core.rank(_importance("rank", importance), n_threads)
+    x = _importance("rank", importance)
+    if isinstance(x, OnCuda):
+        return x.library.give("rank", rank_on_cuda(x))
+    return x.give("rank", _core.rank(x.doubles(), n_threads))
 
 
 def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
@@ -82,24 +77,17 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
     BackendError
         For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
-        raise InputError(f"top_k: k must be a non-negative integer, got {short_repr(k)}")
+    n_wanted = count_argument("top_k", "k", k, least=0)
     n_threads = threads_argument("top_k", threads)
-    importance, kind = adopted("top_k", "importance", importance)
-    if kind is not None:
-        return kind.of("top_k", top_k(importance, k, threads=threads))
-    if is_on_cuda(importance):
-        from pixfold.ops.cuda.rank import top_k_tensor
-
-        return top_k_tensor(importance, int(k))
-    values = _importance("top_k", importance)
-    return _core.top_k(values, min(int(k), values.size), n_threads)
+    x = _importance("top_k", importance)
+    n_wanted = min(n_wanted, x.shape[0])
+    if isinstance(x, OnCuda):
+        return x.library.give("top_k", top_k_on_cuda(x, n_wanted))
+    return x.give("top_k", _core.top_k(x.doubles(), n_wanted, n_threads))
 
 
-def _importance(op: str, importance: Any) -> NDArray[np.float64]:
-    values = as_array(op, "importance", importance)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"{op}: importance must be of a float, integer or bool dtype, got {values.dtype}")
-    if values.ndim != 1:
-        raise InputError(f"{op}: importance must be one-dimensional, got shape {values.shape}")
-    return plain(values, np.float64)
+def _importance(op: str, importance: Any) -> Dense | OnCuda:
+    x = numbers(op, "importance", importance)
+    if len(x.shape) != 1:
+        raise InputError(f"{op}: importance must be one-dimensional, got shape {x.shape}")
+    return x

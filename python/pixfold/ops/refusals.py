@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.arrays.dense import Csr, Dense, OnCuda, Packed, samples_anywhere, threads_argument
+from pixfold.arrays.entry import Samples, samples
+from pixfold.arrays.packed import Packed
 from pixfold.errors import InputError
 from pixfold.formula import Accepted
 from pixfold.layout import Layout
-from pixfold.ops.census import census_of
-from pixfold.ops.column_stats import ColumnStats, stats_of
+from pixfold.ops.stats import ColumnStats, census_of, stats_of
+from pixfold.util.arguments import threads_argument
 from pixfold.util.text import counted
 
 
@@ -38,8 +39,8 @@ def check_values(X: Any, layout: Layout, accepted: Accepted, *, threads: int | N
         Saying how many there are, in which features, and which option handles them.
     """
     n_threads = threads_argument("fold", threads)
-    x = samples_anywhere("fold", X, n_threads)
-    could_miss = not accepted.missing and (x.dtype.kind == "f" or x.bfloat16)
+    x = samples("fold", X, n_threads)
+    could_miss = not accepted.missing and x.dtype.kind == "f"
     could_be_negative = not accepted.negative and x.dtype.kind != "u"
     if not could_miss and not could_be_negative:
         return
@@ -58,7 +59,7 @@ def check_values(X: Any, layout: Layout, accepted: Accepted, *, threads: int | N
 
 def refuse(
     op: str,
-    x: Dense | Csr | Packed | OnCuda,
+    x: Samples,
     stats: ColumnStats,
     accepted: Accepted,
     used: NDArray[np.bool_] | None = None,

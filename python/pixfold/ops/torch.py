@@ -2,13 +2,13 @@
 
 Importing this module registers them; :func:`pixfold.fold` and :func:`pixfold.unfold` do so when they first meet a
 tensor that needs them, and are the way to use them. What the ops take in place of a layout and a normaliser is the
-handle of a plan (:mod:`pixfold.ops.named_folds`).
+name of the two (:mod:`pixfold.ops.named_folds`).
 
 ================================================================ ====================================================
-fold(Tensor x, str plan, ScalarType dtype, int threads)          images (n, C, H, W); differentiable
-fold_gradient(Tensor gradient, Tensor x, str plan, int threads)  its adjoint, (n, F); not differentiable again
-unfold(Tensor images, str plan, int threads)                     features (n, F); differentiable, any number of times
-unfold_gradient(Tensor gradient, str plan, int threads)          its adjoint, (n, C, H, W)
+fold(Tensor x, str name, ScalarType dtype, int threads)          images (n, C, H, W); differentiable
+fold_gradient(Tensor gradient, Tensor x, str name, int threads)  its adjoint, (n, F); not differentiable again
+unfold(Tensor images, str name, int threads)                     features (n, F); differentiable, any number of times
+unfold_gradient(Tensor gradient, str name, int threads)          its adjoint, (n, C, H, W)
 aggregate_(Tensor(a!) count, Tensor(b!) moments, ...)            adds a batch of attributions to running moments
 ================================================================ ====================================================
 
@@ -22,75 +22,80 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pixfold.arrays.dense import threads_argument, usable_device
+from pixfold.arrays.dense import check_device
 from pixfold.errors import InputError
 from pixfold.formula import Fitted
 from pixfold.ops import gradients
 from pixfold.ops.aggregate import advanced, attributions_of
-from pixfold.ops.fold import dtype_name, fold_into_fresh
-from pixfold.ops.named_folds import plan_named, plan_of
-from pixfold.ops.unfold import unfold_memory
+from pixfold.ops.arguments import dtype_name
+from pixfold.ops.fold_samples import fold_into_fresh, unfold_images
+from pixfold.ops.named_folds import fold_named, named_fold
+from pixfold.util.arguments import threads_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
 
 
 @torch.library.custom_op("pixfold::fold", mutates_args=(), device_types=("cpu", "cuda"))
-def fold_op(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
-    """Fold `x` by a plan."""
-    p = plan_named("fold", plan)
-    images: Tensor = fold_into_fresh(x.detach(), p.layout, p.formula, dtype=dtype, out=None, threads=threads or None)
+def fold_op(x: Tensor, name: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
+    """Fold `x` with the layout and the normaliser of that name."""
+    named = fold_named("fold", name)
+    images: Tensor = fold_into_fresh(
+        x.detach(), named.layout, named.formula, dtype=dtype, out=None, threads=threads or None
+    )
     return images
 
 
 @fold_op.register_fake
-def _(x: Tensor, plan: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
-    layout = plan_named("fold", plan).layout
+def _(x: Tensor, name: str, dtype: torch.dtype, threads: int = 0) -> Tensor:
+    layout = fold_named("fold", name).layout
     _check("fold", "X", x, (None, layout.n_features))
     return x.new_empty((x.shape[0], *layout.shape), dtype=dtype)
 
 
 @torch.library.custom_op("pixfold::fold_gradient", mutates_args=(), device_types=("cpu", "cuda"))
-def fold_gradient_op(gradient: Tensor, x: Tensor, plan: str, threads: int = 0) -> Tensor:
+def fold_gradient_op(gradient: Tensor, x: Tensor, name: str, threads: int = 0) -> Tensor:
     """Bring a gradient of images back to the samples."""
-    p = plan_named("fold_gradient", plan)
-    found: Tensor = gradients.fold_gradient(gradient.detach(), x.detach(), p.layout, p.formula, threads=threads or None)
+    named = fold_named("fold_gradient", name)
+    found: Tensor = gradients.fold_gradient(
+        gradient.detach(), x.detach(), named.layout, named.formula, threads=threads or None
+    )
     return found
 
 
 @fold_gradient_op.register_fake
-def _(gradient: Tensor, x: Tensor, plan: str, threads: int = 0) -> Tensor:
-    layout = plan_named("fold_gradient", plan).layout
+def _(gradient: Tensor, x: Tensor, name: str, threads: int = 0) -> Tensor:
+    layout = fold_named("fold_gradient", name).layout
     _check("fold_gradient", "X", x, (None, layout.n_features))
     _check("fold_gradient", "gradient", gradient, (x.shape[0], *layout.shape))
     return x.new_empty(x.shape)
 
 
 @torch.library.custom_op("pixfold::unfold", mutates_args=(), device_types=("cpu", "cuda"))
-def unfold_op(images: Tensor, plan: str, threads: int = 0) -> Tensor:
+def unfold_op(images: Tensor, name: str, threads: int = 0) -> Tensor:
     """Read each feature's pixel."""
-    features: Tensor = unfold_memory(images.detach(), plan_named("unfold", plan).layout, threads or None)
+    features: Tensor = unfold_images(images.detach(), fold_named("unfold", name).layout, threads)
     return features
 
 
 @unfold_op.register_fake
-def _(images: Tensor, plan: str, threads: int = 0) -> Tensor:
-    layout = plan_named("unfold", plan).layout
+def _(images: Tensor, name: str, threads: int = 0) -> Tensor:
+    layout = fold_named("unfold", name).layout
     _check("unfold", "images", images, (None, *layout.shape))
     return images.new_empty((images.shape[0], layout.n_features))
 
 
 @torch.library.custom_op("pixfold::unfold_gradient", mutates_args=(), device_types=("cpu", "cuda"))
-def unfold_gradient_op(gradient: Tensor, plan: str, threads: int = 0) -> Tensor:
+def unfold_gradient_op(gradient: Tensor, name: str, threads: int = 0) -> Tensor:
     """Bring a gradient of features back to the pixels."""
-    layout = plan_named("unfold_gradient", plan).layout
+    layout = fold_named("unfold_gradient", name).layout
     found: Tensor = gradients.unfold_gradient(gradient.detach(), layout, threads=threads or None)
     return found
 
 
 @unfold_gradient_op.register_fake
-def _(gradient: Tensor, plan: str, threads: int = 0) -> Tensor:
-    layout = plan_named("unfold_gradient", plan).layout
+def _(gradient: Tensor, name: str, threads: int = 0) -> Tensor:
+    layout = fold_named("unfold_gradient", name).layout
     _check("unfold_gradient", "gradient", gradient, (None, layout.n_features))
     return gradient.new_empty((gradient.shape[0], *layout.shape))
 
@@ -191,14 +196,14 @@ def _described(x: Tensor) -> str:
 
 
 def _keep_for_fold(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, ctx.handle, _, ctx.threads = inputs
-    ctx.plan = plan_named("fold", ctx.handle)  # keeps it alive until the gradient was taken
+    x, ctx.name, _, ctx.threads = inputs
+    ctx.named = fold_named("fold", ctx.name)  # keeps it alive until the gradient was taken
     ctx.save_for_backward(x)
 
 
 def _backward_of_fold(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
     (x,) = ctx.saved_tensors
-    return fold_gradient_op(gradient, x, ctx.handle, ctx.threads), None, None, None
+    return fold_gradient_op(gradient, x, ctx.name, ctx.threads), None, None, None
 
 
 def _backward_of_fold_gradient(ctx: Any, gradient: Tensor) -> Any:
@@ -209,16 +214,16 @@ def _backward_of_fold_gradient(ctx: Any, gradient: Tensor) -> Any:
 
 
 def _keep_for_unfold(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, ctx.handle, ctx.threads = inputs
-    ctx.plan = plan_named("unfold", ctx.handle)
+    _, ctx.name, ctx.threads = inputs
+    ctx.named = fold_named("unfold", ctx.name)
 
 
 def _backward_of_unfold(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-    return unfold_gradient_op(gradient, ctx.handle, ctx.threads), None, None
+    return unfold_gradient_op(gradient, ctx.name, ctx.threads), None, None
 
 
 def _backward_of_unfold_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-    return unfold_op(gradient, ctx.handle, ctx.threads), None, None
+    return unfold_op(gradient, ctx.name, ctx.threads), None, None
 
 
 fold_op.register_autograd(_backward_of_fold, setup_context=_keep_for_fold)
@@ -232,7 +237,7 @@ unfold_gradient_op.register_autograd(_backward_of_unfold_gradient, setup_context
 
 def _usable(op: str, argument: str, x: Tensor) -> None:
     if not x.is_cuda:
-        usable_device(op, argument, x)
+        check_device(op, argument, x)
 
 
 def fold_tensor(
@@ -243,16 +248,16 @@ def fold_tensor(
         raise InputError(f"fold: out must be None where X requires a gradient or is compiled, got {type(out).__name__}")
     _usable("fold", "X", X)
     learned = normalizer.learned if isinstance(normalizer, Fitted) else None
-    handle, torch_dtype, n_threads = _fold_arguments(layout, normalizer, learned, dtype, threads)
-    images: Tensor = fold_op(X, handle, torch_dtype, n_threads)
+    name, torch_dtype, n_threads = _fold_arguments(layout, normalizer, learned, dtype, threads)
+    images: Tensor = fold_op(X, name, torch_dtype, n_threads)
     return images
 
 
 def unfold_tensor(images: Tensor, layout: Layout, threads: int | None) -> Tensor:
     """:func:`pixfold.unfold` of a tensor through the dispatcher."""
     _usable("unfold", "images", images)
-    handle, n_threads = _unfold_arguments(layout, threads)
-    features: Tensor = unfold_op(images, handle, n_threads)
+    name, n_threads = _unfold_arguments(layout, threads)
+    features: Tensor = unfold_op(images, name, n_threads)
     return features
 
 
@@ -261,11 +266,11 @@ def _fold_arguments(
 ) -> tuple[str, torch.dtype, int]:
     """Turn the arguments of a fold into those of its op; what the normaliser learned is there to be guarded."""
     name = dtype_name(dtype)
-    return plan_of(layout, normalizer).handle, getattr(torch, name), threads_argument("fold", threads)
+    return named_fold(layout, normalizer).name, getattr(torch, name), threads_argument("fold", threads)
 
 
 def _unfold_arguments(layout: Layout, threads: int | None) -> tuple[str, int]:
-    return plan_of(layout).handle, threads_argument("unfold", threads)
+    return named_fold(layout).name, threads_argument("unfold", threads)
 
 
 # torch.compile calls these while it traces, takes what they give as constants and guards the identity of what they were

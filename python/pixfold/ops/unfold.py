@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pixfold import _core
-from pixfold.arrays.dense import (
-    array,
-    is_on_cuda,
-    layout_argument,
-    plain,
-    takes_torch_op,
-    threads_argument,
-    to_torch,
-)
-from pixfold.arrays.interop import adopted
-from pixfold.errors import InputError
+from pixfold.arrays.entry import goes_through_torch
+from pixfold.ops.fold_samples import unfold_images
+from pixfold.util.arguments import threads_argument
 
 if TYPE_CHECKING:
     from pixfold.layout import Layout
@@ -50,32 +39,8 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
     TypeError
         For images that are no numbers, or a layout that is none.
     """
-    images, kind = adopted("unfold", "images", images)
-    if kind is not None:
-        return kind.of("unfold", unfold(images, layout, threads=threads))
-    if takes_torch_op(images):
+    if goes_through_torch(images):
         from pixfold.ops.torch import unfold_tensor
 
         return unfold_tensor(images, layout, threads)
-    return unfold_memory(images, layout, threads)
-
-
-def unfold_memory(images: Any, layout: Layout, threads: int | None) -> Any:
-    """:func:`unfold` of an array whose memory the kernel reads: what torch's dispatcher calls in its turn."""
-    layout_argument("unfold", layout)
-    if is_on_cuda(images):
-        from pixfold.ops.cuda.fold import unfold_tensor
-
-        return unfold_tensor(images, layout)
-    pixels = array("unfold", "images", images)
-    if pixels.array.ndim != 4 or pixels.array.shape[1:] != layout.shape:
-        raise InputError(
-            f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {pixels.array.shape}"
-        )
-    n = pixels.array.shape[0]
-    flat = plain(pixels.array).reshape(n, layout.n_pixels)
-    features = np.empty((n, layout.n_features), dtype=flat.dtype)
-    _core.unfold(flat, layout.slots, features, threads_argument("unfold", threads))
-    if pixels.torch:
-        return to_torch(features, pixels.bfloat16)
-    return features.view(images.dtype) if pixels.bfloat16 else features
+    return unfold_images(images, layout, threads_argument("unfold", threads))

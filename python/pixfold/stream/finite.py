@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.arrays.dense import Csr, Dense, Packed, samples
+from pixfold.arrays.csr import Csr
+from pixfold.arrays.dense import Dense
+from pixfold.arrays.entry import cpu_samples
+from pixfold.arrays.packed import Packed
 from pixfold.errors import InputError
-from pixfold.ops.census import census_of
+from pixfold.ops.stats import census_of
 from pixfold.sources.base import Source
 from pixfold.util.text import counted, listed
 
@@ -49,7 +52,7 @@ class InfiniteValues:
 
 def check_finite(source: Source, block: Any, rows: NDArray[np.int64], threads: int | None = None) -> None:
     """Raise InputError for infinite values in a block that `source` has read, of samples that nobody has looked at."""
-    x = samples("check_finite", block, threads or 0)
+    x = cpu_samples("check_finite", block, threads or 0)
     if x.dtype.kind == "f" and not isinstance(x, Packed) and census_of(x, threads or 0).infinite:
         found = InfiniteValues(source)
         found.add(x, rows)

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.arrays.dense import Csr, Dense, Packed, samples
-from pixfold.ops.column_stats import stats_of
+from pixfold.arrays.csr import Csr
+from pixfold.arrays.dense import Dense
+from pixfold.arrays.entry import cpu_samples
+from pixfold.arrays.packed import Packed
+from pixfold.ops.stats import stats_of
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
 from pixfold.stream.finite import InfiniteValues
@@ -117,7 +120,7 @@ def scan(
     )
     start = 0
     for block in read():
-        x = samples("scan", block)
+        x = cpu_samples("scan", block)
         stop = start + x.shape[0]
         stats = stats_of(x, False, None, None, False, 0)
         if stats.n_infinite:
@@ -130,7 +133,7 @@ def scan(
             empty_samples[start:stop] = empty
             # Empty samples are left out, and their missing values with them.
             if stats.missing.any():
-                without = samples("scan", block[np.flatnonzero(empty)])
+                without = cpu_samples("scan", block[np.flatnonzero(empty)])
                 missing -= stats_of(without, False, None, None, False, 0).missing
         if stats.count.any():
             smallest = min(smallest, float(np.nanmin(stats.min)))

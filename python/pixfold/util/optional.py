@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 from pixfold.errors import MissingDependencyError
@@ -32,3 +33,9 @@ def require(module: str, extra: str, purpose: str) -> Any:
         raise MissingDependencyError(
             f'{purpose} needs {top}, which is not installed: pip install "pixfold[{extra}]"'
         ) from error
+
+
+def is_torch(x: object) -> bool:
+    """Whether `x` is a torch tensor, found out without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)

@@ -1,24 +1,23 @@
-"""The ops for tensors on CUDA devices: torch's memory, the current stream, and no waiting for the device.
+"""fold and unfold on CUDA devices: torch's memory, the current stream, and no waiting for the device.
 
-:func:`pixfold.fold` and :func:`pixfold.unfold` come here by themselves. Of the folds of one layout and normaliser the
-first one copies them to the device and waits for that; all later ones only queue kernels, and can be captured into a
-CUDA graph.
+Of the folds of one layout and normaliser the first one copies them to the device and waits for that; all later ones
+only queue kernels, and can be captured into a CUDA graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pixfold.arrays import cuda as on_device
-from pixfold.arrays.dense import is_torch
+from pixfold.arrays.cuda import CsrOnCuda, OnCuda, Queue, queue_of, wait_for
+from pixfold.arrays.dense import computes_in_double, type_name
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
+from pixfold.ops.arguments import formula_of
 from pixfold.ops.cuda.placed import (
     DeviceLayout,
-    address,
     counters,
     device_counts,
     device_layout,
@@ -26,7 +25,8 @@ from pixfold.ops.cuda.placed import (
     keep,
     to_device,
 )
-from pixfold.ops.cuda.stats import row_scale_on_device
+from pixfold.ops.cuda.stats import row_sums_on_cuda
+from pixfold.util.optional import is_torch
 from pixfold.util.text import counted
 
 if TYPE_CHECKING:
@@ -34,66 +34,45 @@ if TYPE_CHECKING:
     from pixfold.layout import Layout
 
 
-def fold_tensor(X: Any, layout: Layout, formula: Formula | None, dtype: str, out: Any) -> Any:
-    """:func:`pixfold.fold` of a dense or sparse CSR tensor on a CUDA device.
+def fold_on_cuda(x: OnCuda | CsrOnCuda, layout: Layout, formula: Formula | None, dtype: str, out: Any) -> Any:
+    """:func:`pixfold.fold` of samples of the layout's features; `out` is a tensor, or what stands for new memory.
 
     It never waits for the device, and so cannot raise for values that the normaliser refuses. Under
     ``missing="error"`` missing values come out as NaN; of negative values that a logarithm is not to see, those below
     -1 do. :func:`check_folds` raises for both.
     """
-    x = on_device.usable("fold", "X", X)
-    if x.dim() != 2:
-        raise InputError(f"fold: X must be two-dimensional (n_samples, n_features), got shape {tuple(x.shape)}")
-    if x.shape[1] != layout.n_features:
-        raise InputError(
-            f"fold: X must have the layout's {layout.n_features} features, got {x.shape[1]} (shape {tuple(x.shape)})"
-        )
-    queue = on_device.queue_of("fold", "X", x)
-    images, channels_last = images_memory(X, x, layout, dtype, out)
-    placed = device_layout(queue.cuda, layout, x.device, channels_last)
-    sparse = on_device.is_csr(x)
-    name = on_device.type_name((x.values() if sparse else x).dtype)
+    queue = x.queue
+    t = x.tensor
+    sources = [t] if isinstance(x, OnCuda) else [t.values(), t.col_indices(), t.crow_indices()]
+    images = images_memory(queue, sources, (x.shape[0], *layout.shape), dtype, out)
+    placed = device_layout(queue, layout, images.channels_last)
     parameters = row_scale = counts = None
     if formula is not None:
-        parameters = device_parameters(
-            queue.cuda, formula, placed, x.device, on_device.computes_in_double(name)
-        ).parameters
-        counts = device_counts(formula, x.device)
-        row_scale = row_scale_on_device(x, formula, queue)
-    if sparse:
-        if formula is not None and row_scale is not None and formula.offset.any():
-            raise InputError(
-                "fold: a library size and an offset cannot be combined for sparse X: a zero would differ per sample"
-            )
-        rows = on_device.csr_rows(queue.cuda, x, name)
-        background = background_image(queue, placed, parameters, formula, name, dtype)
-        queue.cuda.fold_csr(
-            rows.view,
-            placed.slots,
-            address(placed.slot_of_feature),
-            address(placed.pixel_of_feature),
-            parameters,
-            address(row_scale),
-            address(background),
-            address(images),
-            dtype,
-            address(counts),
-            queue.ordinal,
-            queue.stream,
+        parameters = device_parameters(queue, formula, placed, computes_in_double(x.dtype))
+        counts = device_counts(queue, formula)
+        row_scale = row_scale_on_cuda(x, formula)
+    if isinstance(x, OnCuda):
+        queue.kernels.fold_dense(t, placed.slots, parameters, row_scale, images.memory, counts, queue.stream)
+        return images.tensor
+    if formula is not None and row_scale is not None and formula.offset.any():
+        raise InputError(
+            "fold: a library size and an offset cannot be combined for sparse X: a zero would differ per sample"
         )
-    else:
-        queue.cuda.fold_dense(
-            on_device.dense_view(queue.cuda, x),
-            placed.slots,
-            parameters,
-            address(row_scale),
-            address(images),
-            dtype,
-            address(counts),
-            queue.ordinal,
-            queue.stream,
-        )
-    return images
+    background = background_image(queue, placed, parameters, formula, x.values.dtype, dtype)
+    queue.kernels.fold_csr(x.rows, placed.slots, parameters, row_scale, images.memory, background, counts, queue.stream)
+    return images.tensor
+
+
+def row_scale_on_cuda(x: OnCuda | CsrOnCuda, formula: Formula) -> Any:
+    """library_size over each sample's sum (0 for a sum that is not positive), None without one; nothing waits."""
+    import torch
+
+    size = formula.library_size
+    if size is None:
+        return None
+    sums = row_sums_on_cuda(x)
+    # A number over a tensor would be its reciprocal times the number, rounded twice.
+    return torch.where(sums > 0, torch.tensor(size, dtype=torch.float64) / sums, 0.0)
 
 
 def fold_packed_rows(
@@ -135,81 +114,65 @@ def fold_packed_rows(
     """
     import torch
 
-    queue = on_device.queue_of("fold", "bits", bits)
+    queue = queue_of("fold", "bits", bits.device)
     width = -(-n_features // 4)
     if bits.dtype != torch.uint8 or bits.dim() != 2 or bits.shape[1] != width or (bits.stride(1) != 1 and width > 1):
         raise InputError(
-            f"fold: bits must be uint8 rows of {width} contiguous bytes, got {on_device.type_name(bits.dtype)} of "
+            f"fold: bits must be uint8 rows of {width} contiguous bytes, got {type_name(bits.dtype)} of "
             f"shape {tuple(bits.shape)}"
         )
     if layout.n_features != n_features:
         raise InputError(f"fold: layout must have {n_features} features, got {layout.n_features}")
-    wanted = bits if samples is None else samples
-    images, channels_last = images_memory(bits, wanted, layout, dtype, out)
-    placed = device_layout(queue.cuda, layout, bits.device, channels_last)
+    n_samples = bits.shape[0] if samples is None else samples.numel()
+    images = images_memory(queue, [bits], (n_samples, *layout.shape), dtype, out)
+    placed = device_layout(queue, layout, images.channels_last)
     parameters = None
     if formula is not None:
         if formula.library_size is not None:
-            raise InputError("fold: packed genotypes cannot be scaled to a library size")
-        parameters = device_parameters(queue.cuda, formula, placed, bits.device, False).parameters
+            raise InputError("fold: normalizer must have no library size for packed genotypes, got one")
+        parameters = device_parameters(queue, formula, placed, False)
     codes = np.asarray(values, dtype=np.float32)
-    rows = queue.cuda.PackedRows(bits.data_ptr(), wanted.shape[0], n_features, bits.stride(0))
-    scratch = None
-    if placed.feature is not None or not placed.one_to_one:
-        scratch = torch.empty(rows.scratch, dtype=torch.int32, device=bits.device)
-    where = (address(scratch), queue.ordinal, queue.stream, address(samples))
-    if placed.one_to_one:
+    if placed.slots.one_to_one:
         planes = _planes(queue, placed, parameters, formula, codes, dtype)
-        queue.cuda.fold_packed(rows, placed.slots, address(planes), images.element_size(), address(images), *where)
+        queue.kernels.fold_packed(bits, placed.slots, planes, images.memory, queue.stream, samples)
     else:
         planes = _planes(queue, placed, parameters, formula, codes, "float32")
-        queue.cuda.fold_packed_means(rows, placed.slots, address(planes), address(images), dtype, *where)
-    return images
+        queue.kernels.fold_packed_means(bits, placed.slots, planes, images.memory, queue.stream, samples)
+    return images.tensor
 
 
-def unfold_tensor(images: Any, layout: Layout) -> Any:
-    """:func:`pixfold.unfold` of a tensor on a CUDA device."""
+def unfold_on_cuda(x: OnCuda, layout: Layout) -> Any:
+    """:func:`pixfold.unfold` of images of the layout's shape."""
     import torch
 
-    x = on_device.usable("unfold", "images", images)
-    if x.dim() != 4 or tuple(x.shape[1:]) != layout.shape:
-        raise InputError(
-            f"unfold: images must have shape (n_samples, {', '.join(map(str, layout.shape))}), got {tuple(x.shape)}"
-        )
-    queue = on_device.queue_of("unfold", "images", x)
-    channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    images = x.tensor
+    channels_last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
     if not channels_last:
-        x = x.contiguous()
-    placed = device_layout(queue.cuda, layout, x.device, channels_last)
-    features = torch.empty((x.shape[0], layout.n_features), dtype=x.dtype, device=x.device)
-    queue.cuda.unfold(
-        address(x),
-        address(features),
-        x.element_size(),
-        x.shape[0],
-        layout.n_features,
-        layout.n_pixels,
-        address(placed.pixel_of_feature),
-        queue.ordinal,
-        queue.stream,
-    )
+        images = images.contiguous()
+    placed = device_layout(x.queue, layout, channels_last)
+    features = torch.empty((images.shape[0], layout.n_features), dtype=images.dtype, device=images.device)
+    x.queue.kernels.unfold(as_it_lies(images, channels_last), placed.slots, features, x.queue.stream)
     return features
 
 
 def check_folds(normalizer: Fitted) -> None:
-    """Wait for the device and look at what folds with this normaliser have met since the last look.
+    """Wait for all devices on which there were folds with this normaliser, and look at what these have met.
+
+    All streams are waited for. What was raised, or seen, once is not raised again.
 
     Raises
     ------
     InputError
-        For missing or negative values that the normaliser refuses, and for sparse indices out of range. Both come to
-        one error for all folds; :meth:`pixfold.Normalizer.check` says of one array which features they are in.
+        For missing or negative values that the normaliser refuses, and for sparse indices out of range. All folds since
+        the last look come to one error; :meth:`pixfold.Normalizer.check` says of one array which features they are in.
     """
-    formula = normalizer.parameters()
+    formula = formula_of("check_folds", normalizer)
+    if formula is None:
+        return
     totals = np.zeros(3, dtype=np.int64)
-    for counts in counters(formula):
-        totals += counts.cpu().numpy()
-        counts.zero_()
+    for counter in counters(formula):
+        wait_for(counter.counts.device)
+        totals += counter.new()
     missing, negative, outside = (int(total) for total in totals)
     if outside > 0:
         raise InputError(f"fold: indices of sparse X must be below its number of features, got {outside} that are not")
@@ -224,32 +187,41 @@ def check_folds(normalizer: Fitted) -> None:
         )
 
 
-def images_memory(given: Any, x: Any, layout: Layout, dtype: str, out: Any) -> tuple[Any, bool]:
-    """Memory for the images, and whether it is channels-last."""
+class ImagesMemory(NamedTuple):
+    """Where images go: the caller's tensor, the same memory in the order in which it lies, and which order that is."""
+
+    tensor: Any
+    memory: Any
+    channels_last: bool
+
+
+def as_it_lies(images: Any, channels_last: bool) -> Any:
+    """Images in the order in which they lie in memory."""
+    return images.permute(0, 2, 3, 1) if channels_last else images
+
+
+def images_memory(queue: Queue, sources: list[Any], shape: tuple[int, ...], dtype: str, out: Any) -> ImagesMemory:
+    """Find or make the memory of images that are folded from `sources`."""
     import torch
 
-    shape = (x.shape[0], *layout.shape)
     kind = getattr(torch, dtype)
     if out is None or isinstance(out, ImagePool):  # torch has a pool of its own
-        return torch.empty(shape, dtype=kind, device=x.device), False
+        images = torch.empty(shape, dtype=kind, device=queue.device)
+        return ImagesMemory(images, images, False)
     if not is_torch(out):
-        raise TypeError(f"fold: out must be a tensor on {x.device} for such X, got {type(out).__name__}")
+        raise TypeError(f"fold: out must be a tensor on {queue.device} for such X, got {type(out).__name__}")
     dense = out.layout == torch.strided and not out.requires_grad
     channels_last = dense and not out.is_contiguous() and out.is_contiguous(memory_format=torch.channels_last)
-    if tuple(out.shape) != shape or out.dtype != kind or out.device != x.device or not dense:
+    if tuple(out.shape) != shape or out.dtype != kind or out.device != queue.device or not dense:
         raise InputError(
-            f"fold: out must be a {dtype} tensor of shape {shape} on {x.device}, got "
-            f"{on_device.type_name(out.dtype)} of shape {tuple(out.shape)} on {out.device}"
+            f"fold: out must be a {dtype} tensor of shape {shape} on {queue.device}, got "
+            f"{type_name(out.dtype)} of shape {tuple(out.shape)} on {out.device}"
         )
     if not out.is_contiguous() and not channels_last:
         raise InputError(f"fold: out must be contiguous, or so in channels_last format, got strides {out.stride()}")
-    if any(_overlap(out, part) for part in _memory_of(given)):
+    if any(_overlap(out, source) for source in sources):
         raise InputError("fold: out must not overlap X in memory")
-    return out, channels_last
-
-
-def _memory_of(x: Any) -> list[Any]:
-    return [x.values(), x.col_indices(), x.crow_indices()] if on_device.is_csr(x) else [x]
+    return ImagesMemory(out, as_it_lies(out, channels_last), channels_last)
 
 
 def _overlap(a: Any, b: Any) -> bool:
@@ -267,30 +239,23 @@ def _span(x: Any) -> tuple[int, int]:
 
 
 def background_image(
-    queue: on_device.Queue, placed: DeviceLayout, parameters: Any, formula: Formula | None, name: str, dtype: str
+    queue: Queue, placed: DeviceLayout, parameters: Any, formula: Formula | None, values_type: Any, dtype: str
 ) -> Any:
     """The image of an all-zero sample: one zero, seen everywhere."""
     import torch
 
     def make() -> Any:
-        zero = torch.zeros(8, dtype=torch.uint8, device=queue.device)
-        image = torch.empty(placed.n_pixels, dtype=getattr(torch, dtype), device=queue.device)
-        sample = queue.cuda.Samples(zero.data_ptr(), name, 1, placed.n_features, 0, 0)
-        queue.cuda.fold_dense(
-            sample, placed.slots, parameters, 0, address(image), dtype, 0, queue.ordinal, queue.stream
-        )
+        zero = torch.zeros(8, dtype=torch.uint8, device=queue.device).view(values_type)[:1]
+        zeros = zero.expand(1, placed.slots.n_features)
+        image = torch.empty((1, placed.slots.n_pixels), dtype=getattr(torch, dtype), device=queue.device)
+        queue.kernels.fold_dense(zeros, placed.slots, parameters, None, image, None, queue.stream)
         return image
 
-    return _kept_with(placed, formula, ("background", name, dtype), make)
+    return _kept_with(queue, placed, formula, ("background", values_type, dtype), make)
 
 
 def _planes(
-    queue: on_device.Queue,
-    placed: DeviceLayout,
-    parameters: Any,
-    formula: Formula | None,
-    values: Any,
-    dtype: str,
+    queue: Queue, placed: DeviceLayout, parameters: Any, formula: Formula | None, values: Any, dtype: str
 ) -> Any:
     """What each code becomes at each pixel: images of four samples, each of one code at every feature.
 
@@ -299,22 +264,22 @@ def _planes(
     import torch
 
     def make() -> Any:
-        codes = to_device(values, queue.device)
-        slots, n_pixels = placed.slots, placed.n_pixels
-        if not placed.one_to_one:
-            n_pixels = placed.n_slots
-            slots = queue.cuda.Slots(address(placed.feature), 0, n_pixels, n_pixels, True)
-        images = torch.empty((4, n_pixels), dtype=getattr(torch, dtype), device=queue.device)
-        samples = queue.cuda.Samples(codes.data_ptr(), "float32", 4, placed.n_features, 4, 0)
-        queue.cuda.fold_dense(samples, slots, parameters, 0, address(images), dtype, 0, queue.ordinal, queue.stream)
+        codes = to_device(values, queue.device)[:, None].expand(4, placed.slots.n_features)
+        slots = placed.slots if placed.slots.one_to_one else placed.slots.apart()
+        images = torch.empty((4, slots.n_pixels), dtype=getattr(torch, dtype), device=queue.device)
+        queue.kernels.fold_dense(codes, slots, parameters, None, images, None, queue.stream)
         return images
 
-    return _kept_with(placed, formula, ("planes", values.tobytes(), dtype), make)
+    return _kept_with(queue, placed, formula, ("planes", values.tobytes(), dtype), make)
 
 
-def _kept_with(placed: DeviceLayout, formula: Formula | None, key: Any, make: Callable[[], Any]) -> Any:
-    """Keep what kernels made of a layout and a normaliser, as long as these are the ones in use."""
+def _kept_with(queue: Queue, placed: DeviceLayout, formula: Formula | None, key: Any, make: Callable[[], Any]) -> Any:
+    """Keep an image that kernels made of a layout and a normaliser, as long as these are the ones in use."""
+
+    def made() -> tuple[Any, list[Any]]:
+        image = make()
+        return (image, placed), [image]  # holding the layout, whose number stands for it
+
     if formula is None:
-        return keep(placed, key, make)
-    # Holding the layout, whose number stands for it.
-    return keep(formula, (id(placed), *key), lambda: (placed, make()))[1]
+        return keep(queue, placed, key, lambda: (images := [make()], images))[0]
+    return keep(queue, formula, (id(placed), *key), made)[0]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pixfold.arrays import cuda as on_device
-from pixfold.ops.cuda import fold as cuda_ops
-from pixfold.ops.cuda.placed import DeviceLayout, address, device_counts, device_layout, device_parameters
+from pixfold.arrays.cuda import Queue, queue_of
+from pixfold.arrays.dense import computes_in_double, number_type
+from pixfold.ops.cuda.fold import background_image, images_memory
+from pixfold.ops.cuda.placed import DeviceLayout, device_counts, device_layout, device_parameters
 
 if TYPE_CHECKING:
     from pixfold.formula import Formula
@@ -33,98 +34,62 @@ class Wanted:
     images: Any
 
 
-@dataclass(frozen=True)
-class DenseStore:
-    """Dense samples: features of a sample are `feature_stride` bytes apart.
+def fold_dense_at(samples: Any, offsets: Any, wanted: Wanted) -> None:
+    """Fold the samples that begin `offsets` (int64, multiples of its first stride) bytes into a matrix.
 
-    `dtype` names the elements, whatever the tensor calls them. With a `sample_stride` of one element, samples lie side
-    by side in groups; else rows are that many bytes apart.
+    With a first stride of one element, samples lie side by side in groups, of which `samples` is the first.
     """
-
-    values: Any
-    dtype: str
-    n_features: int
-    sample_stride: int
-    feature_stride: int
-
-
-@dataclass(frozen=True)
-class SparseStore:
-    """Compressed sparse rows: int32 indices, int64 row starts."""
-
-    values: Any
-    dtype: str
-    columns: Any
-    row_start: Any
-    n_features: int
-
-
-def fold_dense_at(store: DenseStore, offsets: Any, wanted: Wanted) -> None:
-    """Fold the samples that begin `offsets` (int64, multiples of the sample stride) bytes into the store."""
-    made = _Made(store, offsets, wanted)
-    queue = made.queue
-    samples = queue.cuda.Samples(
-        address(store.values), store.dtype, offsets.numel(), store.n_features, store.sample_stride, store.feature_stride
-    )
-    queue.cuda.fold_dense(
+    to = _Made(samples, offsets, wanted)
+    to.queue.kernels.fold_dense(
         samples,
-        made.placed.slots,
-        made.parameters,
-        address(wanted.row_scale),
-        address(wanted.images),
-        wanted.dtype,
-        made.counts,
-        queue.ordinal,
-        queue.stream,
-        address(offsets),
+        to.placed.slots,
+        to.parameters,
+        wanted.row_scale,
+        to.memory,
+        to.counts,
+        to.queue.stream,
+        offsets,
     )
 
 
-def fold_csr_at(store: SparseStore, positions: Any, wanted: Wanted) -> None:
-    """Fold the rows of these numbers (int64)."""
-    made = _Made(store, positions, wanted)
-    queue, placed = made.queue, made.placed
-    rows = queue.cuda.CsrRows(
-        address(store.values),
-        store.dtype,
-        address(store.columns),
-        False,
-        address(store.row_start),
-        positions.numel(),
-        store.n_features,
-    )
-    background = cuda_ops.background_image(queue, placed, made.parameters, wanted.formula, store.dtype, wanted.dtype)
-    queue.cuda.fold_csr(
+def fold_csr_at(parts: tuple[Any, Any, Any], n_features: int, positions: Any, wanted: Wanted) -> None:
+    """Fold the rows of these numbers (int64) of compressed rows: values, int32 indices, int64 row starts."""
+    values = parts[0]
+    to = _Made(values, positions, wanted)
+    rows = to.queue.kernels.CsrRows("fold", *parts, n_features)
+    background = background_image(to.queue, to.placed, to.parameters, wanted.formula, values.dtype, wanted.dtype)
+    to.queue.kernels.fold_csr(
         rows,
-        placed.slots,
-        address(placed.slot_of_feature),
-        address(placed.pixel_of_feature),
-        made.parameters,
-        address(wanted.row_scale),
-        address(background),
-        address(wanted.images),
-        wanted.dtype,
-        made.counts,
-        queue.ordinal,
-        queue.stream,
-        address(positions),
+        to.placed.slots,
+        to.parameters,
+        wanted.row_scale,
+        to.memory,
+        background,
+        to.counts,
+        to.queue.stream,
+        positions,
     )
 
 
 class _Made:
     """A layout and a normaliser on the device, for a store's type and the order of the images' channels."""
 
-    queue: on_device.Queue
+    queue: Queue
     placed: DeviceLayout
+    memory: Any
     parameters: Any = None
-    counts: int = 0
+    counts: Any = None
 
-    def __init__(self, store: DenseStore | SparseStore, positions: Any, wanted: Wanted) -> None:
-        device, formula = store.values.device, wanted.formula
-        self.queue = on_device.queue_of("fold", "X", store.values)
-        _, channels_last = cuda_ops.images_memory(store.values, positions, wanted.layout, wanted.dtype, wanted.images)
-        self.placed = device_layout(self.queue.cuda, wanted.layout, device, channels_last)
+    def __init__(self, values: Any, positions: Any, wanted: Wanted) -> None:
+        formula = wanted.formula
+        self.queue = queue_of("fold", "X", values.device)
+        # The stream that this is queued on need not be the one that the samples came by.
+        self.queue.holds(values)
+        shape = (positions.numel(), *wanted.layout.shape)
+        images = images_memory(self.queue, [values], shape, wanted.dtype, wanted.images)
+        self.memory = images.memory
+        self.placed = device_layout(self.queue, wanted.layout, images.channels_last)
         if formula is not None:
-            in_double = on_device.computes_in_double(store.dtype)
-            self.parameters = device_parameters(self.queue.cuda, formula, self.placed, device, in_double).parameters
-            self.counts = address(device_counts(formula, device))
+            in_double = computes_in_double(number_type(values.dtype))
+            self.parameters = device_parameters(self.queue, formula, self.placed, in_double)
+            self.counts = device_counts(self.queue, formula)

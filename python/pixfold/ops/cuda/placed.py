@@ -1,67 +1,55 @@
-"""Layouts and normalisers on a CUDA device, made on first use and kept as long as the two live."""
+"""Layouts and normalisers on a CUDA device, made on first use and kept as long as the two live.
+
+Several threads may fold at once, each on a stream of its own: what is kept is there for all of them when it is handed
+out, and its memory is not used again before all streams that it was handed out to are done with it.
+"""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold.arrays.cuda import Queue
 from pixfold.errors import InputError
+from pixfold.util.identity import KeptWith
 
 if TYPE_CHECKING:
     from pixfold.formula import Formula
     from pixfold.layout import Layout
 
-_Made = TypeVar("_Made")
 
+class _Held:
+    """Something on a device with the tensors that it is made of, and the streams that use them."""
 
-class _Kept:
-    """What was made of an object, for as long as the object lives; of each, the `most` newest things.
+    def __init__(self, queue: Queue, make: Callable[[], tuple[Any, Sequence[Any]]]) -> None:
+        self.value, self._tensors = make()
+        queue.wait()  # for kernels that made it: other streams do not
+        self._streams = {queue.stream}
 
-    By identity: layouts are slow to compare.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._of: dict[int, tuple[weakref.ref[Any], dict[Any, Any]]] = {}
-
-    def get(self, owner: object, key: object, make: Callable[[], _Made]) -> _Made:
-        """Give what `make` made for this owner and key, now or before."""
-        number = id(owner)
-        if number not in self._of:
-            self._of[number] = (weakref.ref(owner, lambda _: self._of.pop(number, None)), {})
-        made = self._of[number][1]
-        if key not in made:
-            made[key] = make()
-            while len(made) > self._most:
-                made.pop(next(iter(made)))
-        found: _Made = made[key]
-        return found
-
-    def all(self, owner: object) -> list[Any]:
-        """Everything that was made of this owner."""
-        return list(self._of[id(owner)][1].values()) if id(owner) in self._of else []
+    def used_on(self, queue: Queue) -> Any:
+        """Give it to a stream."""
+        if queue.stream not in self._streams:
+            queue.holds(*self._tensors)
+            self._streams.add(queue.stream)
+        return self.value
 
 
 # A normaliser may meet many layouts, whose copies would fill the device.
-_kept = _Kept(most=8)
-_counts = _Kept(most=1024)
+_kept: KeptWith[_Held] = KeptWith(most=8)
+_counters: KeptWith[_Held] = KeptWith(most=1024)
 
 
-def wait() -> None:
-    """Wait for what is queued on the current stream."""
-    import torch
-
-    torch.cuda.current_stream().synchronize()
-
-
-def address(tensor: Any) -> int:
-    """Where a tensor's memory begins, 0 for None."""
-    return 0 if tensor is None else int(tensor.data_ptr())
+def keep(
+    queue: Queue, owner: object, key: Hashable, make: Callable[[], tuple[Any, Sequence[Any]]], among: Any = _kept
+) -> Any:
+    """Give what `make` made of an owner, now or before: it returns that, and the tensors that it is made of."""
+    held: _Held = among.get(owner, (queue.device, key), lambda: _Held(queue, make))
+    return held.used_on(queue)
 
 
 def to_device(values: NDArray[Any], device: Any) -> Any:
@@ -73,109 +61,104 @@ def to_device(values: NDArray[Any], device: Any) -> Any:
 
 @dataclass(frozen=True)
 class DeviceLayout:
-    """A layout on a device; `order` are the features in slot order.
+    """A layout on a device, and its features in slot order."""
 
-    Attributes are int32 tensors, or None where the numbers are 0, 1, 2...; see cuda/slots.hpp.
-    """
-
-    n_features: int
-    n_slots: int
-    n_pixels: int
-    one_to_one: bool
-    order: NDArray[np.int64]
-    feature: Any
-    first_slot: Any
-    slot_of_feature: Any
-    pixel_of_feature: Any
     slots: Any
+    order: NDArray[np.int64]
 
 
-def device_layout(cuda: Any, layout: Layout, device: Any, channels_last: bool) -> DeviceLayout:
+def device_layout(queue: Queue, layout: Layout, channels_last: bool) -> DeviceLayout:
     """Give a layout on a device. Channels-last images are those of a layout whose pixels lie in that order."""
     channels_last = channels_last and layout.channels > 1
-    return _kept.get(layout, (device, channels_last), lambda: _layout_on(cuda, layout, device, channels_last))
+    placed: DeviceLayout = keep(queue, layout, channels_last, lambda: _layout_on(queue, layout, channels_last))
+    return placed
 
 
-def _layout_on(cuda: Any, layout: Layout, device: Any, channels_last: bool) -> DeviceLayout:
+def _layout_on(queue: Queue, layout: Layout, channels_last: bool) -> tuple[DeviceLayout, Sequence[Any]]:
     feature, pixel = layout.slot_feature, layout.slot_pixel
     if channels_last:
         plane = layout.height * layout.width
         pixel = pixel % plane * layout.channels + pixel // plane
         order = np.argsort(pixel, kind="stable")  # features of one pixel keep their order, and so their mean its bits
         feature, pixel = feature[order], pixel[order]
-    n = feature.size
-    in_order = np.arange(n)
+    in_order = np.arange(feature.size)
     features_in_order = bool(np.array_equal(feature, in_order))
     pixels_in_order = bool(np.array_equal(pixel, in_order))
-    complete = n == layout.n_features
+    complete = feature.size == layout.n_features
 
     def indices(values: NDArray[np.int64]) -> Any:
-        return to_device(values.astype(np.int32), device)
+        return to_device(values.astype(np.int32), queue.device)
 
     def of_feature(values: NDArray[np.int64]) -> Any:
         scattered = np.full(layout.n_features, -1)
         scattered[feature] = values
         return indices(scattered)
 
-    on_device = {
-        "feature": None if features_in_order else indices(feature),
-        "first_slot": None if pixels_in_order else indices(np.searchsorted(pixel, np.arange(layout.n_pixels + 1))),
-        "slot_of_feature": None if complete and features_in_order else of_feature(in_order),
-        "pixel_of_feature": (None if complete and features_in_order and pixels_in_order else of_feature(pixel)),
-    }
-    slots = cuda.Slots(
-        address(on_device["feature"]), address(on_device["first_slot"]), n, layout.n_pixels, layout.is_one_to_one
+    arrays = (
+        None if features_in_order else indices(feature),
+        None if pixels_in_order else indices(np.searchsorted(pixel, np.arange(layout.n_pixels + 1))),
+        None if complete and features_in_order else of_feature(in_order),
+        None if complete and features_in_order and pixels_in_order else of_feature(pixel),
     )
-    return DeviceLayout(layout.n_features, n, layout.n_pixels, layout.is_one_to_one, feature, **on_device, slots=slots)
+    slots = queue.kernels.Slots(
+        *arrays, layout.n_features, feature.size, layout.n_pixels, one_to_one=layout.is_one_to_one
+    )
+    return DeviceLayout(slots, feature), [array for array in arrays if array is not None]
 
 
-@dataclass(frozen=True)
-class DeviceParameters:
-    """A normaliser's formula in a layout's slot order on a device, and the memory that it refers to."""
-
-    parameters: Any
-    arrays: tuple[Any, ...]
-
-
-def device_parameters(cuda: Any, p: Formula, layout: DeviceLayout, device: Any, in_double: bool) -> DeviceParameters:
-    """Give a fitted normaliser on a device."""
-    if p.n_features != layout.n_features:
+def device_parameters(queue: Queue, formula: Formula, placed: DeviceLayout, in_double: bool) -> Any:
+    """Give a fitted normaliser on a device, as the kernels take it."""
+    if formula.n_features != placed.slots.n_features:
         raise InputError(
-            f"fold: normalizer must be fitted on the layout's {layout.n_features} features, got {p.n_features}"
+            f"fold: normalizer must be fitted on the layout's {placed.slots.n_features} features, got "
+            f"{formula.n_features}"
         )
-    # The parameters are new when the normaliser is fitted again; the layout's copy stands for the layout.
-    return _kept.get(p, (id(layout), in_double), lambda: _parameters_on(cuda, p, layout, device, in_double))
+    # A normaliser that is fitted again has another formula. The layout's copy lives as long as this one, and so its
+    # number stands for the layout.
+    key = (id(placed), in_double)
+    return keep(queue, formula, key, lambda: _parameters_on(queue, formula, placed, in_double))[0]
 
 
-def _parameters_on(cuda: Any, p: Formula, layout: DeviceLayout, device: Any, in_double: bool) -> DeviceParameters:
+def _parameters_on(queue: Queue, p: Formula, placed: DeviceLayout, in_double: bool) -> tuple[Any, Sequence[Any]]:
     kind = np.float64 if in_double else np.float32
-    # What does nothing is not read once per value. A missing value that is refused stays missing: see fold_tensor.
+    # What does nothing is not read once per value. A missing value that is refused stays missing: see fold_on_cuda.
     plain = not p.shift.any() and bool(np.all(p.scale == 1.0))
     fill = p.fill if p.accepted.missing else np.full_like(p.fill, np.nan)
     wanted = (p.offset if p.offset.any() else None, None if plain else p.shift, None if plain else p.scale, fill)
     arrays = tuple(
-        None if values is None else to_device(values[layout.order].astype(kind), device) for values in wanted
+        None if values is None else to_device(values[placed.order].astype(kind), queue.device) for values in wanted
     )
-    parameters = cuda.Parameters(p.log, p.clip_below_zero, *map(address, arrays), p.lo, p.hi)
-    return DeviceParameters(parameters, (layout, *arrays))
+    parameters = queue.kernels.Parameters(p.log, p.clip_below_zero, *arrays, p.lo, p.hi)
+    return (parameters, placed), [array for array in arrays if array is not None]
 
 
-def device_counts(formula: Formula, device: Any) -> Any:
-    """Three int64 counters on a device: missing and negative values and indices out of range that folds have met."""
-    return _counts.get(formula, device, lambda: to_device(np.zeros(3, dtype=np.int64), device))
+class _Counter:
+    """Missing and negative values and indices out of range that folds have met on a device."""
+
+    def __init__(self, device: Any) -> None:
+        self.counts = to_device(np.zeros(3, dtype=np.int64), device)
+        self._looked_at = np.zeros(3, dtype=np.int64)
+        self._lock = threading.Lock()
+
+    def new(self) -> NDArray[np.int64]:
+        """Give the counts since the last look; the device must be done."""
+        # They are never set back: a fold on another stream may be adding to them.
+        with self._lock:
+            total: NDArray[np.int64] = self.counts.cpu().numpy().copy()
+            since, self._looked_at = total - self._looked_at, total
+        return since
 
 
-def counters(formula: Formula) -> list[Any]:
-    """The :func:`device_counts` of all devices."""
-    return _counts.all(formula)
+def device_counts(queue: Queue, formula: Formula) -> Any:
+    """Give the three int64 numbers on a device that folds with a normaliser add to."""
+
+    def make() -> tuple[_Counter, Sequence[Any]]:
+        counter = _Counter(queue.device)
+        return counter, [counter.counts]
+
+    return keep(queue, formula, "counts", make, _counters).counts
 
 
-def keep(owner: object, key: object, make: Callable[[], _Made]) -> _Made:
-    """Keep what kernels made of an owner; it is there for every stream when this returns."""
-
-    def settled() -> _Made:
-        made = make()
-        wait()
-        return made
-
-    return _kept.get(owner, key, settled)
+def counters(formula: Formula) -> list[_Counter]:
+    """Give the counters of all devices on which there were folds with a normaliser."""
+    return [held.value for held in _counters.all(formula)]

@@ -1,28 +1,24 @@
-"""column_stats: one pass over the samples gives, per feature, what every normaliser is made of."""
+"""Statistics of samples: column_stats and row sums, which normalisers are made of, and a census of unusual values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
+from pixfold.arrays.csr import Csr
+from pixfold.arrays.cuda import CsrOnCuda, OnCuda
 from pixfold.arrays.dask import is_dask, reduce_blocks
-from pixfold.arrays.dense import (
-    Csr,
-    Dense,
-    OnCuda,
-    Packed,
-    as_array,
-    flag_argument,
-    plain,
-    samples_anywhere,
-    threads_argument,
-)
+from pixfold.arrays.dense import plain
+from pixfold.arrays.entry import Samples, samples
+from pixfold.arrays.packed import Packed
 from pixfold.errors import InputError
+from pixfold.ops.cuda import stats as cuda
+from pixfold.util.arguments import as_array, flag_argument, threads_argument
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -137,66 +133,57 @@ def column_stats(
         For a dtype that is not a number.
     """
     n_threads = threads_argument("column_stats", threads)
+    log = flag_argument("column_stats", "log", log)
+    clip_below_zero = flag_argument("column_stats", "clip_below_zero", clip_below_zero)
     if is_dask(X):
         if row_scale is not None:
-            raise InputError("column_stats: row_scale cannot be used with a Dask array: scale X itself")
-        options: dict[str, Any] = {
-            "log": log,
-            "offset": offset,
-            "clip_below_zero": clip_below_zero,
-            "threads": threads or 1,
-        }
-        return reduce_blocks("column_stats", X, partial(column_stats, **options), ColumnStats.merge)
-    x = samples_anywhere("column_stats", X, n_threads)
-    return stats_of(
-        x,
-        flag_argument("column_stats", "log", log),
-        _vector("offset", offset, x.shape[1]),
-        _vector("row_scale", row_scale, x.shape[0]),
-        flag_argument("column_stats", "clip_below_zero", clip_below_zero),
-        n_threads,
-    )
+            raise InputError("column_stats: row_scale must be None for a Dask array, got an array: scale X itself")
+        measure = partial(column_stats, log=log, offset=offset, clip_below_zero=clip_below_zero, threads=threads or 1)
+        return reduce_blocks("column_stats", X, measure, ColumnStats.merge)
+    x = samples("column_stats", X, n_threads)
+    offsets = _vector("offset", offset, x.shape[1])
+    return stats_of(x, log, offsets, _vector("row_scale", row_scale, x.shape[0]), clip_below_zero, n_threads)
 
 
 def stats_of(
-    x: Dense | Csr | Packed | OnCuda,
-    log: bool,
-    offset: Float64Array | None,
-    row_scale: Float64Array | None,
-    clip_below_zero: bool,
-    threads: int,
+    x: Samples,
+    log: bool = False,
+    offset: Float64Array | None = None,
+    row_scale: Float64Array | None = None,
+    clip_below_zero: bool = False,
+    threads: int = 0,
 ) -> ColumnStats:
-    """Compute :func:`column_stats` of memory that was read already."""
-    how = (log, clip_below_zero, offset, row_scale, threads)
-    sparse = isinstance(x, Csr) or (isinstance(x, OnCuda) and x.is_sparse)
-    if sparse and offset is not None and row_scale is not None and np.any(offset):
+    """Compute :func:`column_stats` of samples that were read already."""
+    if isinstance(x, Csr | CsrOnCuda) and offset is not None and row_scale is not None and np.any(offset):
         raise InputError(
             "column_stats: offset and row_scale cannot be combined for sparse X: a zero would differ per sample"
         )
-    if isinstance(x, OnCuda):
-        from pixfold.ops.cuda.stats import stats_on_device
-
-        return ColumnStats(*stats_on_device(x, log, clip_below_zero, offset, row_scale))
+    if isinstance(x, OnCuda | CsrOnCuda):
+        return ColumnStats(*cuda.stats_on_cuda(x, log, clip_below_zero, offset, row_scale))
+    how = (log, clip_below_zero, offset, row_scale, threads)
     if isinstance(x, Csr):
         return ColumnStats(*_core.column_stats_csr(x.rows, *how))
     if isinstance(x, Packed):
         if row_scale is not None:
-            raise InputError("column_stats: row_scale cannot be used with packed genotypes: pass X.toarray()")
+            raise InputError(
+                "column_stats: row_scale must be None for packed genotypes, got an array: pass X.toarray()"
+            )
         genotypes = (x.bits, x.shape[1], x.genotypes.count_first)
         return ColumnStats(*_core.column_stats_packed(*genotypes, log, clip_below_zero, offset, threads))
-    return ColumnStats(*_core.column_stats_dense(x.array, x.bfloat16, *how))
+    return ColumnStats(*_core.column_stats_dense(x.array, *how))
 
 
-def row_sums(x: Dense | Csr | OnCuda, threads: int = 0) -> Float64Array:
+def row_sums(x: Samples, threads: int = 0) -> Float64Array:
     """Sum of each sample over its features, NaN left out (float64, shape (n_samples,))."""
-    if isinstance(x, OnCuda):
-        from pixfold.ops.cuda.stats import row_sums_on_device
-
-        return row_sums_on_device(x)
-    if isinstance(x, Csr):
-        sums: Float64Array = _core.row_sums_csr(x.rows, threads)
+    sums: Float64Array
+    if isinstance(x, OnCuda | CsrOnCuda):
+        sums = cuda.row_sums_on_cuda(x).cpu().numpy()
+    elif isinstance(x, Csr):
+        sums = _core.row_sums_csr(x.rows, threads)
+    elif isinstance(x, Packed):
+        raise InputError("row_sums: X must be dense or sparse, got packed genotypes: pass X.toarray()")
     else:
-        sums = _core.row_sums_dense(x.array, x.bfloat16, threads)
+        sums = _core.row_sums_dense(x.array, threads)
     return sums
 
 
@@ -208,4 +195,63 @@ def _vector(name: str, values: ArrayLike | None, n: int) -> Float64Array | None:
         raise InputError(
             f"column_stats: {name} must hold numbers, in shape ({n},), got {vector.dtype} of shape {vector.shape}"
         )
-    return plain(vector, np.float64)
+    found: Float64Array = plain(vector, np.float64)
+    return found
+
+
+class Census(NamedTuple):
+    """Counts over all values of all features.
+
+    Attributes
+    ----------
+    missing : int
+        NaN.
+    infinite : int
+        Of either sign.
+    negative : int
+        Below 0: -infinity is, -0 is not.
+    """
+
+    missing: int
+    infinite: int
+    negative: int
+
+
+def census(X: Any, *, threads: int | None = None) -> Census:
+    """Count what an op may have to refuse, before it writes anything.
+
+    It says how many there are; where they are is what :func:`column_stats` says.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+        As for :func:`fold`: dense of any number dtype and any strides, SciPy sparse, torch tensor, or packed
+        genotypes.
+    threads : int, optional
+        Default: OMP_NUM_THREADS and the process's CPU affinity decide.
+
+    Returns
+    -------
+    Census
+        ``missing``, ``infinite`` and ``negative`` values.
+
+    Raises
+    ------
+    InputError
+        For an array of the wrong shape. It is a ValueError.
+    TypeError
+        For a dtype that is not a number.
+    """
+    n_threads = threads_argument("census", threads)
+    return census_of(samples("census", X, n_threads), n_threads)
+
+
+def census_of(x: Samples, threads: int = 0) -> Census:
+    """Compute :func:`census` of samples that were read already."""
+    if isinstance(x, OnCuda | CsrOnCuda):
+        return Census(*cuda.census_on_cuda(x))
+    if isinstance(x, Packed):
+        return Census(int(stats_of(x, threads=threads).missing.sum()), 0, 0)
+    if isinstance(x, Csr):
+        return Census(*_core.census_csr(x.rows, threads))
+    return Census(*_core.census_dense(x.array, threads))
