@@ -240,7 +240,7 @@ class PackedGenotypes:
         """
         try:
             wanted = np.dtype(dtype)
-        except TypeError:
+        except (TypeError, ValueError, DeprecationWarning):  # whatever NumPy makes of what is no dtype
             wanted = np.dtype(object)
         if wanted not in (np.float32, np.float64, np.float16, np.int8):
             raise InputError(

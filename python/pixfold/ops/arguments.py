@@ -60,7 +60,7 @@ def _name_of(dtype: Any) -> str:
         return str(dtype).removeprefix("torch.")
     try:
         return str(np.dtype(dtype).name)
-    except (TypeError, ValueError):  # whatever NumPy makes of something that is no dtype
+    except (TypeError, ValueError, DeprecationWarning):  # whatever NumPy makes of something that is no dtype
         return ""
 
 
