@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \))
 
-.PHONY: help demo test test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+.PHONY: help demo test test-user test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
 
 help:  ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,14 +24,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# What users get: pip install ".[all]".
+# What users get: pip install ".[all]". PACKAGE may be a wheel that is there already.
 $(VENV)/.user: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet ".[all]"
+	$(BIN)/python -m pip install --quiet "$(PACKAGE)[all]"
 	touch $@
 
-# The same and the tools to work on it. PACKAGE may be a wheel that is there already.
-$(VENV)/.dev: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet "$(PACKAGE)[all,dev]"
+# The same and the tools to work on it: the package is installed already, and pip adds the tools.
+$(VENV)/.dev: $(VENV)/.user
+	$(BIN)/python -m pip install --quiet "pixfold[all,dev]"
 	touch $@
 
 # An sdist, and from that a wheel.
@@ -46,7 +46,13 @@ demo: $(VENV)/.user  ## Install, then find the needles in the haystack (10,000 x
 	$(BIN)/pixfold nihs $(DEMO)/nihs.h5ad --seed 0
 	$(BIN)/pixfold run $(DEMO)/nihs.h5ad --label label --runs 1 --seed 0 --out $(DEMO)/findings
 
-test: $(VENV)/.dev  ## Install, then pass the tests.
+test-user: $(VENV)/.user  ## Tests of formats with what users get and pytest, before the tools are there.
+	$(BIN)/python -m pip install --quiet pytest
+	$(BIN)/python -m pytest -m "not slow" tests/sources tests/store
+
+test:  ## Install, then pass the tests: in a new environment first those of test-user.
+	$(if $(wildcard $(VENV)/.dev),,$(MAKE) test-user)
+	$(MAKE) $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/.dev  ## The tests that take minutes.
