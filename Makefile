@@ -12,10 +12,18 @@ PACKAGE ?= .
 # A few processes, each with whole files of tests: most tests use one core.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \))
 
-.PHONY: help demo test test-user test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+.PHONY: help demo dev test test-user test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+
+# $(1): the folder in build/, $(2): options
+configure = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$(1) -G Ninja -DSKBUILD_PROJECT_NAME=pixfold \
+	-DSKBUILD_PROJECT_VERSION=$(VERSION) -DSKBUILD_PROJECT_VERSION_FULL=$(VERSION) \
+	-DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) $(2) $(CMAKE_ARGS)
+# $(1): address or thread
+sanitized = -DCMAKE_BUILD_TYPE=Debug -DPIXFOLD_SANITIZE=$(1) -DPIXFOLD_TESTS=ON -DPIXFOLD_WERROR=ON
 
 help:  ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +53,15 @@ demo: $(VENV)/.user  ## Install, then find the needles in the haystack (10,000 x
 	mkdir -p $(DEMO)
 	$(BIN)/pixfold nihs $(DEMO)/nihs.h5ad --seed 0
 	$(BIN)/pixfold run $(DEMO)/nihs.h5ad --label label --runs 1 --seed 0 --out $(DEMO)/findings
+
+# Python imports the package from python/ then, and the extensions are compiled into that folder, what changed alone.
+dev: $(BIN)/python  ## Install to work on it, both extensions compiled in place.
+	$(BIN)/python -m pip install --quiet cmake ninja "pybind11>=2.13" "scikit-build-core>=0.10"
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[all,dev]" -Cwheel.cmake=false -Ceditable.mode=inplace
+	$(call configure,dev,-DCMAKE_BUILD_TYPE=Release)
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/dev
+	PATH="$(abspath $(BIN)):$$PATH" cmake --install build/dev --prefix python
+	touch $(VENV)/.user $(VENV)/.dev
 
 test-user: $(VENV)/.user  ## Tests of formats with what users get and pytest, before the tools are there.
 	$(BIN)/python -m pip install --quiet pytest
@@ -82,24 +99,18 @@ fuzz: $(VENV)/.dev  ## Random and damaged calls of every op for FUZZ_SECONDS (60
 
 sanitize: sanitize-address sanitize-thread  ## Everything below a sanitizer: both of the next.
 
-# $(1): address or thread
-configure_sanitized = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/sanitize-$(1) -G Ninja \
-	-DCMAKE_BUILD_TYPE=Debug -DSKBUILD_PROJECT_NAME=pixfold -DSKBUILD_PROJECT_VERSION=0 \
-	-DSKBUILD_PROJECT_VERSION_FULL=0 -DPIXFOLD_SANITIZE=$(1) -DPIXFOLD_TESTS=ON -DPIXFOLD_WERROR=ON \
-	-DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
-
 $(VENV)/.sanitize: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet cmake ninja pybind11
 	touch $@
 
 sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASan and UBSan.
-	$(call configure_sanitized,address)
+	$(call configure,sanitize-address,$(call sanitized,address))
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core _cuda_simt
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address -j 2 --output-on-failure
 	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q $(PARALLEL) tests/ops
 
 sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
-	$(call configure_sanitized,thread)
+	$(call configure,sanitize-thread,$(call sanitized,thread))
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-thread --target cpp_tests
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-thread --output-on-failure
 

@@ -1,8 +1,9 @@
 """Two ``pixfold run`` at once against one alone: how much a job loses beside another on the same cores.
 
-Run it with a data file, or without one for a needle in a haystack of 2,000 samples x 4,000 features::
+Run it with a data file, or without one for a needle in a haystack of 2,000 samples x 4,000 features. Options that it
+does not know go to ``pixfold run``::
 
-    python benchmarks/shared_cores.py ../shared/data/golub.csv.gz --label label
+    python benchmarks/shared_cores.py --data ../shared/data/golub.csv.gz --label label --runs 1
 
 It ends with 1 where two at once take more than 2.5 times one alone: twice the work, and a quarter for the caches and
 the clock that they share. Jobs alone and in pairs take turns, and each kind counts by its median, so that other
@@ -45,7 +46,7 @@ def seconds(jobs: int, command: list[str]) -> tuple[float, float]:
 def main() -> int:
     """Measure, print a table, and compare with the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", help="a file that pixfold reads")
+    parser.add_argument("--data", help="a file that pixfold reads")
     parser.add_argument("--label", default="label")
     parser.add_argument("--backbone", default="patchnet")
     parser.add_argument("--repeats", type=int, default=3)
