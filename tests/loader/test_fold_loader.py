@@ -368,7 +368,7 @@ WRONG_FOR_THE_SOURCE = [
     ({"rows": [0.0, 1.5]}, "rows must be whole numbers in one dimension, got 1-D float64"),
     ({"rows": np.ones(5, bool)}, r"rows must be a mask of 203 samples, got one of shape \(5,\)"),
     ({"rows": [[0, 1]]}, "rows must be whole numbers in one dimension, got 2-D int64"),
-    ({"rows": [[0], [1, 2]]}, "rows: expected rows of equal length"),
+    ({"rows": [[0], [1, 2]]}, "rows: rows must be of equal length"),
     ({"rows": 3}, "rows must be whole numbers in one dimension, got 0-D int64"),
     ({"rows": ["a"]}, "rows must be whole numbers in one dimension"),
     ({"labels": [0, 1, 2]}, r"labels must be 203 integers, one per sample, got int64 of shape \(3,\)"),
