@@ -55,9 +55,6 @@ std::pair<std::int64_t, std::int64_t> fold_csr(const CsrRows& rows, const Slots&
 
 void register_fold(py::module_& module) {
     register_parameters(module);
-    module.def(
-        "computes_in_double", [](const Array& x) { return computes_in_double(Arguments(fold_op).dtype_of("X", x)); },
-        py::arg("x"), "Whether the kernels compute in double for this element type.");
     py::class_<Slots>(module, "Slots", "A layout, checked once: features that have a pixel, sorted by pixel.")
         .def(py::init<const Array&, const Array&, std::int64_t, std::int64_t>(), py::arg("feature"), py::arg("pixel"),
              py::arg("n_features"), py::arg("n_pixels"));
