@@ -121,13 +121,10 @@ class TestCheckBeforeFolding:
 
     @pytest.fixture
     def statistics(self, monkeypatch):
-        import pixfold.normalize.normalizer
+        from pixfold.ops import refusals
 
-        calls = []
-        stats_of = pixfold.normalize.normalizer.stats_of
-        monkeypatch.setattr(
-            pixfold.normalize.normalizer, "stats_of", lambda *args: calls.append(args) or stats_of(*args)
-        )
+        calls, stats_of = [], refusals.stats_of
+        monkeypatch.setattr(refusals, "stats_of", lambda *args, **how: calls.append(args) or stats_of(*args, **how))
         return calls
 
     @pytest.mark.parametrize("sparse", [False, True])
