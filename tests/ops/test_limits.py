@@ -30,7 +30,7 @@ def test_bad_memory_is_refused():
     a = np.zeros((8, 8))
     with pytest.raises(ValueError, match="copy_bytes: from must be 512 bytes"):
         _core.copy_bytes(a, np.zeros(8), 1)
-    with pytest.raises(ValueError, match="read_bytes: from must be .*C-contiguous"):
+    with pytest.raises(ValueError, match=r"read_bytes: from must be .*C-contiguous"):
         _core.read_bytes(a.T[1:], 1)
     a.setflags(write=False)
     with pytest.raises(ValueError, match="writeable"):

@@ -61,8 +61,8 @@ def test_genotypes_from_variants(count_first):
         ((5, 3), 13, r"bits must have shape \(n_features, 4\) for 13 samples, got \(5, 3\)"),
         ((0, 3), 12, r"bits must have shape \(n_features, 3\) for 12 samples, got \(0, 3\)"),
         ((12,), 12, r"bits must have shape \(n_features, 3\) for 12 samples, got \(12,\)"),
-        ((5, 3), -1, "n_samples must be a whole number, 0 or more, got -1"),
-        ((5, 3), 12.0, "n_samples must be a whole number, 0 or more, got 12.0"),
+        ((5, 3), -1, "n_samples must be a non-negative integer, got -1"),
+        ((5, 3), 12.0, "n_samples must be a non-negative integer, got 12.0"),
     ],
 )
 def test_variants_that_do_not_fit(shape, n_samples, message):
