@@ -72,7 +72,8 @@ def split(
     shares = np.asarray(fractions, dtype=np.float64)
     if n_samples < 3:
         raise InputError(
-            f"split: n_samples must be 3 or more for train, validation and test, got {n_samples} (n_samples={n_samples})"
+            "split: n_samples must be 3 or more for train, validation and test, "
+            f"got {n_samples} (n_samples={n_samples})"
         )
     if labels is None:
         codes = np.zeros(n_samples, dtype=np.int64)
