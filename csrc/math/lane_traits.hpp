@@ -1,5 +1,5 @@
 // A scalar is a register of one lane: what is written for a register also serves one value, with the same bits. The
-// registers themselves are in csrc/cpu/lanes.hpp; CUDA devices have scalars alone.
+// registers themselves are in csrc/cpu/simd/lanes.hpp; CUDA devices have scalars alone.
 #pragma once
 
 #include <bit>

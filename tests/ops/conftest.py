@@ -126,7 +126,7 @@ def device(monkeypatch: pytest.MonkeyPatch, simulated: bool) -> Iterator[str]:
     torch = pytest.importorskip("torch")
     if not _cuda_extension.is_built():
         pytest.skip("pixfold was built without the CUDA extension")
-    # Both sets with fused multiply-add have the device's bits; see cuda/fold.hpp.
+    # Both sets with fused multiply-add have the device's bits; see csrc/include/pixfold/fold.hpp.
     before = _core.isa()
     if "avx2" in _core.isas():
         _core.set_isa("avx2")

@@ -1,4 +1,4 @@
-// log(1 + x) of one value or of a run of them, the same bits either way, by the methods of log1p_methods.hpp.
+// log(1 + x) of one value or of a run of them, the same bits either way, by the methods of csrc/math/log1p.hpp.
 #pragma once
 
 #include "lanes.hpp"

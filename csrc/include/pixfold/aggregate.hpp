@@ -88,7 +88,7 @@ AggregatePlan plan_aggregate(const ClassSamples* classes, std::int64_t n_classes
 //   - attributions have strides in elements, and must be aligned to the element's size; before, after and the
 //     workspace to 16 bytes
 //   - the samples of a class may be summed in parts, whose sums are added in order. Where the parts begin follows from
-//     the batch and the image alone (aggregate_plan.hpp): the bits are the same on every card. Where a class is one
+//     the batch and the image alone: the bits are the same on every card. Where a class is one
 //     part they are those of the CPU's kernels with fused multiply-add.
 //
 // Arithmetic per attribution: four operations in double (difference, sum, fused square, sum of magnitudes) and a

@@ -75,7 +75,7 @@ namespace pixfold::cuda {
 void fold_dense(const DenseView&, const Slots&, const NormalizeParameters&, FoldOutput, unsigned long long* counts,
                 void* stream, const std::int64_t* sample_offset = nullptr);
 
-// fold of compressed sparse rows on a CUDA device: the contract is pixfold/fold.hpp's, with what cuda/fold.hpp says of
+// fold of compressed sparse rows on a CUDA device: the contract is that of fold_csr, with what fold_dense says of
 // devices.
 
 struct FoldCsrArguments {

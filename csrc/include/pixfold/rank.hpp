@@ -49,7 +49,7 @@ namespace pixfold::cuda {
 //     first, for NaN is refused there; average_ranks and top_k take it from the host
 //   - workspace of 24 bytes per value and what CUB's sort takes, aligned to 256 bytes; a survey takes less
 //
-// How: how far a value is below the largest (pixfold/order.hpp) is its key. Keys and positions are sorted by the bits
+// How: how far a value is below the largest (csrc/math/order.hpp) is its key. Keys and positions are sorted by the bits
 // that vary, 8 a pass, stably: equal values stay in the order of their positions. A thread that finds its key beside an
 // equal one looks for both ends of the group in steps that double.
 
