@@ -83,8 +83,7 @@ class CsrOnCuda:
 
 def is_on_cuda(x: object) -> bool:
     """Whether `x` is a torch tensor on a CUDA device."""
-    device: Any = getattr(x, "device", None)
-    return is_torch(x) and device.type == "cuda"
+    return is_torch(x) and bool(x.device.type == "cuda")
 
 
 def has_kernels(x: Any) -> bool:
