@@ -81,7 +81,7 @@ class CsrOnCuda:
         return number_type(self.tensor.dtype)
 
 
-def is_on_cuda(x: object) -> bool:
+def is_on_cuda(x: Any) -> bool:
     """Whether `x` is a torch tensor on a CUDA device."""
     return is_torch(x) and bool(x.device.type == "cuda")
 
