@@ -143,3 +143,32 @@ def test_opening_an_array_imports_no_optional_package() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+class OwnMembers:
+    """What a source was before Source was a base class: members of the same names, and no more."""
+
+    name, n_samples, n_features, dtype = "mine", 4, 3, np.dtype(np.float32)
+    is_sparse, block_size, labels = False, 2, None
+    feature_names, sample_names = ["a", "b", "c"], ["1", "2", "3", "4"]
+
+    def __init__(self):
+        self.matrix = np.arange(12, dtype=np.float32).reshape(4, 3)
+        self.categories, self.messages = {}, []
+
+    def read(self, rows):
+        return self.matrix[rows]
+
+
+def test_an_object_with_the_members_of_a_source():
+    mine = OwnMembers()
+    source = open_source(mine)
+    assert (source.n_samples, source.feature_names, source.channel_sizes) == (4, ["a", "b", "c"], None)
+    np.testing.assert_array_equal(source.read([3, 0, 0]), mine.matrix[[3, 0, 0]])
+
+
+def test_an_object_without_some_of_them():
+    mine = OwnMembers()
+    del mine.messages
+    with pytest.raises(InputError, match=r"must be a pixfold\.sources\.Source, got OwnMembers without messages"):
+        open_source(mine)
