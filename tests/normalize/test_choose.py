@@ -31,7 +31,7 @@ def fasta(folder):
 
 
 def choose(source, normalize="auto", negative="auto", missing="error"):
-    found = scan(source, np.arange(source.n_samples)).profile
+    found = scan(source, np.arange(source.n_samples)).facts
     return choose_normalizer(found, source, normalize=normalize, negative=negative, missing=missing)
 
 
@@ -98,7 +98,7 @@ def test_auto(tmp_path, case):
     ("matrix", "whole", "n_binary"), [(COUNTS, True, 0), (BINARY, True, 3), (VALUES, False, 0), (NEGATIVE, False, 0)]
 )
 def test_profile(matrix, whole, n_binary, dtype, make):
-    found = scan(ArraySource(make(matrix.astype(dtype))), np.arange(2)).profile
+    found = scan(ArraySource(make(matrix.astype(dtype))), np.arange(2)).facts
     assert (found.is_whole_and_positive, found.n_binary) == (whole, n_binary)
     assert (found.smallest, found.largest) == (matrix.min(), matrix.max())
     assert found.n_negative == np.count_nonzero(matrix < 0)
@@ -109,7 +109,7 @@ def test_profile_is_of_the_rows_that_are_used_block_by_block():
     matrix = np.vstack([BINARY, VALUES, NEGATIVE, COUNTS])
     one_row = 4 * 3 * matrix.itemsize + 3 * 160
     for rows, whole, n_binary in ((np.arange(2), True, 3), (np.array([0, 1, 6, 7]), True, 0), (np.arange(8), False, 0)):
-        found = scan(ArraySource(matrix), rows, memory=one_row).profile
+        found = scan(ArraySource(matrix), rows, memory=one_row).facts
         assert (found.whole, found.n_binary) == (whole, n_binary)
     assert (found.n_negative, found.smallest, found.largest) == (3, -3.0, 7.0)
     assert found.negative_features.tolist() == [1, 2]

@@ -43,10 +43,10 @@ def check(source: ArraySource, x: np.ndarray, rows: np.ndarray, memory: int | No
     np.testing.assert_array_equal(found.empty_samples, empty)
     np.testing.assert_array_equal(found.missing, np.isnan(used[~empty]).sum(axis=0))
     values = used[~np.isnan(used)]
-    assert found.profile.whole == bool(np.all(values == np.floor(values)))
-    assert (found.profile.smallest, found.profile.largest) == (values.min(), values.max())
-    assert found.profile.n_negative == np.count_nonzero(values < 0)
-    np.testing.assert_array_equal(found.profile.negative_features, np.flatnonzero((used < 0).any(axis=0)))
+    assert found.facts.whole == bool(np.all(values == np.floor(values)))
+    assert (found.facts.smallest, found.facts.largest) == (values.min(), values.max())
+    assert found.facts.n_negative == np.count_nonzero(values < 0)
+    np.testing.assert_array_equal(found.facts.negative_features, np.flatnonzero((used < 0).any(axis=0)))
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 4, None])
@@ -63,10 +63,10 @@ def test_it_is_what_numpy_counts(form, dtype, rows_at_once):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fractions_anywhere_are_seen(dtype):
     x = np.ones((40, 20_000), dtype=dtype)  # several pieces
-    assert scan(ArraySource(x), np.arange(40)).profile.whole
+    assert scan(ArraySource(x), np.arange(40)).facts.whole
     x[39, 19_999] = 1.5
-    assert not scan(ArraySource(x), np.arange(40)).profile.whole
-    assert not scan(ArraySource(sparse.csr_matrix(x)), np.arange(40)).profile.whole
+    assert not scan(ArraySource(x), np.arange(40)).facts.whole
+    assert not scan(ArraySource(sparse.csr_matrix(x)), np.arange(40)).facts.whole
 
 
 def test_stored_zeros_of_sparse_samples_are_zeros():

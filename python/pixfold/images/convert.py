@@ -251,7 +251,7 @@ def _fitted(
     layout = layout_for(source, keep=prepared.keep, **place)
     messages = list(prepared.messages)
     if "auto" in (choose["normalize"], choose["negative"]):
-        normalizer, chosen = choose_normalizer(prepared.profile, source, **choose)
+        normalizer, chosen = choose_normalizer(prepared.facts, source, **choose)
         messages += chosen
     else:
         normalizer = Normalizer(choose["normalize"], negative=choose["negative"], missing=choose["missing"])

@@ -152,7 +152,7 @@ def _normalizer(options: JobOptions, prepared: Prepared, source: Source) -> tupl
     if isinstance(options.normalize, Normalizer):
         return options.normalize.with_options(), []
     return choose_normalizer(
-        prepared.profile,
+        prepared.facts,
         source,
         normalize=options.normalize,
         negative=options.negative,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.genotypes import PackedGenotypes
-from pixfold.sources.arrays.memory import ArraySource
+from pixfold.sources.arrays.array_source import ArraySource
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks, sample_bytes
 from pixfold.stream.budget import free_memory

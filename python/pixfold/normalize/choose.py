@@ -6,7 +6,7 @@ from typing import Any
 
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources.base import Source
-from pixfold.stream.scan import Profile
+from pixfold.stream.scan import ValueFacts
 from pixfold.util.text import counted, listed
 
 # A table of fewer columns, some of them 0 and 1 alone, is read as a mixture (yes or no beside ages and doses): tables
@@ -15,13 +15,13 @@ _FEW_FEATURES = 100
 
 
 def choose_normalizer(
-    found: Profile, source: Source, *, normalize: str, negative: str, missing: str
+    found: ValueFacts, source: Source, *, normalize: str, negative: str, missing: str
 ) -> tuple[Normalizer, list[str]]:
     """Resolve the choices named "auto".
 
     Parameters
     ----------
-    found : Profile
+    found : ValueFacts
         What the values are.
     source : Source
         Says what its values are by their format, and names its features in the messages.
@@ -59,7 +59,7 @@ def choose_normalizer(
     return made, messages
 
 
-def _chosen(found: Profile, source: Source) -> tuple[dict[str, Any], list[str]]:
+def _chosen(found: ValueFacts, source: Source) -> tuple[dict[str, Any], list[str]]:
     """Parts of a normaliser for this source, and the message that says why."""
     kind, whole = source.kind, found.is_whole_and_positive
     other = _why_neither_counts_nor_genotypes(found, source)
@@ -82,7 +82,7 @@ def _chosen(found: Profile, source: Source) -> tuple[dict[str, Any], list[str]]:
     return parts, [f"normalised as {what}: {how}"]
 
 
-def _why_neither_counts_nor_genotypes(found: Profile, source: Source) -> str | None:
+def _why_neither_counts_nor_genotypes(found: ValueFacts, source: Source) -> str | None:
     if source.categories:
         return "some are codes of categories"
     if source.kind == "mixed":

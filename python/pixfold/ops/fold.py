@@ -13,6 +13,7 @@ from pixfold.image_pool import ImagePool
 from pixfold.ops.arguments import check_features, dtype_name, formula_of, image_dtype, layout_argument
 from pixfold.ops.fold_samples import fold_samples
 from pixfold.util.arguments import threads_argument
+from pixfold.util.text import short_repr
 
 if TYPE_CHECKING:
     from pixfold.formula import Fitted, Formula
@@ -103,7 +104,8 @@ def fold(
 def _fold_dask(X: Any, layout: Layout, formula: Formula | None, dtype: str, out: Any, threads: int) -> Any:
     """Give the lazy images of a Dask array: blocks run side by side already, on one thread each by default."""
     if out is not None:
-        raise InputError("fold: out must be None for a Dask array, whose images are made when they are computed")
+        what = "a Dask array, whose images are made when they are computed"
+        raise InputError(f"fold: out must be None for {what}, got {short_repr(out)}")
     if formula is not None:
         check_features("fold", formula, layout)
     kind = image_dtype(dtype)

@@ -21,6 +21,7 @@ from pixfold.ops.fold_packed import fold_packed
 from pixfold.ops.formula_arguments import row_scale, slot_parameters
 from pixfold.ops.refusals import check_values
 from pixfold.util.optional import is_torch
+from pixfold.util.text import short_repr
 
 if TYPE_CHECKING:
     from pixfold.formula import Fitted, Formula
@@ -114,7 +115,9 @@ def _memory_of_out(library: Library, out: Any) -> Any:
         if out is None:
             return ImagePool()  # for its alignment, without which JAX copies memory of the CPU
         if not isinstance(out, ImagePool):
-            raise InputError(f"fold: out must be None for {library.name} arrays, which are never written to")
+            raise InputError(
+                f"fold: out must be None for {library.name} arrays, which are never written to, got {short_repr(out)}"
+            )
     if out is None or isinstance(out, ImagePool) or library in (NUMPY, TORCH):
         return out
     memory, its_own = adopted("fold", "out", out)
@@ -152,7 +155,7 @@ def _given_images(given: Any, shape: tuple[int, ...], dtype: str, out: Any) -> A
             f"got {found} of shape {tuple(out.shape)}{state}"
         )
     if any(np.may_share_memory(memory, part) for part in _memory_of(given)):
-        raise InputError("fold: out must not overlap X in memory")
+        raise InputError("fold: out must not overlap X in memory, got one that does")
     return out
 
 

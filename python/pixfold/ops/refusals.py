@@ -113,6 +113,6 @@ def _missing(op: str, missing: NDArray[np.int64], names: Sequence[str] | None) -
 
 def _named(where: NDArray[np.bool_], names: Sequence[str] | None) -> str:
     positions = np.flatnonzero(where)
-    told = [f"{names[j]!r}" if names is not None else f"number {j}" for j in positions[:3]]
+    shown = [f"{names[j]!r}" if names is not None else f"number {j}" for j in positions[:3]]
     more = ", ..." if positions.size > 3 else ""
-    return f"{counted(positions.size, 'feature')} ({', '.join(told)}{more})"
+    return f"{counted(positions.size, 'feature')} ({', '.join(shown)}{more})"

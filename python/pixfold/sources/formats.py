@@ -110,8 +110,8 @@ FORMATS = (
     Format(
         "Arrow", "pixfold.sources.tables.arrow:open_arrow", {".feather": _ARROW, ".arrow": _ARROW}, takes=_SEQUENCES
     ),
-    Format("NumPy array", "pixfold.sources.arrays.memory:open_npy", {".npy": _NPY}),
-    Format("NumPy archive", "pixfold.sources.arrays.memory:open_npz", {".npz": _ZIP}),
+    Format("NumPy array", "pixfold.sources.arrays.array_source:open_npy", {".npy": _NPY}),
+    Format("NumPy archive", "pixfold.sources.arrays.array_source:open_npz", {".npz": _ZIP}),
 )
 SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 

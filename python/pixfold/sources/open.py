@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
-from pixfold.sources.arrays.memory import ArraySource, is_sparse
+from pixfold.sources.arrays.array_source import ArraySource, is_sparse
 from pixfold.sources.base import AnyRows, Source, normalize_rows, relabelled, unique_names
 from pixfold.sources.formats import format_of
 from pixfold.sources.joined import joined

@@ -23,7 +23,7 @@ Ambiguous = Literal["spread", "zero"]
 _NO_SEQUENCES = "it holds no sequences"
 
 
-def _told(help_text: str, refusal: str = "", in_commands: bool = True) -> dict[str, Any]:
+def _about(help_text: str, refusal: str = "", in_commands: bool = True) -> dict[str, Any]:
     return {"help": help_text, "refusal": refusal, "in_commands": in_commands}
 
 
@@ -42,70 +42,70 @@ class ReadOptions:
 
     label: str | None = field(
         default=None,
-        metadata=_told(
+        metadata=_about(
             "Column that holds the labels: of a table, of obs, of LABELS; the name of an array in an .npz file.",
             refusal="it has no columns to take labels from, so give them as y",
         ),
     )
     labels: Path | None = field(
         default=None,
-        metadata=_told(
+        metadata=_about(
             "Table of its own (.csv, .tsv, .parquet) that LABEL is a column of, matched by sample name. Its first "
             "column names the samples if it has no header, else one called sample, id or IID, else the first.",
         ),
     )
     split: Split | None = field(
-        default=None, metadata=_told("Make two classes of numeric labels: up to their median, and above.")
+        default=None, metadata=_about("Make two classes of numeric labels: up to their median, and above.")
     )
     layer: str | None = field(
         default=None,
-        metadata=_told("AnnData: layer to read instead of X, or raw.", refusal="layers are read from AnnData alone"),
+        metadata=_about("AnnData: layer to read instead of X, or raw.", refusal="layers are read from AnnData alone"),
     )
     categorical: Categorical = field(
         default="ordinal",
-        metadata=_told(
+        metadata=_about(
             "Tables: text columns as codes, or as one feature of 0 and 1 per category, called column=category."
         ),
     )
     stack: bool = field(
         default=False,
-        metadata=_told("Several inputs: each in image channels of its own, instead of one image of all features."),
+        metadata=_about("Several inputs: each in image channels of its own, instead of one image of all features."),
     )
     join: Join = field(
         default="all",
-        metadata=_told("Several inputs: all must have the same samples, or inner uses those that all have."),
+        metadata=_about("Several inputs: all must have the same samples, or inner uses those that all have."),
     )
     sequence: str | None = field(
         default=None,
-        metadata=_told(
+        metadata=_about(
             "Tables: the column of DNA, RNA or protein sequences that is the data.",
             refusal="a column of sequences is read from tables alone",
         ),
     )
     alphabet: SequenceAlphabet | None = field(
         default=None,
-        metadata=_told("Sequences: dna, rna or protein. Default: the letters tell.", refusal=_NO_SEQUENCES),
+        metadata=_about("Sequences: dna, rna or protein. Default: the letters tell.", refusal=_NO_SEQUENCES),
     )
     ambiguous: Ambiguous = field(
         default="spread",
-        metadata=_told(
+        metadata=_about(
             "Sequences: letters such as N or R are each of what they stand for to equal parts, or nothing.",
             refusal=_NO_SEQUENCES,
         ),
     )
     length: int | None = field(
         default=None,
-        metadata=_told(
+        metadata=_about(
             "Sequences: letters per sample; shorter ones are padded with zeros, longer ones cut. Default: the longest.",
             refusal=_NO_SEQUENCES,
         ),
     )
     y: Any = field(
-        default=None, metadata=_told("Labels beside the data, one per sample, instead of LABEL.", in_commands=False)
+        default=None, metadata=_about("Labels beside the data, one per sample, instead of LABEL.", in_commands=False)
     )
     categories: Mapping[str, Sequence[str]] | None = field(
         default=None,
-        metadata=_told(
+        metadata=_about(
             "Tables: categories of the source that a model was trained on, so that text gets the same codes. They "
             "replace CATEGORICAL.",
             in_commands=False,
@@ -113,7 +113,7 @@ class ReadOptions:
     )
     verify: bool = field(
         default=False,
-        metadata=_told(
+        metadata=_about(
             "Packed stores: read everything once and compare it with its checksums.",
             refusal="only stores that pixfold pack has written hold checksums to verify",
             in_commands=False,

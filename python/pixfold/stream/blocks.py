@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.sources.arrays.memory import matrix_bytes
+from pixfold.sources.arrays.array_source import matrix_bytes
 from pixfold.sources.base import BLOCK_BYTES, Source
 from pixfold.stream.budget import in_words
 from pixfold.util.progress import Progress, SilentProgress

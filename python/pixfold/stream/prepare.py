@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
 from pixfold.stream.labels import encode_classes, labelled_rows
-from pixfold.stream.scan import Profile, scan
+from pixfold.stream.scan import ValueFacts, scan
 from pixfold.util.checks import choice
 from pixfold.util.progress import Progress
 from pixfold.util.text import counted, listed
@@ -39,7 +39,7 @@ class Prepared:
         Which features have a value other than zero in any of ``rows``.
     dropped_features, dropped_samples : list of str
         Names of those that are empty: all zero or missing.
-    profile : Profile
+    facts : ValueFacts
         What kind of numbers the values are.
     n_unlabelled : int
         Samples left out because their label is missing.
@@ -53,7 +53,7 @@ class Prepared:
     class_names: list[str] | None
     classes: NDArray[Any] | None
     keep: NDArray[np.bool_]
-    profile: Profile
+    facts: ValueFacts
     dropped_features: list[str] = field(default_factory=list)
     dropped_samples: list[str] = field(default_factory=list)
     n_unlabelled: int = 0
@@ -146,7 +146,7 @@ def prepare(
         class_names=None if encoded is None else encoded.names,
         classes=None if encoded is None else encoded.values,
         keep=keep,
-        profile=found.profile,
+        facts=found.facts,
         dropped_features=dropped_features,
         dropped_samples=dropped_samples,
         n_unlabelled=n_unlabelled,

@@ -25,7 +25,7 @@ _PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
-class Profile:
+class ValueFacts:
     """Facts about the values of the samples that are used.
 
     Attributes
@@ -67,14 +67,14 @@ class Scan:
         Missing values, those of empty samples left out.
     empty_samples : bool array, one per row that was looked at
         Which have nothing but zeros and missing values.
-    profile : Profile
+    facts : ValueFacts
         What kind of numbers they are.
     """
 
     nonzero: NDArray[np.int64]
     missing: NDArray[np.int64]
     empty_samples: NDArray[np.bool_]
-    profile: Profile
+    facts: ValueFacts
 
 
 def scan(
@@ -146,8 +146,8 @@ def scan(
         del block, x
     infinite.refuse()
     n_binary = int(np.count_nonzero(largest == 1)) if whole else 0
-    profile = Profile(whole, smallest, float(largest.max()), n_negative, np.flatnonzero(negative), n_binary)
-    return Scan(nonzero, missing, empty_samples, profile)
+    facts = ValueFacts(whole, smallest, float(largest.max()), n_negative, np.flatnonzero(negative), n_binary)
+    return Scan(nonzero, missing, empty_samples, facts)
 
 
 def _empty(x: Dense | Csr | Packed) -> NDArray[np.bool_]:

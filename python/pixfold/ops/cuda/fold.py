@@ -220,7 +220,7 @@ def images_memory(queue: Queue, sources: list[Any], shape: tuple[int, ...], dtyp
     if not out.is_contiguous() and not channels_last:
         raise InputError(f"fold: out must be contiguous, or so in channels_last format, got strides {out.stride()}")
     if any(_overlap(out, source) for source in sources):
-        raise InputError("fold: out must not overlap X in memory")
+        raise InputError("fold: out must not overlap X in memory, got one that does")
     return ImagesMemory(out, as_it_lies(out, channels_last), channels_last)
 
 

@@ -13,8 +13,8 @@ from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.sources.anndata.containers import Container, Hdf5File, quiet
 from pixfold.sources.anndata.stored import Matrix, open_matrix
+from pixfold.sources.arrays.array_source import ArraySource, is_sparse
 from pixfold.sources.arrays.dask import DaskSource
-from pixfold.sources.arrays.memory import ArraySource, is_sparse
 from pixfold.sources.base import Source, check_size
 from pixfold.sources.disk.on_disk import StoredSource
 from pixfold.sources.labels import check_column

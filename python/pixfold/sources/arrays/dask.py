@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pixfold.errors import InputError
-from pixfold.sources.arrays.memory import is_sparse
+from pixfold.sources.arrays.array_source import is_sparse
 from pixfold.sources.base import AnyRows, Source, check_dtype, check_size, normalize_rows
 
 

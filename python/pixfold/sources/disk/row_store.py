@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError, OutputError
-from pixfold.sources.arrays.memory import ArraySource
+from pixfold.sources.arrays.array_source import ArraySource
 from pixfold.sources.base import block_rows, check_size
 from pixfold.sources.disk.on_disk import StoredSource
 from pixfold.sources.disk.rows import Rows, read_dense

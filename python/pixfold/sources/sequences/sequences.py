@@ -95,7 +95,7 @@ class SequenceSource(Source):
         self._check_letters(name, samples, chosen, letters.counts)
         longest = max(lengths)
         self._length = longest if options.length is None else options.length
-        messages += self._lengths_told(name, np.array(lengths))
+        messages += self._length_messages(name, np.array(lengths))
         self._table = chosen.table(letters.counts, options.ambiguous)
         given = options.y if options.y is not None else labels if options.label is not None else None
         super().__init__(
@@ -140,16 +140,16 @@ class SequenceSource(Source):
                     f"{alphabet.name} ({''.join(sorted(alphabet.parts))}) or a gap, got {chr(letters[bad[0]])!r}"
                 )
 
-    def _lengths_told(self, name: str, lengths: NDArray[np.int64]) -> list[str]:
-        told = []
+    def _length_messages(self, name: str, lengths: NDArray[np.int64]) -> list[str]:
+        messages = []
         cut = int(np.count_nonzero(lengths > self._length))
         short = int(np.count_nonzero(lengths < self._length))
         if cut:
-            told.append(f"{name}: {counted(cut, 'sequence')} cut to the first {self._length:,} letters")
+            messages.append(f"{name}: {counted(cut, 'sequence')} cut to the first {self._length:,} letters")
         if short:
             shorter = counted(short, "sequence")
-            told.append(f"{name}: {shorter} shorter than {self._length:,} letters, padded with zeros")
-        return told
+            messages.append(f"{name}: {shorter} shorter than {self._length:,} letters, padded with zeros")
+        return messages
 
 
 class _Letters:

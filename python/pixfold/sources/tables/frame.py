@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
-from pixfold.sources.arrays.memory import ArraySource
+from pixfold.sources.arrays.array_source import ArraySource
 from pixfold.sources.base import check_dtype, check_labels, check_size, unique_names
 from pixfold.sources.labels import check_column
 from pixfold.sources.tables.categories import (

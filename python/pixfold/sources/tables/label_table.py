@@ -69,11 +69,14 @@ def match_labels(source: Source, path: Path, label: str) -> Source:
     else:
         result.labels = np.full(source.n_samples, None, dtype=object)
         result.labels[matched] = values[rows[matched]].astype(object)
-    result.messages = [*source.messages, _told(source, path, label, matched, len(names) - len(set(rows[matched])))]
+    result.messages = [
+        *source.messages,
+        _use_of_labels(source, path, label, matched, len(names) - len(set(rows[matched]))),
+    ]
     return result
 
 
-def _told(source: Source, path: Path, label: str, matched: NDArray[np.bool_], n_unused: int) -> str:
+def _use_of_labels(source: Source, path: Path, label: str, matched: NDArray[np.bool_], n_unused: int) -> str:
     found = int(matched.sum())
     text = f"{path}: labels {label!r} of {found:,} of {counted(source.n_samples, 'sample')}"
     if found < source.n_samples:
