@@ -16,7 +16,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
 	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \))
 
-.PHONY: help demo dev test test-user test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+.PHONY: help demo dev test test-user test-rest test-all test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
 
 # $(1): the folder in build/, $(2): options
 configure = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$(1) -G Ninja -DSKBUILD_PROJECT_NAME=pixfold \
@@ -67,10 +67,18 @@ test-user: $(VENV)/.user  ## Tests of formats with what users get and pytest, be
 	$(BIN)/python -m pip install --quiet pytest
 	$(BIN)/python -m pytest -m "not slow" tests/sources tests/store
 
-test:  ## Install, then pass the tests: in a new environment first those of test-user.
-	$(if $(wildcard $(VENV)/.dev),,$(MAKE) test-user)
-	$(MAKE) $(VENV)/.dev
+# Of the tests that test-user runs, those that ask for a package of development run again with it.
+ASK := $(shell grep -lE 'hypothesis|zarrs|bed_reader|jax|ml_dtypes' tests/sources/test_*.py tests/store/test_*.py)
+test-rest: $(VENV)/.dev  ## All tests but those that test-user has run whole.
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) \
+		$(filter-out tests/sources/ tests/store/,$(wildcard tests/*/)) $(wildcard tests/test_*.py) $(ASK)
+
+test-all: $(VENV)/.dev  ## All tests, with the tools of development.
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+
+# In a new environment in two steps, so that no tool of development hides what a user lacks.
+test:  ## Install, then pass the tests.
+	$(if $(wildcard $(VENV)/.dev),$(MAKE) test-all,$(MAKE) test-user && $(MAKE) test-rest)
 
 test-slow: $(VENV)/.dev  ## The tests that take minutes.
 	$(BIN)/python -m pytest -m slow
