@@ -163,10 +163,10 @@ def test_ctrl_c_while_waiting_for_the_reader():
     def work(item):
         time.sleep(0.05)
         return item
-    print("ready", flush=True)
     try:
-        for _ in read_ahead(work, range(10**9), 2):
-            pass
+        for item in read_ahead(work, range(10**9), 2):
+            if item == 0:
+                print("ready", flush=True)
     except KeyboardInterrupt:
         print("stopped", flush=True)
     """
