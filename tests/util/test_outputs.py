@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -242,6 +244,21 @@ def test_two_runs_at_once_into_one_folder(tmp_path, holder):
     assert result.stderr.strip() == "error: cannot write out: another process of pixfold is writing it"
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_locks_of_windows(tmp_path, monkeypatch, held):
+    def locking(handle: int, mode: str, n_bytes: int) -> None:
+        assert (mode, n_bytes) == ("at once", 1)
+        if held:
+            raise PermissionError
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK="at once"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    refused = pytest.raises(OutputError, match="another process of pixfold is writing it")
+    with refused if held else nullcontext(), locked(tmp_path / "o.zarr"):
+        assert (tmp_path / ".o.zarr.lock").exists()
+
+
 def test_packs_that_race(tmp_path):
     """Of processes that begin together one writes the store, and each other one says in a line why it does not."""
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(300, 2000)))
@@ -299,6 +316,6 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("pixfold.util.outputs.fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     pixfold.pack(X, tmp_path / "o.zarr")
     assert json.loads((tmp_path / "o.zarr" / "zarr.json").read_text())["attributes"]["pixfold"]["complete"]

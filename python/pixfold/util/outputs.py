@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,7 +166,7 @@ def locked(path: Path, lock: Path | None = None) -> Iterator[None]:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
         except BlockingIOError:
             os.close(handle)
             raise OutputError(f"cannot write {path}: another process of pixfold is writing it") from None
@@ -178,8 +178,25 @@ def locked(path: Path, lock: Path | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
+        if sys.platform != "win32":
+            lock.unlink(missing_ok=True)
+        os.close(handle)  # Windows removes no file that is open, and an old one means nothing
+
+
+def _take(handle: int) -> None:
+    """Lock an open file, or raise BlockingIOError where another process has it."""
+    # Each system has a module of its own for this, and not the other's.
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_open(handle: int, file: Path) -> bool:
