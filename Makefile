@@ -13,10 +13,11 @@ PACKAGE ?= .
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-SOURCES := pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \( -name '*.py' -o -name '*.pyi' \
-	-o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \))
+# What an installation is made of. After `make dev`, which alone compiles in place then, nothing is installed anew.
+SOURCES := $(if $(wildcard $(VENV)/.in_place),,pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \
+	\( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \)))
 
-.PHONY: help demo dev test test-user test-rest test-all test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+.PHONY: help demo dev stubs test test-user test-rest test-all test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
 
 # $(1): the folder in build/, $(2): options
 configure = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$(1) -G Ninja -DSKBUILD_PROJECT_NAME=pixfold \
@@ -61,7 +62,10 @@ dev: $(BIN)/python  ## Install to work on it, both extensions compiled in place.
 	$(call configure,dev,-DCMAKE_BUILD_TYPE=Release)
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/dev
 	PATH="$(abspath $(BIN)):$$PATH" cmake --install build/dev --prefix python
-	touch $(VENV)/.user $(VENV)/.dev
+	touch $(VENV)/.user $(VENV)/.dev $(VENV)/.in_place
+
+stubs: dev  ## Compile what changed, then write the stubs of the extensions from them.
+	$(BIN)/python csrc/bindings/stubs.py
 
 test-user: $(VENV)/.user  ## Tests of formats with what users get and pytest, before the tools are there.
 	$(BIN)/python -m pip install --quiet pytest

@@ -8,7 +8,10 @@ namespace {
 
 constexpr const char* census_op = "census";
 
-py::tuple census_dense(const Array& x, int threads) {
+// Missing, infinite and negative values.
+using Counts = std::tuple<std::int64_t, std::int64_t, std::int64_t>;
+
+Counts census_dense(const Array& x, int threads) {
     const DenseView view = Arguments(census_op).samples("X", x);
     const int used = threads_for(threads, x.nbytes());
     CensusCounts counts;
@@ -16,10 +19,10 @@ py::tuple census_dense(const Array& x, int threads) {
         py::gil_scoped_release release;
         counts = cpu::census_dense(view, used);
     }
-    return py::make_tuple(counts.missing, counts.infinite, counts.negative);
+    return {counts.missing, counts.infinite, counts.negative};
 }
 
-py::tuple census_csr(const CsrRows& rows, int threads) {
+Counts census_csr(const CsrRows& rows, int threads) {
     const CsrView view = rows.view(census_op);
     const int used = threads_for(threads, rows.nnz() * 4);
     CensusCounts counts;
@@ -27,7 +30,7 @@ py::tuple census_csr(const CsrRows& rows, int threads) {
         py::gil_scoped_release release;
         counts = cpu::census_csr(view, used);
     }
-    return py::make_tuple(counts.missing, counts.infinite, counts.negative);
+    return {counts.missing, counts.infinite, counts.negative};
 }
 
 }  // namespace

@@ -1,33 +1,16 @@
 #include "pixfold/column_stats.hpp"
 
-#include <pybind11/numpy.h>
-
 #include "cpu/threads.hpp"
 #include "csr_rows.hpp"
+#include "statistics.hpp"
 
 namespace pixfold::bindings {
 namespace {
 
 constexpr const char* column_stats_op = "column_stats";
 
-// Allocates the output, runs the kernel without the GIL and returns
-// (count, missing, zeros, min, max, mean, m2, n_negative, n_infinite).
-template <class Run>
-py::tuple stats_of(std::int64_t n_features, Run&& run) {
-    py::array_t<std::int64_t> count(n_features), missing(n_features), zeros(n_features);
-    py::array_t<double> min(n_features), max(n_features), mean(n_features), m2(n_features);
-    const StatsOutput out{count.mutable_data(), missing.mutable_data(), zeros.mutable_data(), min.mutable_data(),
-                          max.mutable_data(),   mean.mutable_data(),    m2.mutable_data()};
-    StatsCounts counts;
-    {
-        py::gil_scoped_release release;
-        counts = run(out);
-    }
-    return py::make_tuple(count, missing, zeros, min, max, mean, m2, counts.negative, counts.infinite);
-}
-
-py::tuple stats_dense(const Array& x, bool log, bool clip_below_zero, const OptionalArray& offset,
-                      const OptionalArray& row_scale, int threads) {
+Statistics stats_dense(const Array& x, bool log, bool clip_below_zero, const OptionalArray& offset,
+                       const OptionalArray& row_scale, int threads) {
     const Arguments of(column_stats_op);
     const DenseView view = of.samples("X", x);
     const StatsArguments arguments{log, clip_below_zero, of.vector<double>("offset", offset, view.n_features),
@@ -37,8 +20,8 @@ py::tuple stats_dense(const Array& x, bool log, bool clip_below_zero, const Opti
                     [&](const StatsOutput& out) { return cpu::column_stats_dense(view, arguments, out, used); });
 }
 
-py::tuple stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const OptionalArray& offset,
-                    const OptionalArray& row_scale, int threads) {
+Statistics stats_csr(const CsrRows& rows, bool log, bool clip_below_zero, const OptionalArray& offset,
+                     const OptionalArray& row_scale, int threads) {
     const Arguments of(column_stats_op);
     const CsrView view = rows.view(column_stats_op);
     const StatsArguments arguments{log, clip_below_zero, of.vector<double>("offset", offset, view.n_features),

@@ -21,7 +21,7 @@ void check_features(std::int64_t n_features, const Slots& layout) {
     }
 }
 
-std::pair<std::int64_t, std::int64_t> fold_dense(const Array& x, const Slots& layout, const Parameters* parameters,
+std::pair<std::int64_t, std::int64_t> fold_dense(const Array& x, const Slots& layout, OptionalParameters parameters,
                                                  const OptionalArray& row_scale, const Array& out, int threads) {
     const Arguments of(fold_op);
     const DenseView view = of.samples("X", x);
@@ -36,7 +36,7 @@ std::pair<std::int64_t, std::int64_t> fold_dense(const Array& x, const Slots& la
     return {counts.missing, counts.negative};
 }
 
-std::pair<std::int64_t, std::int64_t> fold_csr(const CsrRows& rows, const Slots& layout, const Parameters* parameters,
+std::pair<std::int64_t, std::int64_t> fold_csr(const CsrRows& rows, const Slots& layout, OptionalParameters parameters,
                                                const OptionalArray& row_scale, const Array& out, int threads) {
     const Arguments of(fold_op);
     const CsrView view = rows.view(fold_op);
@@ -66,11 +66,10 @@ void register_fold(py::module_& module) {
              py::arg("op"), py::arg("values"), py::arg("indices"), py::arg("row_start"), py::arg("n_features"),
              py::arg("threads"))
         .def_property_readonly("canonical", &CsrRows::canonical, "Whether the indices of every row increase.");
-    module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
-               py::arg("row_scale"), py::arg("out"), py::arg("threads"),
-               "Fold dense samples into out; returns (missing, negative).");
-    module.def("fold_csr", &fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters").none(true),
-               py::arg("row_scale"), py::arg("out"), py::arg("threads"),
+    module.def("fold_dense", &fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters"), py::arg("row_scale"),
+               py::arg("out"), py::arg("threads"), "Fold dense samples into out; returns (missing, negative).");
+    module.def("fold_csr", &fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters"), py::arg("row_scale"),
+               py::arg("out"), py::arg("threads"),
                "Fold compressed sparse rows into out; returns (missing, negative).");
 }
 

@@ -8,7 +8,7 @@
 namespace pixfold::bindings {
 namespace {
 
-void fold_gradient(const Array& x, const Slots& layout, const Parameters* parameters, const OptionalArray& row_scale,
+void fold_gradient(const Array& x, const Slots& layout, OptionalParameters parameters, const OptionalArray& row_scale,
                    double library_size, const Array& gradient, const Array& out, int threads) {
     const Arguments of("fold_gradient");
     const DenseView view = of.samples("X", x);
@@ -38,7 +38,7 @@ void unfold_gradient(const Array& gradient, const Slots& layout, const Array& ou
 }  // namespace
 
 void register_gradients(py::module_& module) {
-    module.def("fold_gradient", &fold_gradient, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
+    module.def("fold_gradient", &fold_gradient, py::arg("x"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("library_size"), py::arg("gradient"), py::arg("out"), py::arg("threads"),
                "Gradient with respect to samples from that with respect to their images, into out.");
     module.def("unfold_gradient", &unfold_gradient, py::arg("gradient"), py::arg("slots"), py::arg("out"),

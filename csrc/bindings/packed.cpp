@@ -1,7 +1,5 @@
 #include "pixfold/packed.hpp"
 
-#include <pybind11/numpy.h>
-
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "parameters.hpp"
 #include "pixfold/fold.hpp"
 #include "slots.hpp"
+#include "statistics.hpp"
 
 namespace pixfold::bindings {
 namespace {
@@ -61,7 +60,7 @@ DType table_dtype(const std::string& name) {
 // Made once for a layout, a normaliser and an output type, and used for any number of folds.
 class PythonTable {
   public:
-    PythonTable(const Slots& layout, const Parameters* parameters, const Array& values, const std::string& dtype,
+    PythonTable(const Slots& layout, OptionalParameters parameters, const Array& values, const std::string& dtype,
                 int threads)
         : n_features_(layout.n_features()),
           n_pixels_(layout.view().n_pixels),
@@ -134,22 +133,15 @@ void unpack(const Array& bits, std::int64_t n_features, const Array& values, con
     cpu::fold_packed(view, {planes.data(), planes.stride(), dtype, nullptr, n_features}, memory, used);
 }
 
-py::tuple column_stats(const Array& bits, std::int64_t n_features, bool count_first, bool log, bool clip_below_zero,
-                       const OptionalArray& offset, int threads) {
+Statistics column_stats(const Array& bits, std::int64_t n_features, bool count_first, bool log, bool clip_below_zero,
+                        const OptionalArray& offset, int threads) {
     const Arguments of("column_stats");
     const PackedView view = packed_view(of, bits, n_features);
     const StatsArguments arguments{log, clip_below_zero, of.vector<double>("offset", offset, n_features), nullptr};
-    py::array_t<std::int64_t> count(n_features), missing(n_features), zeros(n_features);
-    py::array_t<double> min(n_features), max(n_features), mean(n_features), m2(n_features);
-    const StatsOutput out{count.mutable_data(), missing.mutable_data(), zeros.mutable_data(), min.mutable_data(),
-                          max.mutable_data(),   mean.mutable_data(),    m2.mutable_data()};
     const int used = threads_for(threads, view.n_samples * view.row_bytes());
-    StatsCounts counts;
-    {
-        py::gil_scoped_release release;
-        counts = cpu::column_stats_packed(view, count_first ? 2 : 0, arguments, out, used);
-    }
-    return py::make_tuple(count, missing, zeros, min, max, mean, m2, counts.negative, counts.infinite);
+    return stats_of(n_features, [&](const StatsOutput& out) {
+        return cpu::column_stats_packed(view, count_first ? 2 : 0, arguments, out, used);
+    });
 }
 
 bool any_missing(const Array& bits, std::int64_t n_features, int threads) {
@@ -173,8 +165,8 @@ std::int64_t pack(const Array& x, bool count_first, std::int64_t missing, const 
 
 void register_packed(py::module_& module) {
     py::class_<PythonTable>(module, "PackedTable", "What each code of a packed genotype becomes at each pixel.")
-        .def(py::init<const Slots&, const Parameters*, const Array&, const std::string&, int>(), py::arg("slots"),
-             py::arg("parameters").none(true), py::arg("values"), py::arg("dtype"), py::arg("threads"));
+        .def(py::init<const Slots&, OptionalParameters, const Array&, const std::string&, int>(), py::arg("slots"),
+             py::arg("parameters"), py::arg("values"), py::arg("dtype"), py::arg("threads"));
     module.def("fold_packed", &fold, py::arg("bits"), py::arg("table"), py::arg("out"), py::arg("threads"),
                "Fold packed genotypes into out.");
     module.def("unpack", &unpack, py::arg("bits"), py::arg("n_features"), py::arg("values"), py::arg("out"),

@@ -2,12 +2,13 @@
 
 namespace pixfold::bindings {
 
-NormalizeParameters parameters_of(const Arguments& of, const Parameters* p, const OptionalArray& row_scale,
+NormalizeParameters parameters_of(const Arguments& of, OptionalParameters given, const OptionalArray& row_scale,
                                   bool in_double, std::int64_t n_slots, std::int64_t n_samples) {
     NormalizeParameters parameters{};
-    if (p == nullptr) {
+    if (!given) {
         return parameters;
     }
+    const Parameters* p = *given;
     const auto values = [&](const char* name, const OptionalArray& array) {
         return array ? of.elements(name, *array, in_double ? DType::f64 : DType::f32, n_slots) : nullptr;
     };

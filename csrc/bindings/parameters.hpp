@@ -18,8 +18,11 @@ struct Parameters {
     double hi;
 };
 
+// None in Python; an optional, so that signatures and stubs say so.
+using OptionalParameters = std::optional<const Parameters*>;
+
 // Without `parameters`, values are moved and converted.
-NormalizeParameters parameters_of(const Arguments& of, const Parameters* parameters, const OptionalArray& row_scale,
+NormalizeParameters parameters_of(const Arguments& of, OptionalParameters parameters, const OptionalArray& row_scale,
                                   bool in_double, std::int64_t n_slots, std::int64_t n_samples);
 
 void register_parameters(py::module_& module);

@@ -27,9 +27,9 @@ std::int64_t* append(std::int64_t* to, const T* from, std::size_t n) {
 
 // Copies the plan and the positions of the samples to the device: classes, parts, positions. Returns the host's copy,
 // which must live until the device has read it.
-py::object queue_aggregate(const Array& attributions, const Array& samples, const Array& added, const Array& seen,
-                           const std::vector<OptionalArray>& before, const std::vector<Array>& after, const Array& bad,
-                           Stream stream) {
+py::array_t<std::int64_t> queue_aggregate(const Array& attributions, const Array& samples, const Array& added,
+                                          const Array& seen, const std::vector<OptionalArray>& before,
+                                          const std::vector<Array>& after, const Array& bad, Stream stream) {
     const Arguments of = arguments("aggregate", "attributions", attributions);
     const DType dtype = of.dtype_of("attributions", attributions);
     if (attributions.ndim != 3 || !pixfold::bindings::is_float(dtype) || !attributions.aligned()) {

@@ -25,9 +25,9 @@ void register_build(pybind11::module_& module) {
         .def_readonly("memory", &Device::memory);
     module.def(
         "driver_version",
-        []() -> py::object {
+        [] {
             const int version = driver_version();
-            return version == 0 ? py::object(py::none()) : py::str(version_text(version));
+            return version == 0 ? std::nullopt : std::optional(version_text(version));
         },
         "The CUDA version that the driver supports, None without a driver.");
     module.def("devices", &devices, "The CUDA devices of this machine; none without a driver.");

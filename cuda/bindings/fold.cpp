@@ -8,14 +8,14 @@
 namespace pixfold::cuda::bindings {
 namespace {
 
-using pixfold::bindings::Parameters;
+using pixfold::bindings::OptionalParameters;
 
 // Missing values, negative ones and indices out of range.
 unsigned long long* fold_counts(const Arguments& of, const OptionalArray& counts) {
     return counts ? reinterpret_cast<unsigned long long*>(of.output<std::int64_t>("counts", *counts, 3)) : nullptr;
 }
 
-void queue_fold_dense(const Array& x, const DeviceSlots& slots, const Parameters* parameters,
+void queue_fold_dense(const Array& x, const DeviceSlots& slots, OptionalParameters parameters,
                       const OptionalArray& row_scale, const Array& out, const OptionalArray& counts, Stream stream,
                       const OptionalArray& offsets) {
     const Arguments of = arguments("fold", "X", x);
@@ -33,7 +33,7 @@ void queue_fold_dense(const Array& x, const DeviceSlots& slots, const Parameters
     queue(of, stream, [&](void* on) { fold_dense(view, layout, p, images, met, on, sample_offset); });
 }
 
-void queue_fold_csr(const DeviceRows& rows, const DeviceSlots& slots, const Parameters* parameters,
+void queue_fold_csr(const DeviceRows& rows, const DeviceSlots& slots, OptionalParameters parameters,
                     const OptionalArray& row_scale, const Array& out, const Array& background,
                     const OptionalArray& counts, Stream stream, const OptionalArray& samples) {
     const Arguments of = arguments("fold", "X", rows.values());
@@ -78,12 +78,12 @@ void register_fold(py::module_& module) {
                  return DeviceRows(op.c_str(), values, indices, row_start, n_features);
              }),
              py::arg("op"), py::arg("values"), py::arg("indices"), py::arg("row_start"), py::arg("n_features"));
-    module.def("fold_dense", &queue_fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
+    module.def("fold_dense", &queue_fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("out"), py::arg("counts"), py::arg("stream"),
                py::arg("offsets") = py::none(),
                "Queue the fold of dense samples into out; adds to counts (missing, negative). offsets: int64, the "
                "bytes from x's first element to each sample, multiples of its sample stride.");
-    module.def("fold_csr", &queue_fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters").none(true),
+    module.def("fold_csr", &queue_fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("out"), py::arg("background"), py::arg("counts"), py::arg("stream"),
                py::arg("samples") = py::none(),
                "Queue the fold of sparse rows into out; adds to counts (missing, negative, indices out of range). "

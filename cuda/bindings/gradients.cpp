@@ -7,7 +7,9 @@
 namespace pixfold::cuda::bindings {
 namespace {
 
-void queue_fold_gradient(const Array& x, const DeviceSlots& slots, const pixfold::bindings::Parameters* parameters,
+using pixfold::bindings::OptionalParameters;
+
+void queue_fold_gradient(const Array& x, const DeviceSlots& slots, OptionalParameters parameters,
                          const OptionalArray& row_scale, double library_size, const Array& gradient, const Array& out,
                          Stream stream) {
     const Arguments of = arguments("fold_gradient", "X", x);
@@ -39,7 +41,7 @@ void queue_unfold_gradient(const Array& gradient, const DeviceSlots& slots, cons
 }  // namespace
 
 void register_gradients(py::module_& module) {
-    module.def("fold_gradient", &queue_fold_gradient, py::arg("x"), py::arg("slots"), py::arg("parameters").none(true),
+    module.def("fold_gradient", &queue_fold_gradient, py::arg("x"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("library_size"), py::arg("gradient"), py::arg("out"), py::arg("stream"),
                "Queue the gradient with respect to samples from that with respect to their images, into out.");
     module.def(

@@ -1,5 +1,7 @@
+from __future__ import annotations
+
 import collections.abc
-from typing import Any
+import typing
 
 import numpy
 import numpy.typing
@@ -9,79 +11,139 @@ class Parameters:
         self,
         log: bool,
         clip_below_zero: bool,
-        offset: Any | None,
-        shift: Any | None,
-        scale: Any | None,
-        fill: Any,
+        offset: typing.Any | None,
+        shift: typing.Any | None,
+        scale: typing.Any | None,
+        fill: typing.Any,
         lo: float,
         hi: float,
     ) -> None: ...
 
 class Slots:
-    def __init__(self, feature: Any, pixel: Any, n_features: int, n_pixels: int) -> None: ...
+    def __init__(self, feature: typing.Any, pixel: typing.Any, n_features: int, n_pixels: int) -> None: ...
 
 class CsrRows:
-    def __init__(self, op: str, values: Any, indices: Any, row_start: Any, n_features: int, threads: int) -> None: ...
+    def __init__(
+        self, op: str, values: typing.Any, indices: typing.Any, row_start: typing.Any, n_features: int, threads: int
+    ) -> None: ...
     @property
     def canonical(self) -> bool: ...
 
 class PackedTable:
-    def __init__(self, slots: Slots, parameters: Parameters | None, values: Any, dtype: str, threads: int) -> None: ...
+    def __init__(
+        self, slots: Slots, parameters: Parameters | None, values: typing.Any, dtype: str, threads: int
+    ) -> None: ...
 
 def aggregate(
-    attributions: Any,
-    samples: Any,
-    added: Any,
-    seen: Any,
-    before: collections.abc.Sequence[Any | None],
-    after: collections.abc.Sequence[Any],
+    attributions: typing.Any,
+    samples: typing.Any,
+    added: typing.Any,
+    seen: typing.Any,
+    before: collections.abc.Sequence[typing.Any | None],
+    after: collections.abc.Sequence[typing.Any],
     threads: int,
 ) -> bool: ...
-def any_missing_packed(bits: Any, n_features: int, threads: int) -> bool: ...
-def census_csr(rows: CsrRows, threads: int) -> tuple[Any, ...]: ...
-def census_dense(x: Any, threads: int) -> tuple[Any, ...]: ...
+def any_missing_packed(bits: typing.Any, n_features: int, threads: int) -> bool: ...
+def census_csr(rows: CsrRows, threads: int) -> tuple[int, int, int]: ...
+def census_dense(x: typing.Any, threads: int) -> tuple[int, int, int]: ...
 def column_stats_csr(
-    rows: CsrRows, log: bool, clip_below_zero: bool, offset: Any | None, row_scale: Any | None, threads: int
-) -> tuple[Any, ...]: ...
+    rows: CsrRows,
+    log: bool,
+    clip_below_zero: bool,
+    offset: typing.Any | None,
+    row_scale: typing.Any | None,
+    threads: int,
+) -> tuple[
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    int,
+    int,
+]: ...
 def column_stats_dense(
-    x: Any, log: bool, clip_below_zero: bool, offset: Any | None, row_scale: Any | None, threads: int
-) -> tuple[Any, ...]: ...
+    x: typing.Any,
+    log: bool,
+    clip_below_zero: bool,
+    offset: typing.Any | None,
+    row_scale: typing.Any | None,
+    threads: int,
+) -> tuple[
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    int,
+    int,
+]: ...
 def column_stats_packed(
-    bits: Any, n_features: int, count_first: bool, log: bool, clip_below_zero: bool, offset: Any | None, threads: int
-) -> tuple[Any, ...]: ...
-def copy_bytes(to: Any, from_: Any, threads: int) -> None: ...
+    bits: typing.Any,
+    n_features: int,
+    count_first: bool,
+    log: bool,
+    clip_below_zero: bool,
+    offset: typing.Any | None,
+    threads: int,
+) -> tuple[
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    numpy.typing.NDArray[numpy.float64],
+    int,
+    int,
+]: ...
+def copy_bytes(to: typing.Any, from_: typing.Any, threads: int) -> None: ...
 def default_threads() -> int: ...
-def fill_bytes(to: Any, threads: int, value: int = 1) -> None: ...
+def fill_bytes(to: typing.Any, threads: int, value: int = 1) -> None: ...
 def fold_csr(
-    rows: CsrRows, slots: Slots, parameters: Parameters | None, row_scale: Any | None, out: Any, threads: int
-) -> tuple[int, int]: ...
-def fold_dense(
-    x: Any, slots: Slots, parameters: Parameters | None, row_scale: Any | None, out: Any, threads: int
-) -> tuple[int, int]: ...
-def fold_gradient(
-    x: Any,
+    rows: CsrRows,
     slots: Slots,
     parameters: Parameters | None,
-    row_scale: Any | None,
+    row_scale: typing.Any | None,
+    out: typing.Any,
+    threads: int,
+) -> tuple[int, int]: ...
+def fold_dense(
+    x: typing.Any,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: typing.Any | None,
+    out: typing.Any,
+    threads: int,
+) -> tuple[int, int]: ...
+def fold_gradient(
+    x: typing.Any,
+    slots: Slots,
+    parameters: Parameters | None,
+    row_scale: typing.Any | None,
     library_size: float,
-    gradient: Any,
-    out: Any,
+    gradient: typing.Any,
+    out: typing.Any,
     threads: int,
 ) -> None: ...
-def fold_packed(bits: Any, table: PackedTable, out: Any, threads: int) -> None: ...
+def fold_packed(bits: typing.Any, table: PackedTable, out: typing.Any, threads: int) -> None: ...
 def isa() -> str: ...
 def isas() -> list[str]: ...
-def pack(x: Any, count_first: bool, missing: int, bits: Any, threads: int) -> int: ...
-def rank(importance: Any, threads: int) -> numpy.typing.NDArray[numpy.float64]: ...
-def read_bytes(from_: Any, threads: int) -> int: ...
+def pack(x: typing.Any, count_first: bool, missing: int, bits: typing.Any, threads: int) -> int: ...
+def rank(importance: typing.Any, threads: int) -> numpy.typing.NDArray[numpy.float64]: ...
+def read_bytes(from_: typing.Any, threads: int) -> int: ...
 def row_sums_csr(rows: CsrRows, threads: int) -> numpy.typing.NDArray[numpy.float64]: ...
-def row_sums_dense(x: Any, threads: int) -> numpy.typing.NDArray[numpy.float64]: ...
+def row_sums_dense(x: typing.Any, threads: int) -> numpy.typing.NDArray[numpy.float64]: ...
 def set_isa(name: str) -> None: ...
-def top_k(importance: Any, k: int, threads: int) -> numpy.typing.NDArray[numpy.int64]: ...
-def transpose_packed(bits: Any, n_codes: int, out: Any, threads: int) -> None: ...
-def unfold(images: Any, slots: Slots, out: Any, threads: int) -> None: ...
-def unfold_gradient(gradient: Any, slots: Slots, out: Any, threads: int) -> None: ...
-def unpack(bits: Any, n_features: int, values: Any, out: Any, threads: int) -> None: ...
+def top_k(importance: typing.Any, k: int, threads: int) -> numpy.typing.NDArray[numpy.int64]: ...
+def transpose_packed(bits: typing.Any, n_codes: int, out: typing.Any, threads: int) -> None: ...
+def unfold(images: typing.Any, slots: Slots, out: typing.Any, threads: int) -> None: ...
+def unfold_gradient(gradient: typing.Any, slots: Slots, out: typing.Any, threads: int) -> None: ...
+def unpack(bits: typing.Any, n_features: int, values: typing.Any, out: typing.Any, threads: int) -> None: ...
 
 __version__: str
 compiler: str

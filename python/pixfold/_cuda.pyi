@@ -1,5 +1,10 @@
+from __future__ import annotations
+
 import collections.abc
-from typing import Any
+import typing
+
+import numpy
+import numpy.typing
 
 class Device:
     @property
@@ -14,10 +19,10 @@ class Parameters:
         self,
         log: bool,
         clip_below_zero: bool,
-        offset: Any | None,
-        shift: Any | None,
-        scale: Any | None,
-        fill: Any,
+        offset: typing.Any | None,
+        shift: typing.Any | None,
+        scale: typing.Any | None,
+        fill: typing.Any,
         lo: float,
         hi: float,
     ) -> None: ...
@@ -25,10 +30,10 @@ class Parameters:
 class Slots:
     def __init__(
         self,
-        feature: Any | None,
-        first_slot: Any | None,
-        slot_of_feature: Any | None,
-        pixel_of_feature: Any | None,
+        feature: typing.Any | None,
+        first_slot: typing.Any | None,
+        slot_of_feature: typing.Any | None,
+        pixel_of_feature: typing.Any | None,
         n_features: int,
         n_slots: int,
         n_pixels: int,
@@ -45,101 +50,110 @@ class Slots:
     def one_to_one(self) -> bool: ...
 
 class CsrRows:
-    def __init__(self, op: str, values: Any, indices: Any, row_start: Any, n_features: int) -> None: ...
+    def __init__(
+        self, op: str, values: typing.Any, indices: typing.Any, row_start: typing.Any, n_features: int
+    ) -> None: ...
 
 def aggregate(
-    attributions: Any,
-    samples: Any,
-    added: Any,
-    seen: Any,
-    before: collections.abc.Sequence[Any | None],
-    after: collections.abc.Sequence[Any],
-    bad: Any,
+    attributions: typing.Any,
+    samples: typing.Any,
+    added: typing.Any,
+    seen: typing.Any,
+    before: collections.abc.Sequence[typing.Any | None],
+    after: collections.abc.Sequence[typing.Any],
+    bad: typing.Any,
     stream: int,
-) -> Any: ...
-def census_csr(rows: CsrRows, counts: Any, stream: int) -> None: ...
-def census_dense(x: Any, counts: Any, stream: int) -> None: ...
+) -> numpy.typing.NDArray[numpy.int64]: ...
+def census_csr(rows: CsrRows, counts: typing.Any, stream: int) -> None: ...
+def census_dense(x: typing.Any, counts: typing.Any, stream: int) -> None: ...
 def column_stats_csr(
     rows: CsrRows,
     log: bool,
     clip_below_zero: bool,
-    offset: Any | None,
-    row_scale: Any | None,
-    out: Any,
-    counts: Any,
+    offset: typing.Any | None,
+    row_scale: typing.Any | None,
+    out: typing.Any,
+    counts: typing.Any,
     stream: int,
 ) -> None: ...
 def column_stats_dense(
-    x: Any,
+    x: typing.Any,
     log: bool,
     clip_below_zero: bool,
-    offset: Any | None,
-    row_scale: Any | None,
-    out: Any,
-    counts: Any,
+    offset: typing.Any | None,
+    row_scale: typing.Any | None,
+    out: typing.Any,
+    counts: typing.Any,
     stream: int,
 ) -> None: ...
 def column_stats_packed(
-    bits: Any,
+    bits: typing.Any,
     n_features: int,
     count_first: bool,
     log: bool,
     clip_below_zero: bool,
-    offset: Any | None,
-    out: Any,
-    counts: Any,
+    offset: typing.Any | None,
+    out: typing.Any,
+    counts: typing.Any,
     stream: int,
 ) -> None: ...
 def devices() -> list[Device]: ...
-def driver_version() -> Any: ...
+def driver_version() -> str | None: ...
 def fold_csr(
     rows: CsrRows,
     slots: Slots,
     parameters: Parameters | None,
-    row_scale: Any | None,
-    out: Any,
-    background: Any,
-    counts: Any | None,
+    row_scale: typing.Any | None,
+    out: typing.Any,
+    background: typing.Any,
+    counts: typing.Any | None,
     stream: int,
-    samples: Any | None = None,
+    samples: typing.Any | None = None,
 ) -> None: ...
 def fold_dense(
-    x: Any,
+    x: typing.Any,
     slots: Slots,
     parameters: Parameters | None,
-    row_scale: Any | None,
-    out: Any,
-    counts: Any | None,
+    row_scale: typing.Any | None,
+    out: typing.Any,
+    counts: typing.Any | None,
     stream: int,
-    offsets: Any | None = None,
+    offsets: typing.Any | None = None,
 ) -> None: ...
 def fold_gradient(
-    x: Any,
+    x: typing.Any,
     slots: Slots,
     parameters: Parameters | None,
-    row_scale: Any | None,
+    row_scale: typing.Any | None,
     library_size: float,
-    gradient: Any,
-    out: Any,
+    gradient: typing.Any,
+    out: typing.Any,
     stream: int,
 ) -> None: ...
-def fold_packed(bits: Any, slots: Slots, planes: Any, out: Any, stream: int, samples: Any | None = None) -> None: ...
+def fold_packed(
+    bits: typing.Any, slots: Slots, planes: typing.Any, out: typing.Any, stream: int, samples: typing.Any | None = None
+) -> None: ...
 def fold_packed_means(
-    bits: Any, slots: Slots, values: Any, out: Any, stream: int, samples: Any | None = None
+    bits: typing.Any, slots: Slots, values: typing.Any, out: typing.Any, stream: int, samples: typing.Any | None = None
 ) -> None: ...
-def rank(importance: Any, survey: collections.abc.Sequence[int], out: Any, stream: int) -> None: ...
-def row_sums_csr(rows: CsrRows, out: Any, stream: int) -> None: ...
-def row_sums_dense(x: Any, out: Any, stream: int) -> None: ...
-def survey(op: str, importance: Any, found: Any, stream: int) -> None: ...
-def top_k(
-    importance: Any,
-    survey: collections.abc.Sequence[int],
-    positions: Any,
-    n_selected: Any,
+def rank(
+    importance: typing.Any,
+    survey: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"],
+    out: typing.Any,
     stream: int,
 ) -> None: ...
-def unfold(images: Any, slots: Slots, out: Any, stream: int) -> None: ...
-def unfold_gradient(gradient: Any, slots: Slots, out: Any, stream: int) -> None: ...
+def row_sums_csr(rows: CsrRows, out: typing.Any, stream: int) -> None: ...
+def row_sums_dense(x: typing.Any, out: typing.Any, stream: int) -> None: ...
+def survey(op: str, importance: typing.Any, found: typing.Any, stream: int) -> None: ...
+def top_k(
+    importance: typing.Any,
+    survey: typing.Annotated[collections.abc.Sequence[int], "FixedSize(4)"],
+    positions: typing.Any,
+    n_selected: typing.Any,
+    stream: int,
+) -> None: ...
+def unfold(images: typing.Any, slots: Slots, out: typing.Any, stream: int) -> None: ...
+def unfold_gradient(gradient: typing.Any, slots: Slots, out: typing.Any, stream: int) -> None: ...
 
 archs: list[str]
 most_ranked: int
