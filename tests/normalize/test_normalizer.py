@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import pickle
 
 import numpy as np
@@ -424,6 +425,33 @@ class TestState:
         x = samples(seed=1)
         y = normalizer.transform(x)
         np.testing.assert_array_equal(duplicate(normalizer).transform(x), y)
+
+    @pytest.mark.parametrize("preset", ["cp10k-log1p", None])
+    def test_a_file_of_the_first_format(self, tmp_path, preset):
+        """As commit fa91dd1 wrote it: settings in JSON as bytes, and the formula's four arrays."""
+        settings = {
+            "preset": preset,
+            "library_size": 1e4,
+            "log": True,
+            "scale": "zscore" if preset is None else None,
+            "lift": False,
+            "clip": [None, 3.0],
+            "negative": "error",
+            "missing": "mean",
+            "clip_below_zero": False,
+        }
+        arrays = {"offset": [0.0, 0.0], "shift": [0.5, 0.0], "scale": [0.25, 1.0], "fill": [1.0, 0.125]}
+        written = np.frombuffer(json.dumps(settings).encode(), dtype=np.uint8)
+        np.savez(tmp_path / "n.npz", settings=written, **arrays)
+        normalizer = Normalizer.load(tmp_path / "n.npz")
+        assert normalizer.preset == preset
+        assert normalizer.clip == (-np.inf, 3.0)
+        x = np.array([[30.0, 10.0], [np.nan, 40.0]])
+        scaled = np.log1p(x * (1e4 / np.nansum(x, axis=1, keepdims=True)))
+        expected = np.minimum((scaled - arrays["shift"]) * arrays["scale"], 3.0)
+        expected[1, 0] = arrays["fill"][0]
+        # The kernels' float32 and its logarithm: a few roundings of numbers below 10.
+        np.testing.assert_allclose(normalizer.transform(x), expected, rtol=0, atol=10 * 8 * FLOAT32)
 
     def test_load_refuses_other_files(self, tmp_path):
         np.savez(tmp_path / "other.npz", something=np.ones(3))
