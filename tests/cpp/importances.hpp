@@ -1,4 +1,5 @@
-// Importances that are hard to rank, for any op that does it: `check_rank` is called with each.
+// Importances that are hard to rank, for any op that does it: `check_rank` is called with each; the longest have
+// `many` values.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace pixfold::tests::importances {
 
 using CheckRank = std::function<void(const std::vector<double>&)>;
 
-inline void small(const CheckRank& check_rank) {
+inline void small(const CheckRank& check_rank, std::size_t) {
     check_rank({});
     check_rank({3.0});
     check_rank({0.0, -0.0, 0.0, -0.0, 1.0, -1.0});  // one tie of four
@@ -28,7 +29,7 @@ inline void small(const CheckRank& check_rank) {
 }
 
 // Around the smallest input that is counted instead of compared, and where parts of seven threads are empty.
-inline void sizes(const CheckRank& check_rank) {
+inline void sizes(const CheckRank& check_rank, std::size_t) {
     std::mt19937_64 random(3);
     for (const std::size_t n : {3, 6, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 2049}) {
         std::vector<double> values(n), tied(n);
@@ -101,7 +102,7 @@ inline void low_bits(const CheckRank& check_rank, std::size_t many) {
 }
 
 // float32 numbers, whose last 29 bits are zeros whatever the sign: nothing is left to sort by after the first bits.
-inline void narrow(const CheckRank& check_rank) {
+inline void narrow(const CheckRank& check_rank, std::size_t) {
     std::mt19937_64 random(5);
     std::normal_distribution<double> normal;
     std::vector<double> values(20000);
@@ -116,7 +117,7 @@ inline void narrow(const CheckRank& check_rank) {
 }
 
 // Values that differ in one bit only: it is the only one that is sorted by.
-inline void single_digits(const CheckRank& check_rank) {
+inline void single_digits(const CheckRank& check_rank, std::size_t) {
     for (int bit = 0; bit < 62; ++bit) {
         std::vector<double> values(64);
         for (std::size_t i = 0; i < values.size(); ++i) {

@@ -1,9 +1,8 @@
-// column_stats and row sums, dense and sparse, against sums taken in two passes.
+// column_stats, dense and sparse, against sums taken in two passes.
 #include <vector>
 
 #include "cpu/dispatch.hpp"
 #include "pixfold/column_stats.hpp"
-#include "pixfold/row_sums.hpp"
 #include "stats_reference.hpp"
 
 namespace pixfold::tests {
@@ -145,37 +144,6 @@ void infinite_values() {
     }
 }
 
-// In double, in an order of their own: n additions of the largest number that there is.
-void row_sums() {
-    for (int d = 0; d < n_dtypes; ++d) {
-        for (const std::int64_t n_features : {1, 33, 1000}) {
-            const Matrix x = make_matrix(all_dtypes[d], 13, n_features, 3, true, true);
-            for (int storage = 0; storage < n_storages; ++storage) {
-                const Dense dense(x, static_cast<Storage>(storage));
-                const Csr csr(x, storage % 2 == 0);
-                for (const std::string& isa : available_isas()) {
-                    set_isa(isa);
-                    std::vector<double> sums(13, -7.0), sparse(13, -7.0);
-                    cpu::row_sums_dense(dense.view(), sums.data(), 2);
-                    cpu::row_sums_csr(csr.view(), sparse.data(), 2);
-                    for (std::int64_t i = 0; i < 13; ++i) {
-                        long double expected = 0.0L;
-                        double size = 0.0;
-                        for (std::int64_t j = 0; j < n_features; ++j) {
-                            const double value = std::isnan(x.at(i, j)) ? 0.0 : x.at(i, j);
-                            expected += static_cast<long double>(value);
-                            size += std::fabs(value);
-                        }
-                        const double bound = static_cast<double>(n_features + 1) * 0x1p-53 * size;
-                        CHECK_NEAR(sums[static_cast<std::size_t>(i)], static_cast<double>(expected), bound);
-                        CHECK_NEAR(sparse[static_cast<std::size_t>(i)], static_cast<double>(expected), bound);
-                    }
-                }
-            }
-        }
-    }
-}
-
 }  // namespace
 }  // namespace pixfold::tests
 
@@ -187,6 +155,5 @@ int main() {
                 {"hard_columns", hard_columns},
                 {"tall", tall},
                 {"storages", storages},
-                {"infinite_values", infinite_values},
-                {"row_sums", row_sums}});
+                {"infinite_values", infinite_values}});
 }

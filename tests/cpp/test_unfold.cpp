@@ -3,11 +3,11 @@
 #include <random>
 #include <vector>
 
-#include "checks.hpp"
-#include "cpu/dispatch.hpp"
+#include "device_memory.hpp"
 #include "layouts.hpp"
 #include "pixfold/fold.hpp"
 #include "pixfold/unfold.hpp"
+#include "sides.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -26,11 +26,15 @@ void all() {
     std::mt19937_64 random(1);
     for (const std::int64_t size : {1, 2, 4, 8}) {
         for (int kind = 0; kind < n_kinds; ++kind) {
-            for (const std::int64_t n_features : {1, 16, 17, 65, 1025, 18225}) {
+            for (const std::int64_t n_features :
+                 {1, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 1000, 1024, 1025, 2500, 18225}) {
                 const Layout layout(static_cast<Kind>(kind), n_features);
                 const std::int64_t n_pixels = layout.n_pixels();
                 const std::vector<std::int32_t> pixels = pixels_of(layout, n_features);
-                for (const std::int64_t n : {0, 1, 2, 5}) {
+                DeviceArray<std::int32_t> device_pixels(pixels);
+                for (const std::int64_t n : {0, 1, 2, 3, 5, 17}) {
+                    context = "elements of " + text(size) + " bytes, layout " + text(kind) + ", " + text(n_features) +
+                              " features, " + text(n) + " samples";
                     std::vector<char> images(static_cast<std::size_t>(n * n_pixels * size));
                     for (char& byte : images) {
                         byte = static_cast<char>(random());
@@ -46,16 +50,26 @@ void all() {
                             }
                         }
                     }
-                    for (const std::string& isa : available_isas()) {
-                        set_isa(isa);
-                        for (const int threads : {1, 3}) {
-                            context = isa + " elements of " + text(size) + " bytes, " + text(n_features) +
-                                      " features, " + text(n) + " samples";
-                            std::vector<char> out(expected.size(), '\x5a');
-                            cpu::unfold({images.data(), out.data(), size, n, n_features, n_pixels, pixels.data(),
-                                         static_cast<Kind>(kind) == Kind::natural},
-                                        threads);
-                            CHECK(out == expected);
+                    const std::vector<char> unwritten(expected.size(), '\x5a');
+                    UnfoldArguments arguments{
+                        images.data(), nullptr,  size,          n,
+                        n_features,    n_pixels, pixels.data(), static_cast<Kind>(kind) == Kind::natural};
+                    for (const Side side : sides()) {
+                        if (side == Side::cpu) {
+                            on_cpu({1, 3}, [&](int threads) {
+                                std::vector<char> out = unwritten;
+                                arguments.out = out.data();
+                                cpu::unfold(arguments, threads);
+                                CHECK(out == expected);
+                            });
+                        } else if (n_features <= 2500) {  // the simulator takes its time
+                            DeviceArray<char> device_images(images);
+                            DeviceArray<char> out(unwritten);
+                            arguments.images = device_images.data();
+                            arguments.out = out.data();
+                            arguments.pixel_of_feature = device_pixels.data();
+                            cuda::unfold(arguments, nullptr);
+                            CHECK(out.read() == expected);
                         }
                     }
                 }
@@ -78,14 +92,13 @@ void fold_brings_it_back() {
                     static_cast<float>((k * 37 + i) % 1024) / 8.0f;
             }
         }
-        for (const std::string& isa : available_isas()) {
-            set_isa(isa);
+        on_cpu({1}, [&](int threads) {
             std::vector<float> features(1000), back(images.size(), -1.0f);
-            cpu::unfold({images.data(), features.data(), 4, 2, 500, slots.n_pixels, pixels.data(), false}, 1);
+            cpu::unfold({images.data(), features.data(), 4, 2, 500, slots.n_pixels, pixels.data(), false}, threads);
             cpu::fold_dense({features.data(), DType::f32, 2, 500, 2000, 4}, slots, NormalizeParameters{},
-                            {back.data(), DType::f32}, 1);
+                            {back.data(), DType::f32}, threads);
             CHECK(back == images);
-        }
+        });
     }
 }
 

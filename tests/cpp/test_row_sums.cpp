@@ -1,9 +1,9 @@
-// Row sums for CUDA, dense and sparse, against sums taken one by one.
+// Row sums, dense and sparse, against sums taken one by one.
 #include <vector>
 
-#include "checks.hpp"
 #include "device_matrices.hpp"
 #include "pixfold/row_sums.hpp"
+#include "sides.hpp"
 
 namespace pixfold::tests {
 namespace {
@@ -42,15 +42,29 @@ void check_sums(const Matrix& x, const std::vector<double>& sums) {
 void check(const Matrix& x, Storage storage) {
     context = std::string(name_of(x.dtype)) + ", " + text(x.n_samples) + " samples of " + text(x.n_features) +
               " features, storage " + text(static_cast<int>(storage));
-    check_sums(x, dense_sums(Dense(x, storage)));
-    check_sums(x, csr_sums(Csr(x, static_cast<int>(storage) % 2 == 0)));
+    const Dense dense(x, storage);
+    const Csr csr(x, static_cast<int>(storage) % 2 == 0);
+    for (const Side side : sides()) {
+        if (side == Side::cpu) {
+            on_cpu({1, 2}, [&](int threads) {
+                std::vector<double> sums(static_cast<std::size_t>(x.n_samples), -7.0), sparse(sums);
+                cpu::row_sums_dense(dense.view(), sums.data(), threads);
+                cpu::row_sums_csr(csr.view(), sparse.data(), threads);
+                check_sums(x, sums);
+                check_sums(x, sparse);
+            });
+        } else if (storage != Storage::unaligned) {
+            check_sums(x, dense_sums(dense));
+            check_sums(x, csr_sums(csr));
+        }
+    }
 }
 
 void dtypes() {
     for (const DType dtype : all_dtypes) {
         for (const std::int64_t n_features : {0, 1, 33, 1000}) {
             const Matrix x = make_matrix(dtype, 13, n_features, 3, true, true);
-            for (int storage = 0; storage < n_storages - 1; ++storage) {
+            for (int storage = 0; storage < n_storages; ++storage) {
                 check(x, static_cast<Storage>(storage));
             }
         }
@@ -64,7 +78,7 @@ void sizes() {
         for (const std::int64_t n_samples : {0, 1, 2, 31, 32, 33, 300}) {
             const DType dtype = all_dtypes[++step * 5 % n_dtypes];
             const Matrix x = make_matrix(dtype, n_samples, n_features, static_cast<std::uint64_t>(step), true, true);
-            check(x, static_cast<Storage>(step % (n_storages - 1)));
+            check(x, static_cast<Storage>(step % n_storages));
         }
     }
 }

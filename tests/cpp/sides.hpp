@@ -1,0 +1,41 @@
+// Where an op's kernels are tested: on the CPU with every instruction set, and on a device, which is a card or the
+// simulator of its threads.
+#pragma once
+
+#include <cstdlib>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "checks.hpp"
+#include "cpu/dispatch.hpp"
+
+namespace pixfold::tests {
+
+enum class Side { cpu, device };
+
+inline std::vector<Side> sides() {
+#ifdef PIXFOLD_NO_DEVICE
+    return {Side::cpu};
+#else
+    // A run with few blocks has nothing new to say of the CPU.
+    return std::getenv("PIXFOLD_SIMT_BLOCKS") == nullptr ? std::vector{Side::cpu, Side::device}
+                                                         : std::vector{Side::device};
+#endif
+}
+
+// Calls `run(threads)` with every instruction set and number of threads, and says so in the context.
+template <class Run>
+void on_cpu(std::initializer_list<int> numbers, Run&& run) {
+    const std::string about = context;
+    for (const std::string& isa : available_isas()) {
+        set_isa(isa);
+        for (const int threads : numbers) {
+            context = about + ", " + isa + ", " + text(threads) + " threads";
+            run(threads);
+        }
+    }
+    context = about;
+}
+
+}  // namespace pixfold::tests
