@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -22,6 +23,15 @@ inline std::vector<Side> sides() {
     return std::getenv("PIXFOLD_SIMT_BLOCKS") == nullptr ? std::vector{Side::cpu, Side::device}
                                                          : std::vector{Side::device};
 #endif
+}
+
+// A test that is of one side alone.
+inline std::function<void()> only(Side side, void (*test)()) {
+    return [=] {
+        if (sides().front() == side || sides().back() == side) {
+            test();
+        }
+    };
 }
 
 // Calls `run(threads)` with every instruction set and number of threads, and says so in the context.

@@ -353,21 +353,14 @@ void limits() {
 
 int main() {
     using namespace pixfold::tests;
-    const auto alone = [](Side side, void (*test)()) {
-        return [=] {
-            if (sides().front() == side || sides().back() == side) {
-                test();
-            }
-        };
-    };
-    return run({{"cpu_moments", alone(Side::cpu, cpu_moments)},
-                {"groups", alone(Side::cpu, groups)},
-                {"past_the_caches", alone(Side::cpu, past_the_caches)},
-                {"device_moments", alone(Side::device, device_moments)},
+    return run({{"cpu_moments", only(Side::cpu, cpu_moments)},
+                {"groups", only(Side::cpu, groups)},
+                {"past_the_caches", only(Side::cpu, past_the_caches)},
+                {"device_moments", only(Side::device, device_moments)},
 #ifdef PIXFOLD_SIMT_SHIM
-                {"grids", alone(Side::device, grids)},
+                {"grids", only(Side::device, grids)},
 #endif
-                {"long_lists", alone(Side::device, long_lists)},
+                {"long_lists", only(Side::device, long_lists)},
                 {"plans", plans},
                 {"every_place", every_place},
                 {"limits", limits}});
