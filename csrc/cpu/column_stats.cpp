@@ -218,7 +218,9 @@ bool choose_pivots(const Rows& v, std::int64_t samples, std::int64_t n, Tile<C>&
 #pragma omp simd reduction(+ : used)
     for (std::int64_t j = 0; j < n; ++j) {
         const C size = -low[j] > high[j] ? -low[j] : high[j];
-        const C chosen = (high[j] - low[j]) * C{8} < size ? first[j] : C{0};
+        // None yet where no value is there: the next step's are asked.
+        const bool close = (high[j] - low[j]) * C{8} < size || first[j] != first[j];
+        const C chosen = close ? first[j] : C{0};
         const C pivot = t.pivot[at + j] == t.pivot[at + j] ? t.pivot[at + j] : chosen;
         t.pivot[at + j] = pivot;
         used += pivot == C{0} ? 0 : 1;
