@@ -24,6 +24,15 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.set_isa(before)
 
 
+KINDS = ["natural", "shuffled", "rectangular", "channels", "gaps", "coordinates", "many", "keep", "shuffled keep"]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run the test once with each kind of layout that `make_layout` builds; a test may name some of its own."""
+    return str(request.param)
+
+
 def _layout(kind: str, n: int, seed: int = 0) -> Layout:
     rng = np.random.default_rng(seed)
     side = int(np.ceil(np.sqrt(n)))

@@ -23,7 +23,6 @@ from pixfold.ops.cuda import placed as _cuda_plans
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.gpu
 
-KINDS = ["natural", "shuffled", "rectangular", "channels", "gaps", "many", "keep", "shuffled keep"]
 DTYPES = ["float32", "float16", "float64", "bool", "uint8", "int8", "int16", "int32", "int64"]
 
 
@@ -54,7 +53,6 @@ def test_a_card_that_is_there_is_used(device: str):
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 33, 1000])
-@pytest.mark.parametrize("kind", KINDS)
 def test_every_layout(
     device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], kind: str, n: int
 ):
@@ -174,7 +172,6 @@ def csr_tensor(x: Any, index: str, device: str) -> Any:
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
 @pytest.mark.parametrize("index", ["int32", "int64"])
-@pytest.mark.parametrize("kind", KINDS)
 def test_sparse_rows(
     device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], kind: str, index: str
 ):
@@ -223,7 +220,6 @@ def test_packed_genotypes(device: str, make_layout: Callable[..., Any], kind: st
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "int8", "int64"])
-@pytest.mark.parametrize("kind", KINDS)
 def test_unfold(device: str, make_layout: Callable[..., Any], kind: str, dtype: str):
     layout = make_layout(kind, 77)
     images = torch.arange(3 * layout.n_pixels).reshape(3, *layout.shape).to(getattr(torch, dtype))

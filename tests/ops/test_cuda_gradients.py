@@ -20,7 +20,6 @@ from pixfold.ops.named_folds import named_fold  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
-KINDS = ["natural", "shuffled", "rectangular", "channels", "gaps", "many", "keep", "shuffled keep"]
 FLOATS = ["float32", "float64", "float16", "bfloat16"]
 IMAGES = ["float32", "float16", "bfloat16"]
 NORMALIZERS = {
@@ -62,7 +61,6 @@ def cpu_fold_gradient(gradient: Any, x: Any, layout: pf.Layout, normalizer: pf.N
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
-@pytest.mark.parametrize("kind", KINDS)
 def test_every_layout_and_normaliser(
     device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], kind: str, name: str
 ):
@@ -115,7 +113,6 @@ def test_channels_last(
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("kind", KINDS)
 def test_unfold_gradient(device: str, make_layout: Callable[..., Any], kind: str, dtype: str):
     layout = make_layout(kind, 77)
     gradient = torch.randn(3, 77, generator=torch.Generator().manual_seed(1)).to(getattr(torch, dtype))

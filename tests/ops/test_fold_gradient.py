@@ -12,17 +12,6 @@ from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import reference
 from pixfold.ops.gradients import fold_gradient
 
-KINDS = [
-    "natural",
-    "shuffled",
-    "rectangular",
-    "channels",
-    "gaps",
-    "coordinates",
-    "many",
-    "keep",
-    "shuffled keep",
-]
 FLOATS = ["float32", "float64", "float16"]
 EDGES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000]
 # Every part of the formula: limits on either side, both logarithms, rows with and without a sum, lifts.
@@ -64,7 +53,6 @@ def assert_gradient(found, gradient, x, layout, normalizer=None):
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_layouts_and_normalizers(isa, make_layout, make_samples, name, kind, dtype):
     layout, x = make_layout(kind, 300), make_samples(5, 300, dtype)
@@ -72,7 +60,6 @@ def test_layouts_and_normalizers(isa, make_layout, make_samples, name, kind, dty
     assert_gradient(fold_gradient(gradient, x, layout, normalizer), gradient, x, layout, normalizer)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_without_a_normalizer(isa, make_layout, make_samples, kind, dtype):
     layout, x = make_layout(kind, 83), make_samples(4, 83, dtype)

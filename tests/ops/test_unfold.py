@@ -8,25 +8,12 @@ import pytest
 from pixfold.layout import Layout
 from pixfold.ops import fold, reference, unfold
 
-KINDS = [
-    "natural",
-    "shuffled",
-    "rectangular",
-    "channels",
-    "gaps",
-    "coordinates",
-    "many",
-    "keep",
-    "shuffled keep",
-]
-
 
 def images_of(layout, n, dtype="float32"):
     rng = np.random.default_rng(n)
     return (rng.normal(size=(n, *layout.shape)) * 40).astype(dtype)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8", "int64"])
 def test_layouts_and_dtypes(isa, make_layout, kind, dtype):
     layout = make_layout(kind, 83)
@@ -44,7 +31,6 @@ def test_sizes(isa, make_layout, n_features):
         np.testing.assert_array_equal(unfold(images, layout), reference.unfold(images, layout))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_inverse_of_fold(isa, make_layout, make_samples, kind):
     layout = make_layout(kind, 83)
     x = make_samples(4, 83)

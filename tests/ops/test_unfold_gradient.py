@@ -11,14 +11,11 @@ from pixfold.layout import Layout
 from pixfold.ops import reference
 from pixfold.ops.gradients import unfold_gradient
 
-KINDS = ["natural", "shuffled", "rectangular", "channels", "gaps", "coordinates", "many", "keep", "shuffled keep"]
-
 
 def arriving(n, n_features, dtype="float32"):
     return (np.random.default_rng(n).normal(size=(n, n_features)) * 40).astype(dtype)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_layouts_and_dtypes(isa, make_layout, kind, dtype):
     layout = make_layout(kind, 83)
