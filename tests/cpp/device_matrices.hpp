@@ -20,15 +20,16 @@ class DeviceDense {
 
 class DeviceCsr {
   public:
-    explicit DeviceCsr(const Csr& csr)
-        : values_(csr.view().values, csr.n_stored() * size_of(csr.view().dtype)),
-          indices_(csr.view().indices, csr.n_stored() * (csr.view().wide_indices ? 8 : 4)),
-          row_start_(csr.view().row_start, csr.view().n_samples + 1),
-          view_(csr.view()) {
+    explicit DeviceCsr(const CsrView& x)
+        : values_(x.values, x.row_start[x.n_samples] * size_of(x.dtype)),
+          indices_(x.indices, x.row_start[x.n_samples] * (x.wide_indices ? 8 : 4)),
+          row_start_(x.row_start, x.n_samples + 1),
+          view_(x) {
         view_.values = values_.data();
         view_.indices = indices_.data();
         view_.row_start = row_start_.data();
     }
+    explicit DeviceCsr(const Csr& csr) : DeviceCsr(csr.view()) {}
     const CsrView& view() const { return view_; }
 
   private:

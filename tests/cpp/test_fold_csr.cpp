@@ -1,13 +1,16 @@
-// fold of compressed sparse rows: against the literal loop, and bit by bit against the dense kernel.
+// fold of compressed sparse rows: against the literal loop, and bit by bit against the dense kernel. A device has the
+// bits of the CPU, in every way that the kernels have.
 #include <vector>
 
-#include "checks.hpp"
-#include "cpu/dispatch.hpp"
-#include "images.hpp"
+#include "device_fold.hpp"
+#include "device_matrices.hpp"
 #include "pixfold/fold.hpp"
+#include "sides.hpp"
 
 namespace pixfold::tests {
 namespace {
+
+constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
 
 // Only stored entries count as missing or negative.
 FoldCounts stored_counts(const Csr& csr, const Layout& layout, const Normaliser* normaliser) {
@@ -27,8 +30,8 @@ FoldCounts stored_counts(const Csr& csr, const Layout& layout, const Normaliser*
     return counts;
 }
 
-void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normaliser* normaliser, DType out,
-                const std::vector<int>& threads) {
+void check_on_cpu(const Matrix& x, bool wide, const Layout& layout, const Normaliser* normaliser, DType out,
+                  std::initializer_list<int> threads) {
     const Csr csr(x, wide);
     const Dense dense(x, Storage::packed);
     const SlotView slots = layout.view();
@@ -37,16 +40,13 @@ void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normalis
         normaliser != nullptr ? normaliser->parameters(x.dtype) : NormalizeParameters{};
     const std::int64_t n = x.n_samples * slots.n_pixels;
     const Folded expected = fold_reference(x, slots, normaliser);
-    for (const std::string& isa : available_isas()) {
-        set_isa(isa);
-        context = isa + " dense " + name_of(x.dtype) + " to " + name_of(out) + ", " + text(x.n_samples) +
-                  " samples of " + text(x.n_features) + " features";
-        Images same(out, n);
+    context = std::string(name_of(x.dtype)) + " to " + name_of(out) + ", " + text(x.n_samples) + " samples of " +
+              text(x.n_features) + " features" + (wide ? ", wide" : "");
+    Images same(out, n);  // what the dense kernel gives
+    on_cpu({1}, [&](int) {
         cpu::fold_dense(dense.view(), slots, parameters, same.output(), 1);
         check_images(same, out, expected);
         for (const int n_threads : threads) {
-            context = isa + " " + name_of(x.dtype) + " to " + name_of(out) + ", " + text(x.n_samples) + " samples of " +
-                      text(x.n_features) + " features, " + text(n_threads) + " threads" + (wide ? ", wide" : "");
             Images images(out, n);
             const FoldCounts counts =
                 cpu::fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, images.output(), n_threads);
@@ -54,17 +54,103 @@ void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normalis
             CHECK_EQUAL(counts.negative, expected_counts.negative);
             CHECK(images == same);
         }
+    });
+}
+
+struct Counted {
+    FoldCounts counts;
+    std::int64_t outside;
+};
+
+// All rows, or those of `sample`; parameters and images are of these.
+Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParameters& parameters, Images& images,
+                  const std::vector<std::int64_t>* sample = nullptr) {
+    const SlotView slots = layout.view();
+    const DType out = images.output().dtype;
+    const DeviceCsr rows(x);
+    CsrView view = rows.view();
+    DeviceArray<std::int64_t> device_sample(sample != nullptr ? *sample : std::vector<std::int64_t>{});
+    if (sample != nullptr) {
+        view.n_samples = static_cast<std::int64_t>(sample->size());
+    }
+    const DeviceSlots device_slots(slots);
+    const DeviceParameters device_parameters(parameters, slots.n_slots, view.n_samples, x.dtype);
+    // An all-zero sample: one zero, seen everywhere.
+    DeviceArray<std::int64_t> zero(std::vector<std::int64_t>{0});
+    NormalizeParameters of_zero = device_parameters.view();
+    of_zero.row_scale = nullptr;
+    DeviceMemory background(slots.n_pixels * size_of(out));
+    cuda::fold_dense({zero.data(), x.dtype, 1, x.n_features, 0, 0}, device_slots.view(), of_zero,
+                     {background.data(), out}, nullptr, nullptr);
+
+    const auto n = static_cast<std::size_t>(x.n_features);
+    DeviceArray<std::int32_t> slot(layout.slot_of_feature(), x.n_features);
+    std::vector<std::int32_t> pixels(n, -1);
+    for (std::int64_t k = 0; k < slots.n_slots; ++k) {
+        pixels[static_cast<std::size_t>(slots.feature[k])] = slots.pixel[k];
+    }
+    DeviceArray<std::int32_t> pixel(pixels);
+    const bool all = slots.n_slots == x.n_features;
+    DeviceArray<unsigned long long> counts(std::vector<unsigned long long>{0, 0, 0});
+    DeviceMemory memory(images.output().data, images.size() * size_of(out));
+    cuda::fold_csr({view,
+                    device_slots.view(),
+                    all && slots.identity_features ? nullptr : slot.data(),
+                    all && slots.identity_features && slots.identity_pixels ? nullptr : pixel.data(),
+                    device_parameters.view(),
+                    {memory.data(), out},
+                    background.data(),
+                    counts.data(),
+                    sample != nullptr ? device_sample.data() : nullptr},
+                   nullptr);
+    memory.read(images.output().data);
+    const std::vector<unsigned long long> sums = counts.read();
+    return {{static_cast<std::int64_t>(sums[0]), static_cast<std::int64_t>(sums[1])},
+            static_cast<std::int64_t>(sums[2])};
+}
+
+void check_on_device(const Matrix& x, bool wide, const Layout& layout, const Normaliser* normaliser, DType out) {
+    context = "device, " + std::string(name_of(x.dtype)) + " to " + name_of(out) + ", " + text(x.n_samples) +
+              " samples of " + text(x.n_features) + " features" + (wide ? ", wide" : "");
+    const Csr csr(x, wide);
+    const SlotView slots = layout.view();
+    const NormalizeParameters parameters =
+        normaliser != nullptr ? normaliser->parameters(x.dtype) : NormalizeParameters{};
+    const std::int64_t n = x.n_samples * slots.n_pixels;
+    Images images(out, n);
+    const Counted counted = fold_rows(csr.view(), layout, parameters, images);
+    CHECK_EQUAL(counted.outside, 0);
+    check_images(images, out, fold_reference(x, slots, normaliser));
+    Images cpu(out, n);
+    const FoldCounts counts = cpu::fold_csr(csr.view(), slots, layout.slot_of_feature(), parameters, cpu.output(), 1);
+    if (normaliser != nullptr) {
+        CHECK_EQUAL(counted.counts.missing, counts.missing);
+        CHECK_EQUAL(counted.counts.negative, counts.negative);
+    }
+    // The CPU has the device's bits where it fuses multiplications and additions, too.
+    if (isa_in_use() != "baseline" || normaliser == nullptr || !normaliser->log) {
+        CHECK(images == cpu);
+    }
+}
+
+void check_fold(const Matrix& x, bool wide, const Layout& layout, const Normaliser* normaliser, DType out,
+                std::initializer_list<int> threads) {
+    for (const Side side : sides()) {
+        if (side == Side::cpu) {
+            check_on_cpu(x, wide, layout, normaliser, out, threads);
+        } else {
+            check_on_device(x, wide, layout, normaliser, out);
+        }
     }
 }
 
 void sizes() {
-    each_size({1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 16385, 18225},
+    each_size({1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1023, 1024, 1025, 16385, 18225},
               [](int step, const Matrix& x, const Layout& layout, Normaliser& normaliser) {
                   // A row scale with an offset is not defined for sparse rows; one of the two then.
                   if (step % 2 == 0) {
                       normaliser.set_offset(0.0f);
                   }
-                  constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
                   check_fold(x, (step / 7) % 2 == 0, layout, step % 5 == 0 ? nullptr : &normaliser, outputs[step % 3],
                              {1, 3});
               });
@@ -85,17 +171,34 @@ void dtypes() {
     }
 }
 
-// Output so large that it is written past the caches: the bits of dense samples.
-void streamed() {
-    constexpr std::int64_t n_features = 18225;
-    constexpr std::int64_t n_samples = 480;
+// Numbers with few others than zeros.
+Matrix few_of(std::int64_t n_samples, std::int64_t n_features, std::size_t one_of) {
     Matrix x = make_matrix(DType::f32, n_samples, n_features, 15, true);
     for (std::size_t k = 0; k < x.values.size(); ++k) {
-        x.values[k] = k % 16 == 3 ? x.values[k] : 0.0;
+        x.values[k] = k % one_of == 3 ? x.values[k] : 0.0;
     }
+    return x;
+}
+
+// Output so large that it is written past the caches: the bits of dense samples.
+void streamed() {
+    const Matrix x = few_of(480, 18225, 16);
     for (const Kind kind : {Kind::natural, Kind::shuffled}) {
-        const Layout layout(kind, n_features);
-        check_fold(x, kind == Kind::natural, layout, nullptr, DType::f32, {2});
+        check_on_cpu(x, kind == Kind::natural, Layout(kind, 18225), nullptr, DType::f32, {2});
+    }
+}
+
+// Images of several tiles of a device (8,192 or 16,384 pixels), and too many of them to look through each row that
+// often.
+void large() {
+    for (const std::int64_t n : {8192, 8193, 20000, 36000}) {
+        for (const Kind kind : {Kind::natural, Kind::gather, Kind::shuffled}) {
+            const Matrix x = few_of(3, n, 16);
+            const Layout layout(kind, n);
+            const Normaliser normaliser(layout.n_slots(), 5);
+            check_fold(x, kind == Kind::gather, layout, &normaliser, DType::f32, {2});
+            check_fold(x, kind == Kind::natural, layout, nullptr, DType::bf16, {2});
+        }
     }
 }
 
@@ -119,10 +222,66 @@ void empty_rows() {
     }
 }
 
+// Rows in any order, some of them twice: in every way that the kernels have.
+void gathered() {
+    for (const std::int64_t n_features : {70, 20000, 36000}) {
+        for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+            const Matrix x = few_of(n_features > 100 ? 3 : 19, n_features, 9);
+            const Csr all(x, kind == Kind::shuffled);
+            const Layout layout(kind, n_features);
+            const SlotView slots = layout.view();
+            for (const std::vector<std::int64_t>& samples : pickings(x.n_samples)) {
+                context = text(samples.size()) + " of " + text(x.n_samples) + " samples of " + text(n_features);
+                const Csr some(picked(x, samples), kind == Kind::shuffled);
+                Normaliser normaliser(layout.n_slots(), 5);
+                normaliser.log = false;
+                normaliser.set_offset(0.0f);
+                if (!samples.empty()) {
+                    normaliser.set_row_scale(some.view().n_samples);
+                }
+                const NormalizeParameters parameters = normaliser.parameters(x.dtype);
+                Images images(DType::f16, some.view().n_samples * slots.n_pixels);
+                fold_rows(all.view(), layout, parameters, images, &samples);
+                Images expected(DType::f16, some.view().n_samples * slots.n_pixels);
+                cpu::fold_csr(some.view(), slots, layout.slot_of_feature(), parameters, expected.output(), 1);
+                CHECK(images == expected);
+            }
+        }
+    }
+}
+
+// Indices beyond the features, which nobody has looked at before: counted, and nothing is written for them.
+void outside() {
+    for (const std::int64_t n : {60, 20000}) {
+        for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
+            const std::vector<float> values(5, 1.0f);
+            const std::vector<std::int32_t> indices{-7, 3, 5, static_cast<std::int32_t>(n), 2000000000};
+            const std::vector<std::int64_t> row_start{0, 5};
+            const Layout layout(kind, n);
+            const SlotView slots = layout.view();
+            Images images(DType::f32, slots.n_pixels);
+            const Counted counted =
+                fold_rows({values.data(), DType::f32, indices.data(), false, row_start.data(), 1, n}, layout,
+                          NormalizeParameters{}, images);
+            context = text(n) + " features, layout " + text(static_cast<int>(kind));
+            CHECK_EQUAL(counted.outside, 3);
+            Matrix x{DType::f32, 1, n, std::vector<double>(static_cast<std::size_t>(n), 0.0)};
+            x.values[3] = x.values[5] = 1.0;
+            check_images(images, DType::f32, fold_reference(x, slots, nullptr));
+        }
+    }
+}
+
 }  // namespace
 }  // namespace pixfold::tests
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"sizes", sizes}, {"dtypes", dtypes}, {"streamed", streamed}, {"empty_rows", empty_rows}});
+    return run({{"sizes", sizes},
+                {"dtypes", dtypes},
+                {"streamed", only(Side::cpu, streamed)},
+                {"large", large},
+                {"empty_rows", empty_rows},
+                {"gathered", only(Side::device, gathered)},
+                {"outside", only(Side::device, outside)}});
 }
