@@ -1,4 +1,4 @@
-// Packed genotypes: fold, counts and packing against literal loops over codes that are read bit by bit. Rows lie in
+// Packed genotypes: fold and packing against literal loops over codes that are read bit by bit. Rows lie in
 // buffers of exactly their bytes, so that AddressSanitizer sees any access outside.
 #include <algorithm>
 #include <cstring>
@@ -121,92 +121,6 @@ void streamed() {
     check_fold(41, 900003, Kind::gather, DType::i8, 0, false, 10, {2});
 }
 
-void check_stats(std::int64_t n_samples, std::int64_t n_features, int copies, bool log, bool with_offset,
-                 std::uint64_t seed, const std::vector<int>& threads) {
-    const Bits x(n_samples, n_features, static_cast<std::int64_t>(seed % 2), seed % 3 == 0, seed);
-    const auto n = static_cast<std::size_t>(n_features);
-    std::vector<double> offset(n);
-    for (std::size_t j = 0; j < n; ++j) {
-        offset[j] = static_cast<double>(j % 7) / 4.0;
-    }
-    offset.shrink_to_fit();
-    const StatsArguments arguments{log, false, with_offset ? offset.data() : nullptr, nullptr};
-    for (const std::string& isa : available_isas()) {
-        set_isa(isa);
-        for (const int n_threads : threads) {
-            context = isa + ", " + text(n_samples) + " samples of " + text(n_features) + " features, " +
-                      text(n_threads) + " threads" + (log ? ", log" : "") + (with_offset ? ", offset" : "");
-            std::vector<std::int64_t> count(n, -1), missing(n, -1), zeros(n, -1);
-            std::vector<double> min(n), max(n), mean(n), m2(n);
-            cpu::column_stats_packed(
-                x.view(), copies, arguments,
-                {count.data(), missing.data(), zeros.data(), min.data(), max.data(), mean.data(), m2.data()},
-                n_threads);
-            for (std::size_t j = 0; j < n; ++j) {
-                std::int64_t present = 0;
-                std::int64_t nothing = 0;
-                long double sum = 0.0L;
-                long double low = infinity;
-                long double high = -infinity;
-                std::vector<long double> values;
-                for (std::int64_t i = 0; i < n_samples; ++i) {
-                    const int code = x.code(i, static_cast<std::int64_t>(j));
-                    if (code == 1) {
-                        continue;
-                    }
-                    const int first = code == 0 ? 2 : (code == 2 ? 1 : 0);
-                    const int value = copies == 2 ? first : 2 - first;
-                    const double lifted = value + (with_offset ? offset[j] : 0.0);
-                    const long double v = log ? std::log1p(static_cast<long double>(lifted)) : lifted;
-                    ++present;
-                    nothing += value == 0 ? 1 : 0;
-                    sum += v;
-                    low = std::min(low, v);
-                    high = std::max(high, v);
-                    values.push_back(v);
-                }
-                CHECK_EQUAL(count[j], present);
-                CHECK_EQUAL(missing[j], n_samples - present);
-                CHECK_EQUAL(zeros[j], nothing);
-                if (present == 0) {
-                    CHECK(std::isnan(mean[j]) && std::isnan(min[j]) && std::isnan(max[j]));
-                    CHECK_EQUAL(m2[j], 0.0);
-                    continue;
-                }
-                // A logarithm in float is within 2 ulp = 4 roundoffs of 1.5 at most; offsets are quarters.
-                const double e = log ? 4.0 * 0x1p-24 * 1.5 : 0.0;
-                const long double middle = sum / static_cast<long double>(present);
-                long double squares = 0.0L;
-                for (const long double v : values) {
-                    squares += (v - middle) * (v - middle);
-                }
-                const double spread = static_cast<double>(squares);
-                CHECK_NEAR(min[j], static_cast<double>(low), e);
-                CHECK_NEAR(max[j], static_cast<double>(high), e);
-                CHECK_NEAR(mean[j], static_cast<double>(middle), e + 0x1p-51);
-                const double of = static_cast<double>(present);
-                CHECK_NEAR(m2[j], spread, 2 * e * std::sqrt(of * spread) + of * e * e + 16 * of * 0x1p-52);
-            }
-        }
-    }
-}
-
-void stats() {
-    int step = 0;
-    for (const std::int64_t n : {1, 3, 4, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 1025}) {
-        for (const std::int64_t n_samples : {0, 1, 2, 14, 15, 16, 17, 29, 30, 31}) {
-            ++step;
-            check_stats(n_samples, n, step % 2 == 0 ? 2 : 0, step % 3 == 0, step % 5 < 2,
-                        static_cast<std::uint64_t>(step), {1, 3});
-        }
-    }
-    for (const std::int64_t n_samples : {254, 255, 256, 510, 511}) {
-        check_stats(n_samples, 70, 2, false, false, 3, {1});
-    }
-    check_stats(20, 18225, 0, true, false, 4, {1, 3});
-    check_stats(9000, 37, 2, true, false, 5, {1, 4});  // samples divided between threads
-}
-
 void any_missing() {
     for (const std::string& isa : available_isas()) {
         set_isa(isa);
@@ -274,10 +188,6 @@ void pack() {
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"fold", fold},
-                {"threads", threads},
-                {"streamed", streamed},
-                {"stats", stats},
-                {"any_missing", any_missing},
-                {"pack", pack}});
+    return run(
+        {{"fold", fold}, {"threads", threads}, {"streamed", streamed}, {"any_missing", any_missing}, {"pack", pack}});
 }
