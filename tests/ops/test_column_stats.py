@@ -364,6 +364,14 @@ def test_worst_pivots(isa):
     assert_described(column_stats(x), x)
 
 
+@pytest.mark.parametrize("late", [1, 8, 20, 127])
+def test_features_that_begin_late(isa, late):
+    # Far from 0 with a small spread, and nothing in the samples that a pivot is first looked for in.
+    x = 1e9 + np.where(np.arange(300) % 2 == 0, 0.5, -0.5)[:, None]
+    x[:late] = np.nan
+    assert_described(column_stats(x), x)
+
+
 @pytest.mark.parametrize("density", [0.01, 0.5, 1.0])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 def test_sparse_features_of_many_blocks(isa, density, index):
