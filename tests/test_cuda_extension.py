@@ -58,29 +58,25 @@ def test_not_built(monkeypatch: pytest.MonkeyPatch):
     assert (config["cuda"], config["cuda_driver"], config["cuda_devices"]) == (False, None, [])
 
 
-def test_no_driver(machine: Callable[..., Any]):
-    machine(None)
-    assert "this machine has no NVIDIA driver: install one" in problem()
-
-
-def test_old_driver(machine: Callable[..., Any]):
-    machine("12.4", ARCHS, ("NVIDIA H100", (9, 0)))
-    assert "whose driver supports CUDA 12.4, and pixfold was built with CUDA 13.0: update the driver" in problem()
-
-
-def test_no_such_device(machine: Callable[..., Any]):
-    machine("13.1")
-    assert "there are 0 CUDA devices here: look at CUDA_VISIBLE_DEVICES" in problem()
-
-
-def test_old_card(machine: Callable[..., Any]):
-    machine("13.0", ARCHS, ("Tesla T4", (7, 5)))
-    assert "a Tesla T4 of compute capability 7.5, and the kernels need 8.0 or newer: use another card" in problem()
-
-
-def test_card_that_the_build_leaves_out(machine: Callable[..., Any]):
-    machine("13.0", ("sm_90",), ("NVIDIA A100", (8, 0)))
-    assert "built for sm_90: build it with -DPIXFOLD_CUDA_ARCHS=80" in problem()
+@pytest.mark.parametrize(
+    ("made_of", "message"),
+    [
+        ((None,), "this machine has no NVIDIA driver: install one"),
+        (
+            ("12.4", ARCHS, ("NVIDIA H100", (9, 0))),
+            "whose driver supports CUDA 12.4, and pixfold was built with CUDA 13.0: update the driver",
+        ),
+        (("13.1",), "there are 0 CUDA devices here: look at CUDA_VISIBLE_DEVICES"),
+        (
+            ("13.0", ARCHS, ("Tesla T4", (7, 5))),
+            "a Tesla T4 of compute capability 7.5, and the kernels need 8.0 or newer: use another card",
+        ),
+        (("13.0", ("sm_90",), ("NVIDIA A100", (8, 0))), "built for sm_90: build it with -DPIXFOLD_CUDA_ARCHS=80"),
+    ],
+)
+def test_machines_that_run_no_kernels(machine: Callable[..., Any], made_of: tuple[Any, ...], message: str):
+    machine(*made_of)
+    assert message in problem()
 
 
 @pytest.mark.parametrize(
