@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixfold.pairs.features import Features
 from pixfold.pairs.target import Target, pieces
-from pixfold.pairs.top import Pairs, TopPairs
+from pixfold.pairs.top import TopPairs
 from pixfold.pairs.transform import Operand
 from pixfold.util.progress import Progress, SilentProgress
 
@@ -135,26 +135,32 @@ class Engine:
                         counter.advance(1)
                     del right, work
 
-    def recheck(self, top: TopPairs, k: int, floor: float = -1.0) -> Pairs:
+    def recheck(
+        self, top: TopPairs, k: int, floor: float = -1.0
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Compute z of the kept pairs in float64 from the transformed features, and order them.
 
         Returns
         -------
         a, b, contrast : int64 array (at most k,)
+            The contrast is the strongest one of the pair.
         z : float64 array
             Signed.
         """
-        a, b, contrast, _ = top.pairs()
+        a, b, _ = top.pairs()
         wanted, place = np.unique(np.concatenate([a, b]), return_inverse=True)
         rows = self.features.rows(wanted, self.target)
         at_a, at_b = place[: len(a)], place[len(a) :]
-        z = np.empty(len(a))
+        z, contrast = np.empty(len(a)), np.empty(len(a), dtype=np.int64)
+        weights = self.target.y * self.target.scale[:, None]
         step = max(1, _RECHECK_BYTES // (8 * self.target.n_samples))
         for first, last in pieces(len(a), step):
             products = rows[at_a[first:last]].astype(np.float64)
             products *= rows[at_b[first:last]]
-            products *= self.target.y[contrast[first:last]]
-            z[first:last] = products.sum(axis=1) * self.target.scale[contrast[first:last]]
+            # Sums of a row depend on the row alone, as those of a matrix product do not.
+            of_all = np.stack([(products * row).sum(axis=1) for row in weights], axis=1)
+            best = np.round(np.abs(of_all), _TIE_DIGITS).argmax(axis=1)
+            contrast[first:last], z[first:last] = best, of_all[np.arange(last - first), best]
         strength = np.round(np.abs(z), _TIE_DIGITS)
         order = np.lexsort((b, a, -strength))
         order = order[np.abs(z[order]) > floor][:k]
@@ -185,20 +191,21 @@ class Engine:
         start_a, start_b = left.start + first_a, right.start + first_b
         # On the diagonal the upper half is the pairs; the other one is the same again.
         diagonal = start_a == start_b
-        for contrast, z in self._products(a, b):
+        for z in self._products(a, b):
             rows, columns, found = self._above(z, top.threshold, diagonal=diagonal)
             if len(found):
-                top.add(rows + start_a, columns + start_b, contrast, found)
+                top.add(rows + start_a, columns + start_b, found)
         if self._permuted is not None:
             self._maxima(a[0], b[0], diagonal=diagonal)
 
-    def _products(self, a: tuple[Any, Any], b: tuple[Any, Any]) -> Iterator[tuple[int, Any]]:
+    def _products(self, a: tuple[Any, Any], b: tuple[Any, Any]) -> Iterator[Any]:
+        """Tile of z of each contrast, in memory that the next one overwrites."""
         (left, left_means), (right, right_means) = a, b
         out = self._buffer("product", left.shape[0], right.shape[0])
         contrasts = range(len(self._weights))
         if not self._by_class:
             for contrast in contrasts:
-                yield contrast, torch.mm(left * self._weights[contrast].to(left.dtype), right.T, out=out)
+                yield torch.mm(left * self._weights[contrast].to(left.dtype), right.T, out=out)
             return
         classes = self.target.classes
         if left_means is not None:
@@ -208,19 +215,19 @@ class Engine:
                 k, (inside, outside) = self._contrast(contrast)
                 torch.mm(left_means * self._mean_weights[contrast], right_means.T, out=out)
                 out.add_(together, alpha=outside)
-                yield contrast, out.add_(sums[k], alpha=inside if len(sums) == 2 else inside - outside)
+                yield out.add_(sums[k], alpha=inside if len(sums) == 2 else inside - outside)
             return
         if len(classes) == 2:
             _, (inside, outside) = self._contrast(0)
             torch.addmm(out, left[:, classes[0]], right[:, classes[0]].T, beta=0, alpha=outside, out=out)
-            yield 0, out.addmm_(left[:, classes[1]], right[:, classes[1]].T, alpha=inside)
+            yield out.addmm_(left[:, classes[1]], right[:, classes[1]].T, alpha=inside)
             return
         everything = torch.mm(left, right.T, out=self._buffer("all", left.shape[0], right.shape[0]))
         for contrast in contrasts:
             k, (inside, outside) = self._contrast(contrast)
             part = classes[k]
             alpha = inside - outside
-            yield contrast, torch.addmm(everything, left[:, part], right[:, part].T, beta=outside, alpha=alpha, out=out)
+            yield torch.addmm(everything, left[:, part], right[:, part].T, beta=outside, alpha=alpha, out=out)
 
     def _contrast(self, contrast: int) -> tuple[int, tuple[float, float]]:
         """Class of a contrast, and what samples in it and others count."""

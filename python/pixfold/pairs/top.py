@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 # Beyond k, this many pairs are kept that rounding may have put below the k-th.
 _NEAR_TIES = 65_536
 
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+# And so many beside 2 k before the strongest are picked out.
+_AT_ONCE = 4096
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
 class TopPairs:
@@ -35,33 +38,30 @@ class TopPairs:
         # Read without the lock: it only rises, and an old value lets a few more pairs through.
         self.threshold = self._lowered(floor)
 
-    def add(self, a: NDArray[np.int64], b: NDArray[np.int64], contrast: int, z: NDArray[np.float32]) -> None:
-        """Add pairs above :attr:`threshold`, of one contrast."""
+    def add(self, a: NDArray[np.int64], b: NDArray[np.int64], z: NDArray[np.float32]) -> None:
+        """Add pairs above :attr:`threshold`; one that comes again, of another contrast, counts as its strongest."""
         with self._lock:
-            which = np.full(len(z), contrast, dtype=np.int64)
-            self._held.append((a, b, which, np.abs(z).astype(np.float64)))
+            self._held.append((a, b, np.abs(z).astype(np.float64)))
             self._count += len(z)
-            if self._count > 2 * self._k + 4096:
+            if self._count > 2 * self._k + _AT_ONCE:
                 self._prune()
 
     def pairs(self) -> Pairs:
-        """Feature a, feature b, contrast and approximate abs(z) of what was kept, one line per pair, in that order."""
+        """Feature a, feature b and approximate abs(z) of what was kept, one line per pair, in that order."""
         with self._lock:
             self._prune()
-            a, b, which, z = self._held[0]
-            order = np.lexsort((b, a))
-            return a[order], b[order], which[order], z[order]
+            return self._held[0]
 
     def _prune(self) -> None:
+        """Leave the k strongest pairs and those close below, in the order of their features."""
         empty = np.zeros(0, dtype=np.int64)
-        parts = self._held or [(empty, empty, empty, np.zeros(0))]
-        a, b, which, z = (np.concatenate(column) for column in zip(*parts, strict=True))
-        # A pair stands for its strongest contrast: the first line of each pair.
-        order = np.lexsort((which, -z, b, a))
-        a, b, which, z = a[order], b[order], which[order], z[order]
+        parts = self._held or [(empty, empty, np.zeros(0))]
+        a, b, z = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((-z, b, a))
+        a, b, z = a[order], b[order], z[order]
         first = np.ones(len(a), dtype=bool)
         first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-        a, b, which, z = a[first], b[first], which[first], z[first]
+        a, b, z = a[first], b[first], z[first]
         if len(z) > self._k:
             cut = self._lowered(np.partition(z, -self._k)[-self._k])
             keep = np.flatnonzero(z > cut)
@@ -69,9 +69,9 @@ class TopPairs:
                 # More ties than there is room for: those of the first features stay.
                 keep = np.sort(keep[np.lexsort((b[keep], a[keep], -z[keep]))[: self._most]])
                 cut = max(cut, np.nextafter(z[keep].min(), -1))
-            a, b, which, z = a[keep], b[keep], which[keep], z[keep]
+            a, b, z = a[keep], b[keep], z[keep]
             self.threshold = max(self.threshold, cut)
-        self._held = [(a, b, which, z)]
+        self._held = [(a, b, z)]
         self._count = 0  # the next pruning is due when as many have come again
 
     def _lowered(self, z: float) -> float:

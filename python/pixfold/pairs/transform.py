@@ -79,7 +79,8 @@ def operand_of(values: NDArray[np.float32], transform: str, target: Target, *, s
         values = _unit(values)
     if gaps:
         values[missing] = 0
-    return Operand(_unit(_projected(values, target.basis)), None)
+    left = _projected(values, target.basis) if target.adjusted else _without_class_means(values, target)
+    return Operand(_unit(left), None)
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,6 +106,15 @@ def _projected(values: NDArray[np.float32], basis: NDArray[np.float64]) -> NDArr
     x = x - (x @ q) @ q.T  # twice is enough: what is left is orthogonal to float32's rounding
     x[(x * x).sum(dim=1) <= _NOTHING * before] = 0
     return np.asarray(x.numpy())
+
+
+def _without_class_means(values: NDArray[np.float32], target: Target) -> NDArray[np.float32]:
+    """Centre features within classes; those that are constant there become 0."""
+    before = (values**2).sum(axis=1)
+    for part in target.classes:
+        values[:, part] -= values[:, part].mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
+    values[(values**2).sum(axis=1) <= _NOTHING * before] = 0
+    return values
 
 
 def _signs(values: NDArray[np.float32], missing: NDArray[np.bool_] | None, target: Target) -> Operand:

@@ -1,0 +1,97 @@
+"""All pairs of features against a plain matrix product of as many multiplications, in one run.
+
+    python benchmarks/pair_screen.py --samples 10000 --features 18225 --threads 2
+
+The data hold one XOR: a label of 35 % errors that two features tell together, and none alone. `whole` is the time of
+pair_screen from an array to its result, `products` that of the tiles alone. The limit is the time that torch's float32
+product, in blocks of 2,048 features, takes for p^2 / 2 products, as all pairs are: measured on one block before and
+after the screen, the faster counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from pixfold.pairs import pair_screen
+from pixfold.pairs.engine import Engine, has_fast_int8
+
+BLOCK = 2048
+
+
+def planted(n: int, p: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    rng = np.random.default_rng(seed)
+    X = rng.random((n, p), dtype=np.float32)
+    a, b = 17 % p, 4242 % p if 4242 % p != 17 % p else p - 1
+    y = (X[:, a] > 0.5) ^ (X[:, b] > 0.5)
+    return X, (y ^ (rng.random(n) < 0.35)).astype(np.int64), (min(a, b), max(a, b))
+
+
+def product_seconds(n: int, p: int) -> float:
+    """Seconds of float32 products of all pairs, from one block of them."""
+    width = min(BLOCK, p)
+    A, B = torch.rand(width, n), torch.rand(width, n)
+    out = torch.empty(width, width)
+    repeats = max(1, int(2e10 / (2 * width * width * n)))
+    start = time.perf_counter()
+    for _ in range(repeats):
+        torch.mm(A, B.T, out=out)
+    return (time.perf_counter() - start) / repeats * (p * p / 2) / (width * width)
+
+
+def measured(X: np.ndarray, y: np.ndarray, pair: tuple[int, int], **options: Any) -> tuple[float, float]:
+    """Seconds of the whole screen and of its products; the planted pair must be first."""
+    spent = []
+    run = Engine.run
+
+    def timed(self: Engine, *arguments: Any) -> None:
+        start = time.perf_counter()
+        run(self, *arguments)
+        spent.append(time.perf_counter() - start)
+
+    Engine.run = timed  # type: ignore[method-assign]
+    try:
+        start = time.perf_counter()
+        found = pair_screen(X, y, device="cpu", **options)
+        whole = time.perf_counter() - start
+    finally:
+        Engine.run = run  # type: ignore[method-assign]
+    assert (int(found.feature_a[0]), int(found.feature_b[0])) == pair, found.table().head()
+    return whole, spent[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--features", type=int, default=18_225)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--kinds", default="sign:int8,sign:float32,rank:float32")
+    given = parser.parse_args()
+    n, p = given.samples, given.features
+    torch.set_num_threads(given.threads)
+    X, y, pair = planted(n, p)
+    print(f"{n:,} samples x {p:,} features, {given.threads} threads, {p * (p - 1) // 2:.3g} pairs")
+    print("| values, product | whole s | products s | pair-samples/s | float32 limit s | products / limit |")
+    print("|---|---|---|---|---|---|")
+    product_seconds(n, min(p, 512))
+    for kind in given.kinds.split(","):
+        transform, precision = kind.split(":")
+        if precision == "int8" and not has_fast_int8():
+            continue
+        before = product_seconds(n, p)
+        whole, products = measured(X, y, pair, transform=transform, precision=precision, threads=given.threads)
+        limit = min(before, product_seconds(n, p))
+        rate = p * (p - 1) / 2 * n / products
+        print(
+            f"| {transform}, {precision} | {whole:.2f} | {products:.2f} | {rate:.3g} | {limit:.2f} | "
+            f"{products / limit:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
