@@ -113,8 +113,10 @@ def test_from_a_file_and_out_of_core_as_in_memory(tmp_path, transform):
     known = pf.pair_screen(X, y, top_k=50, transform=transform)
     for memory in (16 * 120, 16 * 120 * 7, "100MB"):
         found = pf.pair_screen(tmp_path / "x.npy", y, top_k=50, memory=memory, transform=transform)
-        for name in ("feature_a", "feature_b", "class_index", "z", "z_interaction"):
+        for name in ("feature_a", "feature_b", "class_index", "z"):
             np.testing.assert_array_equal(getattr(found, name), getattr(known, name))
+        # Batches of another size add up in another order: 120 terms, conditioned well.
+        np.testing.assert_allclose(found.z_interaction, known.z_interaction, rtol=1e-10)
     assert features.width_within("pair_screen", 60, 120, 16 * 120, 4096) == (1, True)
     with pytest.raises(InputError, match="memory must be at least 1,920 bytes for 120 samples, got 1 kB"):
         pf.pair_screen(X, y, memory=1000)
@@ -327,7 +329,7 @@ def test_an_array_in_memory():
     assert len(screen_array(X.T, np.random.default_rng(0).permutation(y))) == 0
     with pytest.raises(InputError, match=r"screen_array: y must have shape \(150,\)"):
         screen_array(X.T, y[:-1])
-    with pytest.raises(InputError, match="screen_array: Z must be finite in float32, got 1 others"):
+    with pytest.raises(InputError, match="screen_array: Z must be finite in float32, got 2 others"):
         screen_array(np.where(np.arange(300)[:, None] == np.arange(150), [[np.nan]], X.T)[:1].repeat(2, 0)[:, :], y)
 
 

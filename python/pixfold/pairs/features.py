@@ -26,6 +26,8 @@ _WIDTH = 4096
 _PIECE_BYTES = 16 * 2**20
 # A block in memory is made of dense float64 at worst, twice: as it is read and as float32 relative to one sample.
 _READING = 24
+# Samples that say where a feature lies.
+_FIRST = 9
 
 
 class Features:
@@ -191,9 +193,10 @@ def read_features(
     missing: str,
     progress: Progress | None = None,
 ) -> int:
-    """Read samples once into `features`, relative to the first sample, and return how many values are missing.
+    """Read samples once into `features`, and return how many values are missing.
 
-    Float32 holds what distinguishes the samples of a feature, however far it lies from 0.
+    Values of 64 bits are stored relative to the middle of their feature: float32 holds what distinguishes the samples,
+    however far from 0 they lie.
 
     Raises
     ------
@@ -205,7 +208,7 @@ def read_features(
     size = int(min(n, max(1, memory // (4 * dense)), max(1, source.block_size)))
     places = np.empty(n, dtype=np.int64)
     places[target.order] = np.arange(n)
-    shift: NDArray[np.float64] | None = None
+    shift = _middle(source, rows)
     gaps = np.zeros(p, dtype=np.int64)
 
     def read(start: int) -> Any:
@@ -219,18 +222,13 @@ def read_features(
             genotypes = genotypes or isinstance(block, PackedGenotypes)
             check_finite(source, block, rows[start:stop])
             values = dense_of(block)
-            if shift is None:
-                shift = np.nan_to_num(values[0].astype(np.float64), nan=0.0)
-            # Large numbers are brought near 0 in float64.
-            exact = values.dtype in (np.float16, np.int8, np.uint8, np.int16, np.uint16) or genotypes
             with np.errstate(over="ignore"):
-                made = values.astype(np.float32) if exact else (values - shift).astype(np.float32)
-            gaps += np.isnan(made).sum(axis=0)
-            if np.isinf(made).any():
+                made = (values if shift is None else values - shift).astype(np.float32, copy=False)
+            if genotypes or values.dtype.kind == "f":
+                gaps += np.isnan(made).sum(axis=0)
+            if values.dtype == np.float64 and np.isinf(made).any():
                 names = [source.feature_names[i] for i in np.flatnonzero(np.isinf(made).any(axis=0))]
-                raise InputError(
-                    f"{source.name}: values must differ by what float32 holds, got more in {listed(names)}"
-                )
+                raise InputError(f"{source.name}: values must be within float32's range, got larger in {listed(names)}")
             features.put(places[start:stop], made)
             counter.advance(stop - start)
     total = int(gaps.sum())
@@ -241,6 +239,16 @@ def read_features(
             f'({listed(names)}); choose missing="mean" (command line: --missing mean)'
         )
     return total
+
+
+def _middle(source: Source, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Medians of the first samples, where values have more bits than float32 holds."""
+    if source.dtype in (np.float32, np.float16) or (source.dtype.kind in "iub" and source.dtype.itemsize <= 2):
+        return None
+    first = dense_of(source.read(rows[:_FIRST])).astype(np.float64)
+    first[~np.isfinite(first)] = 0
+    # Not one sample: beside an outlier, all others would be rounded alike.
+    return np.asarray(np.median(first, axis=0))
 
 
 def dense_of(block: Any) -> NDArray[Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_CHUNK_BYTES = 64 * 2**20
+# What a few pairs take at work: about a core's second cache.
+_CHUNK_BYTES = 2 * 2**20
 _STEPS = 25
 # Added to an information matrix, relative to its diagonal: two equal features must not stop the fit.
 _RIDGE = 1e-9
-# Newton's steps end when no linear predictor moves by more.
-_STILL = 1e-8
+# Newton's steps end when no linear predictor moves by more: the error that is left is about the square of it.
+_STILL = 1e-5
 
 
 def interaction_z(
@@ -21,6 +24,7 @@ def interaction_z(
     covariates: NDArray[np.float64] | None = None,
     *,
     logistic: bool,
+    pool: Executor | None = None,
 ) -> NDArray[np.float64]:
     """Score statistics of a * b in models of a label by 1, a, b and covariates.
 
@@ -39,6 +43,8 @@ def interaction_z(
         More columns of the model.
     logistic : bool
         Whether labels are classes.
+    pool : Executor, optional
+        Threads that share the pairs.
 
     Returns
     -------
@@ -50,11 +56,16 @@ def interaction_z(
     step = max(1, _CHUNK_BYTES // (8 * n * 8))
     fixed = np.ones((n, 1)) if covariates is None else np.column_stack([np.ones(n), covariates])
     shared = torch.from_numpy(np.ascontiguousarray(fixed.T))
-    for first in range(0, k, step):
+
+    def work(first: int) -> None:
         part = slice(first, first + step)
-        x, w, y = (torch.from_numpy(values[part]) for values in (a, b, label))
-        columns = torch.cat([shared.expand(len(x), -1, -1), x[:, None], w[:, None]], dim=1)
-        out[part] = (_logistic if logistic else _linear)(columns, x * w, y).numpy()
+        with torch.inference_mode():
+            x, w, y = (torch.from_numpy(values[part]) for values in (a, b, label))
+            columns = torch.cat([shared.expand(len(x), -1, -1), x[:, None], w[:, None]], dim=1)
+            out[part] = (_logistic if logistic else _linear)(columns, x * w, y).numpy()
+
+    for _ in (map if pool is None else pool.map)(work, range(0, k, step)):
+        pass
     return out
 
 

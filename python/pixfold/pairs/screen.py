@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -235,7 +236,8 @@ def pair_screen(
         permuted=engine.largest if threshold == "permutation" else None,
         messages=messages,
     )
-    return _explained(result, source, used, target, contrast, given, budget)
+    with workers(threads or torch.get_num_threads()) as pool:
+        return _explained(result, source, used, target, contrast, given, budget, pool)
 
 
 def screen_array(
@@ -346,6 +348,7 @@ def _explained(
     contrast: NDArray[np.int64],
     covariates: NDArray[np.float64] | None,
     memory: int,
+    pool: Executor,
 ) -> PairScreen:
     """Add what takes the values of the pairs themselves: one more read of the source."""
     wanted, place = np.unique(np.concatenate([result.feature_a, result.feature_b]), return_inverse=True)
@@ -366,7 +369,8 @@ def _explained(
     filled -= filled.mean(axis=1, keepdims=True)
     if result.transform != "standard":
         constant = np.ptp(filled, axis=1) == 0
-        filled = normal_scores(filled.astype(np.float32)).astype(np.float64)
+        for first, last in pieces(len(filled), 64):
+            filled[first:last] = normal_scores(filled[first:last].astype(np.float32))
         filled[constant] = 0
     spread = np.sqrt((filled**2).mean(axis=1, keepdims=True))
     filled /= np.where(spread > 0, spread, 1)
@@ -377,7 +381,9 @@ def _explained(
         part = slice(first, last)
         label = labels[contrast[part]]
         found[part] = interaction_z(
-            filled[at_a[part]], filled[at_b[part]], label, covariates, logistic=target.class_names is not None
+            *(filled[at_a[part]], filled[at_b[part]], label, covariates),
+            logistic=target.class_names is not None,
+            pool=pool,
         )
         if plink is not None:
             plink[part] = fast_epistasis(values[at_a[part]], values[at_b[part]], label > 0)

@@ -131,11 +131,12 @@ def _signs(values: NDArray[np.float32], missing: NDArray[np.bool_] | None, targe
         cut = np.partition(of_class, middle, axis=1)[:, middle, None]
         above = of_class > cut
         upper = above.sum(axis=1)
-        reached = of_class >= cut
-        at_least = reached.sum(axis=1)
-        swap = np.abs(2 * at_least - n) < np.abs(2 * upper - n)
-        above[swap] = reached[swap]
-        signs[:, part] = np.where(above, np.int8(1), np.int8(-1))
+        tied = np.flatnonzero(np.abs(2 * upper - n) > 1)  # halves cannot be more equal than by one sample
+        if len(tied):
+            reached = of_class[tied] >= cut[tied]
+            better = np.abs(2 * reached.sum(axis=1) - n) < np.abs(2 * upper[tied] - n)
+            above[tied[better]] = reached[better]
+        np.subtract(2 * above.view(np.int8), 1, out=signs[:, part], dtype=np.int8)
         if missing is not None:
             signs[:, part][missing[:, part]] = 0
         means[:, number] = signs[:, part].sum(axis=1, dtype=np.int64) / n
