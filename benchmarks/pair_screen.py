@@ -2,7 +2,7 @@
 
     python benchmarks/pair_screen.py --samples 10000 --features 18225 --threads 2
 
-The data hold one XOR: a label of 35 % errors that two features tell together, and none alone. `whole` is the time of
+The data hold one XOR: a label, 35 % of it wrong, that two features tell together and none alone. `whole` is the time of
 pair_screen from an array to its result, `products` that of the tiles alone. The limit is the time that torch's float32
 product, in blocks of 2,048 features, takes for p^2 / 2 products, as all pairs are: measured on one block before and
 after the screen, the faster counts.
@@ -23,12 +23,12 @@ from pixfold.pairs.engine import Engine, has_fast_int8
 BLOCK = 2048
 
 
-def planted(n: int, p: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def planted(n: int, p: int, wrong: float = 0.35, seed: int = 0) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     rng = np.random.default_rng(seed)
     X = rng.random((n, p), dtype=np.float32)
     a, b = 17 % p, 4242 % p if 4242 % p != 17 % p else p - 1
     y = (X[:, a] > 0.5) ^ (X[:, b] > 0.5)
-    return X, (y ^ (rng.random(n) < 0.35)).astype(np.int64), (min(a, b), max(a, b))
+    return X, (y ^ (rng.random(n) < wrong)).astype(np.int64), (min(a, b), max(a, b))
 
 
 def product_seconds(n: int, p: int) -> float:
@@ -69,11 +69,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=18_225)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--wrong", type=float, default=0.35, help="share of wrong labels; fewer for few samples")
     parser.add_argument("--kinds", default="sign:int8,sign:float32,rank:float32")
     given = parser.parse_args()
     n, p = given.samples, given.features
     torch.set_num_threads(given.threads)
-    X, y, pair = planted(n, p)
+    X, y, pair = planted(n, p, given.wrong)
     print(f"{n:,} samples x {p:,} features, {given.threads} threads, {p * (p - 1) // 2:.3g} pairs")
     print("| values, product | whole s | products s | pair-samples/s | float32 limit s | products / limit |")
     print("|---|---|---|---|---|---|")

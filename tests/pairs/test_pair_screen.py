@@ -117,7 +117,7 @@ def test_from_a_file_and_out_of_core_as_in_memory(tmp_path, transform):
             np.testing.assert_array_equal(getattr(found, name), getattr(known, name))
         # Batches of another size add up in another order: 120 terms, conditioned well.
         np.testing.assert_allclose(found.z_interaction, known.z_interaction, rtol=1e-10)
-    assert features.width_within("pair_screen", 60, 120, 16 * 120, 4096) == (1, True)
+    assert features.width_within("pair_screen", 60, 120, 16 * 120) == (1, True)
     with pytest.raises(InputError, match="memory must be at least 1,920 bytes for 120 samples, got 1 kB"):
         pf.pair_screen(X, y, memory=1000)
 

@@ -20,7 +20,7 @@ from pixfold.stream.finite import check_finite
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import counted, listed
 
-# Width of blocks in memory. On disk the budget decides.
+# Width of blocks in memory: they are transformed, and their values freed, one after the other.
 _WIDTH = 4096
 # What transforming takes beside a block: a few copies of as many features as this holds.
 _PIECE_BYTES = 16 * 2**20
@@ -37,13 +37,13 @@ class Features:
     ----------
     n_features, n_samples : int
         The shape.
-    width : int
+    width : int, optional
         Features of a block.
     on_disk : bool
         Whether blocks are kept in a temporary file.
     """
 
-    def __init__(self, n_features: int, n_samples: int, width: int, *, on_disk: bool = False) -> None:
+    def __init__(self, n_features: int, n_samples: int, width: int = _WIDTH, *, on_disk: bool = False) -> None:
         self.n_features, self.n_samples, self.width = n_features, n_samples, min(width, n_features)
         self.starts = list(range(0, n_features, self.width))
         self._raw: list[Any] = [None] * len(self.starts)
@@ -145,7 +145,9 @@ class Features:
         return slice(start, start + self.size(block) * self.n_samples)
 
 
-def width_within(op: str, n_features: int, n_samples: int, memory: int, widest: int = _WIDTH) -> tuple[int, bool]:
+def width_within(
+    op: str, n_features: int, n_samples: int, memory: int, device_width: int | None = None
+) -> tuple[int, bool]:
     """Width of blocks, and whether they go to disk.
 
     Parameters
@@ -156,8 +158,8 @@ def width_within(op: str, n_features: int, n_samples: int, memory: int, widest: 
         The shape.
     memory : int
         Budget in bytes.
-    widest : int
-        Width where the budget allows it.
+    device_width : int, optional
+        Width that the device has room for, where that is not the CPU.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def width_within(op: str, n_features: int, n_samples: int, memory: int, widest: 
         When the budget does not hold one feature of each of two blocks.
     """
     # A quarter more than all values: blocks are transformed one after the other, and their values freed.
-    width = min(widest, n_features)
+    width = min(device_width or _WIDTH, n_features)
     if 5 * n_features * n_samples + 8 * width * n_samples <= memory:
         return width, False
     # Two blocks as they are multiplied, or one as it is read and as it is made, and their like on the device.
@@ -180,7 +182,8 @@ def width_within(op: str, n_features: int, n_samples: int, memory: int, widest: 
             f"{op}: memory must be at least {16 * n_samples:,} bytes for {counted(n_samples, 'sample')}, "
             f"got {in_words(memory)}"
         )
-    return min(width, within), True
+    # As wide as may be: every block is read again for each one before it.
+    return min(n_features if device_width is None else device_width, within), True
 
 
 def read_features(

@@ -204,8 +204,7 @@ def pair_screen(
     kind = _precision(precision, transform, target, where, permuted=threshold == "permutation")
     p, n = source.n_features, target.n_samples
 
-    widest = _cuda_width(where, n) if where.type == "cuda" else 4096
-    width, on_disk = width_within(OP, p, n, budget, widest)
+    width, on_disk = width_within(OP, p, n, budget, _cuda_width(where, n) if where.type == "cuda" else None)
     features = Features(p, n, width, on_disk=on_disk)
     shown = progress or SilentProgress()
     try:
@@ -293,7 +292,7 @@ def screen_array(
     target = target_of(op, labels, None, label_type)
     kind = _precision("auto", transform, target, where, permuted=False)
     p, n = values.shape
-    features = Features(p, n, 4096 if where.type == "cpu" else _cuda_width(where, n))
+    features = Features(p, n, _cuda_width(where, n)) if where.type == "cuda" else Features(p, n)
     n_tests = p * (p - 1) // 2 * len(target.y)
     limit = bonferroni_threshold(alpha, n_tests)
     with workers(threads or torch.get_num_threads()) as pool:
