@@ -32,6 +32,9 @@ from pixfold.util.text import counted, must_be
 OP = "pair_screen"
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
+# With fewer samples, making z of int8's sums takes longer than float32's product.
+_MANY = 256
+
 _CHECKS: Mapping[str, Check] = {
     "top_k": whole_number(1),
     "alpha": number(most=1, above_zero=True),
@@ -142,8 +145,9 @@ def pair_screen(
         What to do with missing values: refuse them, or use the mean of the feature. Missing genotypes always become
         the mean.
     precision : {"auto", "float32", "bfloat16", "int8"}
-        Of the products. ``"auto"``: bfloat16 on CUDA; on the CPU int8 for signs where it has instructions for them
-        (the sums are exact), else float32. The pairs that are returned are always computed again in float64.
+        Of the products. ``"auto"``: bfloat16 on CUDA; on the CPU int8 for the signs of 256 samples and more where it
+        has instructions for them (the sums are exact), else float32. The pairs that are returned are always computed
+        again in float64.
     device : str or torch.device
         ``"auto"`` is CUDA where there is one, else the CPU.
     memory : int or str, optional
@@ -432,7 +436,7 @@ def _precision(precision: str, transform: str, target: Target, device: torch.dev
         return precision
     if device.type == "cuda":
         return "bfloat16"
-    return "int8" if able and has_fast_int8() else "float32"
+    return "int8" if able and target.n_samples >= _MANY and has_fast_int8() else "float32"
 
 
 def _dtype(kind: str) -> torch.dtype:
