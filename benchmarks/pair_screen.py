@@ -5,7 +5,7 @@
 The data hold one XOR: a label, 35 % of it wrong, that two features tell together and none alone. `whole` is the time of
 pair_screen from an array to its result, `products` that of the tiles alone. The limit is the time that torch's float32
 product, in blocks of 2,048 features, takes for p^2 / 2 products, as all pairs are: measured on blocks before and after
-the screen, the faster counts. The ratio is one of CPU times, which other jobs on the machine change little.
+the screen, the faster counts. The ratio is one of CPU times, which other jobs on the machine change less.
 """
 
 from __future__ import annotations
