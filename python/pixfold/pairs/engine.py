@@ -131,7 +131,9 @@ class Engine:
                         with torch.inference_mode():
                             self._tile(left, right, tile, top)
 
-                    for _ in pool.map(work, self._tiles(features.size(i), features.size(j), same=i == j)):
+                    tiles = self._tiles(features.size(i), features.size(j), same=i == j)
+                    # A card works on one tile after the other, and has room for one.
+                    for _ in (pool.map if self.device.type == "cpu" else map)(work, tiles):
                         counter.advance(1)
                     del right, work
 

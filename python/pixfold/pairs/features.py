@@ -51,7 +51,7 @@ class Features:
         self._means: list[NDArray[np.float32] | None] = [None] * len(self.starts)
         self.on_disk = on_disk
         self._file = ScratchArray(n_features * n_samples, np.float32) if on_disk else None
-        self._signs: ScratchArray | None = None
+        self._made: ScratchArray | None = None
 
     def size(self, block: int) -> int:
         """Features of a block: the last one may be narrower."""
@@ -62,7 +62,7 @@ class Features:
         held = self._blocks[block]
         if held is not None:
             return held
-        file = self._signs if self._signs is not None else self._file
+        file = self._made if self._made is not None else self._file
         assert file is not None
         values = file[self._span(block)].reshape(self.size(block), self.n_samples)
         return Operand(values, self._means[block])
@@ -88,11 +88,33 @@ class Features:
         self._raw[start // self.width] = values.T
 
     def transform(
-        self, transform: str, target: Target, pool: Executor, *, signs: bool, progress: Progress | None = None
+        self,
+        transform: str,
+        target: Target,
+        pool: Executor,
+        *,
+        signs: bool,
+        keep: bool = False,
+        places: NDArray[np.int64] | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        """Turn stored samples into operands, block by block."""
-        if self.on_disk and signs:
-            self._signs = ScratchArray(self.n_features * self.n_samples, np.int8)
+        """Turn stored samples into operands, block by block.
+
+        Parameters
+        ----------
+        transform, target, signs
+            As for :func:`pixfold.pairs.transform.operand_of`.
+        pool : Executor
+            Threads that share the work.
+        keep : bool
+            Whether the samples stay, for another call.
+        places : int64 array (n,), optional
+            Another order of the samples.
+        progress : Progress, optional
+            Where features are counted; silent without it.
+        """
+        if self.on_disk and (signs or keep) and self._made is None:
+            self._made = ScratchArray(self.n_features * self.n_samples, np.int8 if signs else np.float32)
         step = max(1, _PIECE_BYTES // (4 * self.n_samples))
         with (progress or SilentProgress()).task("transforming features", self.n_features) as counter:
             for block in range(len(self.starts)):
@@ -100,13 +122,17 @@ class Features:
                 raw = self._raw[block]
                 if self._file is not None:
                     raw = self._file[self._span(block)].reshape(self.n_samples, size)
-                self._raw[block] = None
+                if not keep:
+                    self._raw[block] = None
+                if places is not None:
+                    raw = raw[places]
                 values = np.empty((size, self.n_samples), dtype=np.int8 if signs else np.float32)
                 means = np.empty((size, len(target.classes)), dtype=np.float32) if signs else None
 
                 def work(piece: tuple[int, int], raw: Any = raw, values: Any = values, means: Any = means) -> None:
                     first, last = piece
-                    made = operand_of(np.ascontiguousarray(raw[:, first:last].T), transform, target, signs=signs)
+                    part = np.array(raw[:, first:last].T, order="C")  # which is overwritten
+                    made = operand_of(part, transform, target, signs=signs)
                     values[first:last] = made.values
                     if means is not None:
                         means[first:last] = made.means
@@ -116,11 +142,11 @@ class Features:
                 if self._file is None:
                     self._blocks[block] = Operand(values, means)
                 else:
-                    (self._signs or self._file)[self._span(block)] = values.ravel()
+                    (self._made or self._file)[self._span(block)] = values.ravel()
                     self._means[block] = means
                 counter.advance(size)
                 del raw, values, means, work
-        if self._signs is not None and self._file is not None:
+        if self._made is not None and self._file is not None and not keep:
             self._file.close()
 
     def rows(self, wanted: NDArray[np.int64], target: Target) -> NDArray[np.float32]:
@@ -136,7 +162,7 @@ class Features:
 
     def close(self) -> None:
         """Give temporary files back."""
-        for file in (self._file, self._signs):
+        for file in (self._file, self._made):
             if file is not None:
                 file.close()
 
@@ -146,7 +172,7 @@ class Features:
 
 
 def width_within(
-    op: str, n_features: int, n_samples: int, memory: int, device_width: int | None = None
+    op: str, n_features: int, n_samples: int, memory: int, device_width: int | None = None, *, keep: bool = False
 ) -> tuple[int, bool]:
     """Width of blocks, and whether they go to disk.
 
@@ -160,6 +186,8 @@ def width_within(
         Budget in bytes.
     device_width : int, optional
         Width that the device has room for, where that is not the CPU.
+    keep : bool
+        Whether samples are kept beside what they are transformed to.
 
     Returns
     -------
@@ -173,7 +201,7 @@ def width_within(
     """
     # A quarter more than all values: blocks are transformed one after the other, and their values freed.
     width = min(device_width or _WIDTH, n_features)
-    if 5 * n_features * n_samples + 8 * width * n_samples <= memory:
+    if (9 if keep else 5) * n_features * n_samples + 8 * width * n_samples <= memory:
         return width, False
     # Two blocks as they are multiplied, or one as it is read and as it is made, and their like on the device.
     within = memory // (16 * n_samples)

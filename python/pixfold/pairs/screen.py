@@ -124,9 +124,9 @@ def pair_screen(
     threshold : {"bonferroni", "permutation"}
         ``"bonferroni"``: the normal quantile at alpha over all pairs, and classes where there are more than two.
         ``"permutation"``: the quantile of the largest abs(z) under permuted labels (max-T: Westfall and Young,
-        Resampling-based multiple testing, 1993), which allows for pairs that are not independent. Features stay free
-        of class means, and labels are permuted (Freedman and Lane, J Bus Econ Stat 1983), so every permutation uses
-        the tiles of the one pass. It costs one product of all pairs for each permutation and class.
+        Resampling-based multiple testing, 1993), which allows for tails and for pairs that are not independent. Each
+        permutation is a screen of its own, of samples that are read once. With covariates or a measurement labels are
+        permuted on features that are free of them (Freedman and Lane, J Bus Econ Stat 1983), all on the same tiles.
     n_permutations : int
         Permutations for the threshold.
     transform : {"auto", "sign", "rank", "standard"}
@@ -205,28 +205,44 @@ def pair_screen(
     budget = bytes_of(OP, memory) if memory is not None else free_memory() // 2
     if transform == "auto":
         transform = "standard" if source.kind == "genotypes" else "sign"
-    kind = _precision(precision, transform, target, where, permuted=threshold == "permutation")
+    # Permuted samples are transformed anew, so that each permutation is treated as the data are. Covariates belong to
+    # the samples: then labels are permuted on features that are free of them.
+    anew = threshold == "permutation" and not target.adjusted
+    shared = target.permuted(n_permutations, seed) if threshold == "permutation" and target.adjusted else None
+    kind = _precision(precision, transform, target, where)
     p, n = source.n_features, target.n_samples
 
-    width, on_disk = width_within(OP, p, n, budget, _cuda_width(where, n) if where.type == "cuda" else None)
+    device_width = _cuda_width(where, n) if where.type == "cuda" else None
+    width, on_disk = width_within(OP, p, n, budget, device_width, keep=anew)
     features = Features(p, n, width, on_disk=on_disk)
     shown = progress or SilentProgress()
+    signs = kind == "int8"
     try:
         with workers(threads or torch.get_num_threads()) as pool:
             gaps = read_features(source, used, target, features, memory=budget, missing=missing, progress=shown)
             if gaps:
                 messages.append(f"{counted(gaps, 'value')} missing, replaced by the mean of the feature")
-            features.transform(transform, target, pool, signs=kind == "int8", progress=shown)
-            made = _permuted(target, n_permutations, seed) if threshold == "permutation" else None
-            engine = Engine(features, target, where, _dtype(kind), made)
+            features.transform(transform, target, pool, signs=signs, keep=anew, progress=shown)
+            engine = Engine(features, target, where, _dtype(kind), shared)
             top = TopPairs(top_k, **engine.margins())
             engine.run(top, pool, shown)
-        a, b, contrast, z = engine.recheck(top, top_k)
+            a, b, contrast, z = engine.recheck(top, top_k)
+            largest = engine.largest
+            if anew:
+                largest, rng = np.empty(n_permutations), np.random.default_rng(seed)
+                with shown.task("permutations", n_permutations) as counter:
+                    for i in range(n_permutations):
+                        places = rng.permutation(n)
+                        features.transform(transform, target, pool, signs=signs, keep=True, places=places)
+                        best = TopPairs(1, **engine.margins())
+                        engine.run(best, pool)
+                        largest[i] = abs(engine.recheck(best, 1)[3][0])
+                        counter.advance(1)
     finally:
         features.close()
     n_tests = p * (p - 1) // 2 * len(target.y)
     if threshold == "permutation":
-        limit = float(np.sort(engine.largest)[math.ceil((1 - alpha) * (n_permutations + 1)) - 1])
+        limit = float(np.sort(largest)[math.ceil((1 - alpha) * (n_permutations + 1)) - 1])
     else:
         limit = bonferroni_threshold(alpha, n_tests)
     result = _result(
@@ -236,7 +252,7 @@ def pair_screen(
         threshold=limit,
         transform=transform,
         feature_names=source.feature_names,
-        permuted=engine.largest if threshold == "permutation" else None,
+        permuted=largest if threshold == "permutation" else None,
         messages=messages,
     )
     with workers(threads or torch.get_num_threads()) as pool:
@@ -294,7 +310,7 @@ def screen_array(
     if not np.isfinite(values).all():
         raise InputError(f"{op}: Z must be finite in float32, got {np.count_nonzero(~np.isfinite(values)):,} others")
     target = target_of(op, labels, None, label_type)
-    kind = _precision("auto", transform, target, where, permuted=False)
+    kind = _precision("auto", transform, target, where)
     p, n = values.shape
     features = Features(p, n, _cuda_width(where, n)) if where.type == "cuda" else Features(p, n)
     n_tests = p * (p - 1) // 2 * len(target.y)
@@ -425,12 +441,12 @@ def _covariates(covariates: ArrayLike, n_samples: int) -> NDArray[np.float64]:
     return values
 
 
-def _precision(precision: str, transform: str, target: Target, device: torch.device, *, permuted: bool) -> str:
-    able = transform == "sign" and not target.adjusted and device.type == "cpu" and not permuted
+def _precision(precision: str, transform: str, target: Target, device: torch.device) -> str:
+    able = transform == "sign" and not target.adjusted and device.type == "cpu"
     if precision == "int8" and not able:
         raise InputError(
-            f"{OP}: precision must be float32 or bfloat16 but for signs of classes on the CPU, without covariates and "
-            f"permutations, got 'int8'"
+            f"{OP}: precision must be float32 or bfloat16 but for signs of classes on the CPU, without covariates, "
+            f"got 'int8'"
         )
     if precision != "auto":
         return precision
@@ -441,10 +457,6 @@ def _precision(precision: str, transform: str, target: Target, device: torch.dev
 
 def _dtype(kind: str) -> torch.dtype:
     return torch.bfloat16 if kind == "bfloat16" else torch.float32
-
-
-def _permuted(target: Target, count: int, seed: int) -> NDArray[np.float64]:
-    return target.permuted(count, seed)
 
 
 def _cuda_width(device: torch.device, n_samples: int) -> int:
