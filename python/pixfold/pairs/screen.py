@@ -445,8 +445,8 @@ def _precision(precision: str, transform: str, target: Target, device: torch.dev
     able = transform == "sign" and not target.adjusted and device.type == "cpu"
     if precision == "int8" and not able:
         raise InputError(
-            f"{OP}: precision must be float32 or bfloat16 but for signs of classes on the CPU, without covariates, "
-            f"got 'int8'"
+            f"{OP}: precision must be float32 or bfloat16 but for signs of classes on the CPU without "
+            f"covariates, got 'int8'"
         )
     if precision != "auto":
         return precision
