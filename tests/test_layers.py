@@ -26,7 +26,7 @@ LAYERS = (
     "sources",
     "stream",
     "normalize",
-    "store images loader",
+    "store images loader pairs",
     "learn",
     "report examples",
     "cli",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pixfold.ops.rank import top_k as top_k
     from pixfold.ops.stats import column_stats as column_stats
     from pixfold.ops.unfold import unfold as unfold
+    from pixfold.pairs import PairScreen as PairScreen
+    from pixfold.pairs import pair_screen as pair_screen
     from pixfold.sources import open_source as open_source
     from pixfold.store.packer import pack as pack
 
@@ -43,6 +45,7 @@ _NAMES = {
     "pixfold.loader.device_dataset": "DeviceDataset",
     "pixfold.normalize.normalizer": "Normalizer",
     "pixfold.ops": "AttributionAccumulator column_stats fold rank top_k unfold",
+    "pixfold.pairs": "PairScreen pair_screen",
     "pixfold.sources": "open_source",
     "pixfold.store": "pack",
 }

@@ -20,6 +20,12 @@ WRONG = {
     },
     "fold": {**READING, **VALUES, **MACHINE, "dtype": "float64", "shape": "3", "channels": "0"},
     "pack": {**READING, "memory": "lots"},
+    "pair-screen": {
+        **READING,
+        **MACHINE,
+        **{"top-k": "0", "alpha": "2", "threshold": "fdr", "permutations": "0", "transform": "log", "missing": "drop"},
+        **{"label-type": "text", "device": "abacus", "seed": "-1"},
+    },
     "nihs": {"samples": "1", "features": "0", "needles": "-1", "seed": "-1"},
 }
 
@@ -34,6 +40,7 @@ def test_an_option_is_refused_before_the_input_is_opened(tmp_path, command, opti
         "run": [data, *label, "--out", out],
         "fold": [data, *label, out],
         "pack": [data, *label, out],
+        "pair-screen": [data, *label, "--out", out],
         "nihs": [str(tmp_path / "x.h5ad")],
     }
     result = CliRunner().invoke(app, [command, *arguments[command], f"--{option}", value])

@@ -11,6 +11,7 @@ from pixfold.cli.fold import fold
 from pixfold.cli.info import info
 from pixfold.cli.nihs import nihs
 from pixfold.cli.pack import pack
+from pixfold.cli.pair_screen import pair_screen
 from pixfold.cli.run import run
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-for command in (run, fold, pack, nihs, info):
+for command in (run, fold, pack, pair_screen, nihs, info):
     app.command()(command)
 
 

@@ -85,6 +85,43 @@ def check_replaceable(path: Path, kind: str, *, force: bool, beside: Sequence[Pa
         )
 
 
+def check_table(file: Path, beginning: str, *, force: bool) -> None:
+    """Refuse a table that would cost a user's file; what begins as pixfold's tables do may be replaced.
+
+    Parameters
+    ----------
+    file : Path
+        The .csv file to write.
+    beginning : str
+        What such a table begins with, by which it is recognised.
+    force : bool
+        Whether the user wants to replace what exists.
+
+    Raises
+    ------
+    OutputError
+        When something is there that may not be replaced, or the folder does not exist.
+    """
+    if not file.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {file}: there is no folder {file.absolute().parent}")
+    if file.is_symlink():
+        raise OutputError(f"cannot write {file}: {file} is a link; name the place that it leads to")
+    if not file.exists():
+        return
+    if not force:
+        raise OutputError(f"cannot write {file}: {file} exists; --force (force=True) replaces it")
+    try:
+        with file.open("rb") as opened:
+            own = opened.read(len(beginning)) == beginning.encode()
+    except OSError:
+        own = False
+    if not own:
+        raise OutputError(
+            f"cannot write {file}: it must be a table of pixfold's to be replaced, got a file that pixfold has not "
+            "written; it stays"
+        )
+
+
 def check_run_folder(folder: Path, files: Sequence[str]) -> None:
     """Refuse a folder where `files` of a run would replace files that are not of a run; others in it stay.
 
