@@ -8,6 +8,7 @@ DEMO ?= out/demo
 FUZZ_SECONDS ?= 60
 RUNS ?= 1
 BENCH ?=
+BARS ?=
 PACKAGE ?= .
 # A few processes, each with whole files of tests: most tests use one core.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
@@ -17,7 +18,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SOURCES := $(if $(wildcard $(VENV)/.in_place),,pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \
 	\( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \)))
 
-.PHONY: help demo dev stubs test test-user test-rest test-all test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming clean
+.PHONY: help demo dev stubs test test-user test-rest test-all test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming bars clean
 
 # $(1): the folder in build/, $(2): options
 configure = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$(1) -G Ninja -DSKBUILD_PROJECT_NAME=pixfold \
@@ -145,6 +146,10 @@ bench-streaming: $(VENV)/.bench  ## Files larger than memory, as ratios; PIXFOLD
 		--basetemp=build/bench/tmp --benchmark-json=build/bench/streaming.json $(BENCH)
 	$(BIN)/python benchmarks/summary.py build/bench/streaming.json \
 		$(if $(findstring -k,$(BENCH)),,--to benchmarks/results/streaming.json --readme benchmarks/README.md)
+
+bars: $(VENV)/.dev  ## What the list of features is held to, many hours; BARS="two-features --pair-seeds 3" for a part.
+	mkdir -p build
+	$(BIN)/python -m benchmarks.list_bars $(BARS)
 
 clean:  ## Remove everything that make made.
 	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

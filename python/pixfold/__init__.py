@@ -1,4 +1,4 @@
-"""pixfold: very wide data as pseudo-images, CNNs on them, attributions back on named features.
+"""pixfold: very wide data as pseudo-images, networks on them, attributions back on named features.
 
 Names are imported on first use: ``import pixfold`` loads NumPy and nothing heavier.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pixfold.layout import Layout as Layout
     from pixfold.learn.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
     from pixfold.learn.estimator import DeepMapperClassifier as DeepMapperClassifier
+    from pixfold.learn.estimator import DeepMapperRegressor as DeepMapperRegressor
     from pixfold.learn.estimator import load as load
     from pixfold.learn.fold_layer import Fold as Fold
     from pixfold.loader import FoldLoader as FoldLoader
@@ -39,7 +40,7 @@ _NAMES = {
     "pixfold.genotypes": "PackedGenotypes",
     "pixfold.image_pool": "ImagePool",
     "pixfold.layout": "Layout",
-    "pixfold.learn.estimator": "DeepMapperAutoencoder DeepMapperClassifier load",
+    "pixfold.learn.estimator": "DeepMapperAutoencoder DeepMapperClassifier DeepMapperRegressor load",
     "pixfold.learn.fold_layer": "Fold",
     "pixfold.loader": "FoldLoader",
     "pixfold.loader.device_dataset": "DeviceDataset",

@@ -58,7 +58,11 @@ CASES = {
         ["no label column 'king'", "did you mean 'kind'", "'a', 'b', 'c'"],
     ),
     "one class": (lambda d: table(d / "x.csv", kind="k"), [], ["only one class ('k', 24 samples)"]),
-    "label is a measurement": (lambda d: table(d / "x.csv"), ["--label", "a"], ["look like a measurement"]),
+    "label is a measurement": (
+        lambda d: table(d / "x.csv"),
+        ["--label", "a", "--task", "classification"],
+        ["look like a measurement", "--task regression"],
+    ),
     "missing values": (
         lambda d: table(d / "x.csv", cell=(4, 1), value="NA"),
         [],

@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ class FakeEstimator:
     made: list[FakeEstimator]
     raises: BaseException | None = None
     accepted = True
+    tested: ClassVar[dict[str, object]] = {}
     source = None
 
     def __init__(self, **arguments) -> None:
@@ -56,12 +58,13 @@ class FakeEstimator:
             )
         supervised = self.arguments["supervised"]
         score = {"accuracy": 0.9, "chance_accuracy": 0.5} if supervised else {"explained_variance": 0.7}
+        one = {"accepted": self.accepted, "reason": None if self.accepted else "chance is as good", **score}
         self.results_ = Results(
             task="classification" if supervised else "self-supervised",
             findings=findings_table(consensus.result(), source.feature_names),
             history=history_table([{"run": 1, "epoch": 1, "train_loss": 1.0}]),
-            metrics=summarise([{"accepted": self.accepted, **score}, {"accepted": self.accepted, **score}]),
-            config={"seed": self.arguments["random_state"]},
+            metrics={**summarise([one, one]), **self.tested},
+            config={"seed": self.arguments["random_state"], **({"fdr": 0.1} if self.tested else {})},
             layout=Layout.natural(source.n_features),
             class_names=["a", "b"] if supervised else [],
             messages=["said while it happened", "said at the end", "from the warnings module"],
@@ -78,6 +81,7 @@ def invoke(monkeypatch):
     FakeEstimator.made = []
     monkeypatch.setattr(FakeEstimator, "raises", None)
     monkeypatch.setattr(FakeEstimator, "accepted", True)
+    monkeypatch.setattr(FakeEstimator, "tested", {})
     monkeypatch.setattr("pixfold.cli.run._estimator", FakeEstimator)
     monkeypatch.setattr(figures, "render", lambda results: {})  # slow, and tested elsewhere
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -127,7 +131,9 @@ def test_run_with_classes(invoke, job, tmp_path):
     order = [line.split()[1] for line in lines if re.match(r"\s+\d+ ", line)]
     assert order[:3] == ["fourth", "third", "[bold]second[/bold]"]
     assert any("test accuracy: 0.900 ± 0.000  (chance 0.500)" in line for line in lines)
-    assert "accepted runs: 2 of 2" in lines
+    # The fake job tested nothing, so nothing is said of it.
+    assert "runs: 2" in lines
+    assert not any("called" in line or "learned" in line for line in lines)
     assert f"output folder: {job[-1]}" in lines
     assert (job[-1] / "model.json").exists()
     assert json.loads((job[-1] / "config.json").read_text()) == {"pixfold": pixfold.__version__, "seed": 0}
@@ -135,9 +141,20 @@ def test_run_with_classes(invoke, job, tmp_path):
         assert result.stderr.count(message) == 1
         assert message not in result.stdout
     assert "warning: said at the end\n" in result.stderr
-    defaults = {"n_runs": 5, "normalize": "auto", "negative": "auto", "missing": "error", "arrangement": "natural"}
+    defaults = {"normalize": "auto", "negative": "auto", "missing": "error", "arrangement": "natural"}
     machine = {"device": "auto", "precision": "auto", "random_state": 0}
     assert FakeEstimator.made[0].arguments == {"supervised": True, **defaults, **machine}
+
+
+def test_summary_says_what_is_called_and_how_sure_that_is(invoke, job, monkeypatch):
+    tested = {"test_p": 0.012, "n_called": 1, "n_features_used": 1234, "p_values_from": "permuted labels"}
+    monkeypatch.setattr(FakeEstimator, "tested", {**tested, "agreement_in_words": "both halves agree"})
+    result = invoke(*job)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "called at a false discovery rate of 0.1: 1 feature of 1,234" in lines
+    assert "can the labels be learned at all: p = 0.012 (permuted labels)" in lines
+    assert "runs: 2; both halves agree" in lines
 
 
 def test_run_with_several_inputs(invoke, job, tmp_path):
@@ -158,6 +175,7 @@ def test_every_option_reaches_the_estimator(invoke, job):
     options = {
         **{"normalize": "zscore", "negative": "shift", "missing": "mean", "arrangement": "shuffled"},
         **{"backbone": "patchnet", "epochs": 3, "batch_size": 16, "method": "integrated_gradients"},
+        **{"time": "10m", "fdr": 0.2},
         **{"min_accuracy": 0.8, "device": "cpu", "precision": "32-true", "threads": 1, "memory": "1GB"},
     }
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -183,6 +201,7 @@ def test_run_without_classes_is_self_supervised(invoke, table, tmp_path):
         (("--label", "kind", "--latent-dim", 8), "--latent-dim: is for self-supervised jobs"),
         (("--backbone", "patchnet"), "--backbone: needs --label"),
         (("--min-accuracy", 0.5), "--min-accuracy: needs --label"),
+        (("--fdr", 0.2), "--fdr: needs --label"),
         (("--negative", "perhaps"), "--negative"),
         (("--nonsense",), "No such option"),
     ],
@@ -229,8 +248,8 @@ def test_no_accepted_run_is_said(invoke, job, monkeypatch):
     result = invoke(*job)
     assert result.exit_code == 0, result.output
     assert "No feature has a rank." in result.stdout
-    assert "accepted runs: 0 of 2" in result.stdout
-    assert "warning: no run was accepted" in result.stderr
+    assert "runs: 2" in result.stdout.splitlines()
+    assert "warning: no feature has a rank: chance is as good\n" in result.stderr
 
 
 def test_a_mistake_of_ours_is_not_hidden(invoke, job, monkeypatch):

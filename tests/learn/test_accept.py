@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixfold.learn.accept import SIGNIFICANCE, chance_p_value
+from pixfold.learn.accept import chance_p_value
+from pixfold.learn.significance import LEVEL
 
 
 def test_random_predictions_give_uniform_p_values():
@@ -63,6 +64,6 @@ def test_agrees_with_the_exact_test_of_two_by_two_tables():
     predicted[[0, 1, 2, 10, 11, 12]] = 1 - predicted[[0, 1, 2, 10, 11, 12]]
     exact = float(stats.hypergeom(20, 10, 10).sf(6))  # 7 or more of the first ten named 0
     found = chance_p_value(labels, predicted, 2, 0)
-    assert SIGNIFICANCE < exact < 1
+    assert LEVEL < exact < 1
     # Four standard errors of a share of 999 tables, and the one that counts itself.
     assert abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / 999) + 1 / 1000

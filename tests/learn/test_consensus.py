@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
 from pixfold.errors import InputError
-from pixfold.learn.consensus import Consensus, RunImportance, default_k
+from pixfold.learn.agreement import rank_biased_overlap
+from pixfold.learn.consensus import Consensus, RunImportance, default_k, effective_number
 
 
 def run(importance, class_mean=None, class_count=None) -> RunImportance:
@@ -29,22 +32,29 @@ def test_default_k(n, k):
 
 def test_statistics_against_their_definitions():
     rng = np.random.default_rng(0)
-    raw = rng.gamma(2.0, size=(4, 50)) * np.array([1.0, 1e3, 1e-6, 7.0])[:, None]  # four networks, four scales
+    # Four networks, four scales; a third of the evidence is negative.
+    raw = (rng.gamma(2.0, size=(4, 50)) - 1.2) * np.array([1.0, 1e3, 1e-6, 7.0])[:, None]
     means = rng.normal(size=(4, 3, 50)) * raw[:, None]
     consensus = Consensus(50, k=5)
     for importance, class_mean in zip(raw, means, strict=True):
         assert consensus.add(run(importance, class_mean))
     result = consensus.result()
 
-    shares = raw / raw.sum(axis=1, keepdims=True)
+    total = np.abs(raw).sum(axis=1)
+    shares = raw / total[:, None]
     ranks = np.stack([rankdata(-row) for row in shares])
-    np.testing.assert_allclose(result.importance, shares.mean(axis=0), rtol=1e-14)
-    np.testing.assert_allclose(result.importance_median, np.median(shares, axis=0), rtol=1e-14)
-    np.testing.assert_allclose(result.importance_std, shares.std(axis=0, ddof=1), rtol=1e-12)
+    mean = shares.mean(axis=0)
+    # Terms of both signs: a few roundings of the largest.
+    np.testing.assert_allclose(result.importance, mean, rtol=0, atol=1e-15 * np.abs(shares).max())
+    # A variance from sums of squares loses the digits that the squared mean has before it.
+    largest = (shares**2).mean(axis=0).max()
+    variance = shares.var(axis=0, ddof=1) / 4
+    np.testing.assert_allclose(result.importance_se**2, variance, rtol=0, atol=1e-14 * largest)
     np.testing.assert_allclose(result.mean_rank, ranks.mean(axis=0), rtol=1e-14)
     np.testing.assert_array_equal(result.selection_frequency, (ranks <= 5).mean(axis=0))
-    np.testing.assert_array_equal(result.rank, rankdata(-shares.mean(axis=0)))
-    scaled = means / raw.sum(axis=1)[:, None, None]
+    np.testing.assert_array_equal(result.rank, np.where(mean > 0, rankdata(-mean), np.nan))
+    assert 0 < np.isnan(result.rank).sum() < 50
+    scaled = means / total[:, None, None]
     np.testing.assert_allclose(result.class_mean, scaled.mean(axis=0), rtol=1e-12, atol=1e-18)
     np.testing.assert_allclose(result.class_mean_abs, np.abs(scaled).mean(axis=0), rtol=1e-12)
     assert (result.n_runs, result.n_rejected, result.k) == (4, 0, 5)
@@ -84,14 +94,15 @@ def test_no_accepted_run():
     result = consensus.result()
     for values in (
         result.importance,
-        result.importance_median,
-        result.importance_std,
+        result.importance_se,
+        result.saliency,
         result.mean_rank,
         result.rank,
     ):
         assert values.shape == (4,)
         assert np.isnan(values).all()
     np.testing.assert_array_equal(result.selection_frequency, 0.0)
+    np.testing.assert_array_equal(result.direction, -1)
     assert result.n_runs == 0
     assert not result.converged
 
@@ -104,7 +115,7 @@ def test_ties():
     np.testing.assert_array_equal(result.selection_frequency, [0, 1, 0, 1, 0, 0])
     np.testing.assert_array_equal(result.rank, [3.5, 1, 3.5, 2, np.nan, np.nan])
     np.testing.assert_array_equal(result.mean_rank, [3.5, 1, 3.5, 2, 5.5, 5.5])
-    assert np.isnan(result.importance_std).all()  # one run has no spread
+    assert np.isnan(result.importance_se).all()  # one run has no spread
 
 
 def test_class_without_samples_is_left_out_of_its_mean():
@@ -123,14 +134,106 @@ def test_class_with_nan_is_left_out_of_its_mean():
     np.testing.assert_array_equal(consensus.result().class_mean, [[1.5, 0.0], [1.0, 1.0]])
 
 
-def test_needles_converge_and_rank_first_among_noise():
-    consensus = Consensus(2000)
+def signal(seed: int, n: int = 2000, spread: float = 0.05) -> np.ndarray:
+    """Noise of both signs, and twenty features of falling evidence far above it."""
+    rng = np.random.default_rng(seed)
+    importance = rng.standard_normal(n)
+    importance[:20] = np.linspace(400.0, 50.0, 20) * (1.0 + spread * rng.standard_normal(20))
+    return importance
+
+
+def test_what_stands_out_converges_and_ranks_first_among_noise():
+    consensus = Consensus(2000, k=5)
     states = []
+    for seed in range(4):
+        consensus.add(run(signal(seed, spread=0.01)))
+        states.append(consensus.converged)
+    assert states == [False, True, True, True]  # min_runs is 2
+    assert np.argsort(consensus.result().rank)[:20].tolist() == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "number"),
+    [
+        ([5.0, 0.0, 0.0, 0.0], 1),
+        ([1.0, 1.0, 0.0, -0.9], 2),
+        ([1.0, 1.0, 0.0, -9.0], 1),  # nothing is above the noise
+        ([1.0] * 30, 10),  # k at most
+        ([4.0, 2.0, 1.0], 2),  # 49 / 21
+        ([-1.0, 0.0], 1),
+        ([10.0, 10.0, *([0.01] * 100)], 2),
+    ],
+)
+def test_effective_number_of_features(evidence, number):
+    assert effective_number(np.array(evidence), 10) == number
+
+
+def test_two_needles_converge_although_the_order_of_noise_never_does():
+    """The features that carry the evidence are compared, not as many as the top could hold."""
+    consensus = Consensus(2000)
+    for seed in range(4):
+        importance = np.random.default_rng(seed).standard_normal(2000)
+        importance[[19, 1700]] = 900.0, 600.0
+        consensus.add(run(importance))
+    assert consensus.k == 20
+    assert consensus.converged
+    assert consensus.result().rank[[19, 1700]].tolist() == [1, 2]
+
+
+def test_needles_rank_first_among_noise():
+    consensus = Consensus(2000)
     for seed in range(3):
         consensus.add(run(needles(seed)))
-        states.append(consensus.converged)
-    assert states == [False, False, True]  # min_runs is 3
     assert set(np.argsort(consensus.result().rank)[:2]) == {19, 1700}
+
+
+def test_noise_cancels_and_what_runs_share_stays():
+    """Noise of n runs with both signs shrinks as the root of n; a feature that all runs see keeps its share."""
+    n_features, n_runs = 4000, 64
+    rng = np.random.default_rng(0)
+    signed, unsigned = Consensus(n_features), Consensus(n_features)
+    for _ in range(n_runs):
+        importance = rng.standard_normal(n_features)
+        importance[7] = 1.0  # far inside the noise of one run
+        signed.add(run(importance))
+        unsigned.add(run(np.abs(importance)))
+    result = signed.result()
+    shares = result.importance * n_features * np.sqrt(2 / np.pi)  # the mean of |noise| is sqrt(2 / pi)
+    # One standard deviation of noise is 1 / 8 now: 4,000 features reach 4.8 of them one time in a hundred.
+    assert np.delete(shares, 7).std() == pytest.approx(1 / 8, rel=0.05)
+    assert shares[7] == pytest.approx(1.0, rel=0.02)
+    assert result.rank[7] == 1
+    # About half of what is noise speaks against the truth and has no rank: five standard deviations of a binomial.
+    assert abs(np.isnan(result.rank).sum() - n_features / 2) < 5 * np.sqrt(n_features) / 2
+    # The error says how far the runs differ; the noise has a standard deviation of 1 in a run.
+    errors = np.delete(result.importance_se, 7) * n_features * np.sqrt(2 / np.pi)
+    assert np.median(errors) == pytest.approx(1 / 8, rel=0.05)
+    # Without signs noise has a mean, 2.7 standard deviations below the feature: some 14 of 4,000 are above it.
+    assert unsigned.result().rank[7] > 5
+
+
+def test_direction_is_the_class_whose_score_rises_most():
+    importance, means = np.array([3.0, 2.0, 1.0, 1.0]), np.zeros((3, 4))
+
+    def add(consensus, gradient, count):
+        consensus.add(RunImportance(importance, means, means, 6, np.array(count), importance, np.array(gradient)))
+
+    consensus = Consensus(4, k=1)
+    add(consensus, [[1.0, -1.0, 0.0, 1.0], [0.0, 2.0, 0.0, 0.0], [-1.0, -1.0, 0.0, -1.0]], [2, 2, 2])
+    # The third class has no sample here: its row says nothing, whatever stands in it.
+    add(consensus, [[1.0, -1.0, 0.0, -3.0], [0.0, 2.0, 0.0, 1.0], [9.0, 9.0, 9.0, 9.0]], [3, 3, 0])
+    result = consensus.result()
+    # Means: class 0 (1, -1, 0, -1), class 1 (0, 2, 0, 0.5), class 2 (-1, -1, 0, -1); all equal has no direction.
+    assert result.direction.tolist() == [0, 1, -1, 1]
+    np.testing.assert_allclose(result.saliency, importance / 7, rtol=1e-15)
+
+
+def test_direction_and_saliency_are_not_known_without_gradients():
+    consensus = Consensus(2, k=1)
+    consensus.add(run([3.0, 1.0], [[2.0, 0.0], [1.0, 0.0]]))
+    result = consensus.result()
+    assert result.direction.tolist() == [-1, -1]
+    assert np.isnan(result.saliency).all()
 
 
 def test_noise_does_not_converge():
@@ -151,40 +254,48 @@ def test_one_run_that_disagrees_prevents_convergence():
     assert not consensus.converged
 
 
-def test_agreement_is_the_smallest_over_runs_left_out_in_any_order():
-    values = [[8.0, 4.0, 1.0, 1.0, 0.0], [6.0, 6.0, 1.0, 1.0, 0.0], [9.0, 1.0, 3.0, 1.0, 0.0]]
+def test_agreement_of_two_runs_is_the_overlap_of_their_lists():
+    one, other = np.array([8.0, -0.4, 1.0, 0.5, 0.0]), np.array([6.0, -0.6, 2.0, 0.0, 3.0])
+    consensus = Consensus(5, k=2)
+    consensus.add(run(one))
+    consensus.add(run(other))
+    # However they are halved, each half is one run; their scale changes no order.
+    assert effective_number(one / 9.9 + other / 11.6, 2) == 2
+    assert consensus.agreement == pytest.approx(rank_biased_overlap(one, other, 2), abs=1e-15)
 
-    def standing(runs):
-        mean = np.mean([np.array(v) / np.sum(v) for v in runs], axis=0)
-        return np.maximum(mean - np.sort(mean)[-3], 0.0)  # k = 2: above the third largest
 
-    whole = standing(values)
-    expected = min(
-        np.minimum(whole, part).sum() / np.maximum(whole, part).sum()
-        for part in (standing(values[:i] + values[i + 1 :]) for i in range(3))
-    )
-    for order in ([0, 1, 2], [2, 0, 1]):
-        consensus = Consensus(5, k=2)
-        for i in order:
-            consensus.add(run(values[i]))
-        # Some ten additions of numbers below 1 in either computation, then one division.
-        assert consensus.agreement == pytest.approx(expected, abs=1e-14)
+@pytest.mark.parametrize("n_runs", [3, 4, 7, 8])
+def test_agreement_is_of_two_halves_that_leave_no_run_out(n_runs):
+    """The mean overlap over some of the ways to halve the runs, so between the least and the greatest over all."""
+    rng = np.random.default_rng(n_runs)
+    values = rng.standard_normal((n_runs, 30)) + np.linspace(2, 0, 30)
+    consensus = Consensus(30, k=3)
+    for value in values:
+        consensus.add(run(value))
+    shares = values / np.abs(values).sum(axis=1, keepdims=True)
+    overlaps, depth = [], effective_number(shares.sum(axis=0), 3)
+    for half in combinations(range(n_runs), n_runs // 2):
+        inside = np.isin(np.arange(n_runs), half)
+        overlaps.append(rank_biased_overlap(shares[inside].sum(axis=0), shares[~inside].sum(axis=0), depth))
+    # Of 7 and 8 runs there are more ways than halvings, and the mean is inside; of 3 they may all be the same.
+    assert min(overlaps) - 1e-12 <= consensus.agreement <= max(overlaps) + 1e-12
+    assert consensus.agreement == consensus.result().agreement
 
 
 def test_agreement_of_identical_runs_is_one_and_of_one_run_is_nan():
-    consensus = Consensus(4, k=2, tolerance=0.0)
-    consensus.add(run([4.0, 2.0, 1.0, 1.0]))
-    assert np.isnan(consensus.agreement)
-    consensus.add(run([4.0, 2.0, 1.0, 1.0]))
-    assert consensus.agreement == 1.0
-    assert not consensus.converged  # two runs are below min_runs
+    consensus = Consensus(4, k=2, tolerance=0.0, min_runs=4)
+    for n_runs in range(1, 5):
+        consensus.add(run([4.0, 2.0, -1.0, -3.0]))
+        assert np.isnan(consensus.agreement) if n_runs == 1 else consensus.agreement == 1.0
+        assert consensus.converged == (n_runs == 4)  # fewer are below min_runs
 
 
 def test_nothing_stands_out_when_the_top_is_tied():
-    consensus = Consensus(4, k=2)
-    for _ in range(3):
-        consensus.add(run([1.0, 1.0, 1.0, 0.0]))
-    assert consensus.agreement == 0.0
+    """Features of one value have no order: two lists of them overlap as lists in any order would."""
+    consensus = Consensus(40, k=2)
+    for _ in range(4):
+        consensus.add(run([1.0] * 39 + [0.0]))
+    assert consensus.agreement < 0.5
     assert not consensus.converged
 
 
@@ -206,7 +317,6 @@ def test_bad_parameters(arguments, named):
     ("bad", "named"),
     [
         (run([1.0, 2.0]), r"importance must have shape \(3,\), got \(2,\)"),
-        (run([1.0, -2.0, 0.0]), "importance must be 0 or more, got -2.0"),
         (run([1.0, 2.0, 3.0], np.ones((2, 4))), r"class_mean must have shape \(2, 3\), got \(2, 4\)"),
         (run([1.0, 2.0, 3.0], np.ones((2, 3)), np.ones(3)), "class_count"),
     ],

@@ -84,24 +84,34 @@ def test_needles_are_found(haystack, fitted):
 def test_findings_table(haystack, fitted):
     findings = fitted.findings_
     assert findings.columns.tolist() == [
-        *("feature", "rank", "importance", "importance_std", "importance_median", "selection_frequency"),
-        *("mean_rank", "dropped", "mean_0", "mean_abs_0", "mean_1", "mean_abs_1"),
+        *("feature", "rank", "importance", "importance_se", "direction", "p", "q", "called"),
+        *("selection_frequency", "mean_rank", "saliency", "dropped"),
+        *("mean_0", "mean_abs_0", "mean_1", "mean_abs_1"),
     ]
     assert len(findings) == 1024
     assert sorted(findings["feature"]) == sorted(f"feature_{i}" for i in range(1024))
-    assert (np.diff(findings["importance"]) <= 0).all()
+    ranked = findings["rank"].notna()
+    assert (np.diff(findings.loc[ranked, "importance"]) <= 0).all()
+    assert (findings.loc[ranked, "importance"] > 0).all()
+    assert (findings.loc[~ranked, "importance"] <= 0).all()
     # The index is the feature's position, so this is feature order.
     np.testing.assert_array_equal(findings["importance"].sort_index(), fitted.feature_importances_)
-    # Shares of importance, each run's sum 1: rounding of 1,024 float64 terms is far below 1e-12.
-    assert fitted.feature_importances_.sum() == pytest.approx(1.0, abs=1e-12)
+    # Each run's absolute evidence has the sum 1; where the signs of runs differ, less is left.
+    assert 0.2 < np.abs(fitted.feature_importances_).sum() <= 1.0 + 1e-12
+    assert findings["p"].between(0, 1).all()
+    assert (findings["q"] >= findings["p"]).all()
+    np.testing.assert_array_equal(findings["called"], findings["q"] <= 0.1)
     assert (findings["mean_abs_0"] >= findings["mean_0"].abs()).all()
 
 
 def test_needles_point_the_right_way(haystack, fitted):
-    """A larger value of a needle speaks for class 1 and against class 0."""
+    """A larger value of a needle speaks for class 1, and the needle for the truth in both classes."""
     for needle in haystack.needles:
         row = fitted.findings_.loc[needle]
-        assert row["mean_1"] > 0 > row["mean_0"]
+        assert row["direction"] == "1"
+        assert row["called"]
+        assert row["mean_1"] > 0
+        assert row["mean_0"] > 0
 
 
 def test_everything_about_the_runs_is_kept(haystack, fitted):
@@ -115,9 +125,11 @@ def test_everything_about_the_runs_is_kept(haystack, fitted):
     assert {run["seed"] for run in fitted.metrics_["runs"]} == {fitted.metrics_["runs"][i]["seed"] for i in (0, 1)}
     assert fitted.metrics_["runs"][0]["seed"] != fitted.metrics_["runs"][1]["seed"]
     assert results.config["random_state"] == 0
-    kept = fitted.metrics_["runs"][fitted.metrics_["model_of_run"] - 1]
     losses = fitted.history_.groupby("run")["validation_loss"].min()
-    assert losses.idxmin() == kept["run"]
+    assert fitted.metrics_["model_of"] == f"run {losses.idxmin()}"
+    assert fitted.metrics_["test_p"] <= 0.05
+    assert fitted.metrics_["n_called"] == fitted.findings_["called"].sum() >= 2
+    assert fitted.metrics_["p_values_from"] == "held-out samples"
 
 
 def test_runs_have_different_test_samples(fitted):
@@ -169,20 +181,32 @@ def test_digits_with_resnet18():
     assert clf.metrics_["test_accuracy"] > 0.9
 
 
-def test_shuffled_runs_stop_when_the_ranking_has_converged(small_haystack):
-    X, y, needles, _ = small_haystack
+def test_runs_stop_when_the_ranking_has_converged():
+    """One feature decides the classes, and the first rank is all that is compared."""
+    rng = np.random.default_rng(0)
+    X = rng.random((120, 64)).astype(np.float32)
+    X[:, 20] += np.arange(120) % 2
     told = []
 
     class Listener(SilentProgress):
         def log(self, message):
             told.append(message)
 
-    settings = {**QUICK, "backbone": "patchnet", "n_runs": 9, "top_k": 2, "arrangement": "shuffled"}
-    clf = pf.DeepMapperClassifier(**settings).fit_source(ArraySource(X, labels=y), progress=Listener())
-    assert 3 <= clf.metrics_["n_runs"] < 9
+    clf = classifier(n_runs=9, top_k=1, epochs=8).fit_source(
+        ArraySource(X, labels=np.arange(120) % 2), progress=Listener()
+    )
+    assert clf.metrics_["n_runs"] == 4  # the fewest that may count as converged
     assert clf.metrics_["converged"]
-    assert sum("converged" in message for message in told) == 1
-    assert sum(message.startswith("run ") for message in told) == clf.metrics_["n_runs"]
+    assert clf.metrics_["agreement"] == 1.0
+    assert sum(message.startswith("run ") for message in told) == 4
+    assert clf.findings_.index[0] == 20
+
+
+def test_shuffled_runs(small_haystack):
+    X, y, needles, _ = small_haystack
+    settings = {**QUICK, "backbone": "patchnet", "n_runs": 3, "arrangement": "shuffled"}
+    clf = pf.DeepMapperClassifier(**settings).fit(X, y)
+    assert clf.metrics_["n_runs"] == 3
     assert clf.metrics_["test_accuracy"] > 0.9
     assert_needles_first(clf, needles)
     assert not np.array_equal(clf.layout_.pixel_of_feature, np.arange(X.shape[1]))
@@ -219,8 +243,10 @@ def test_noise_is_not_accepted():
     clf = classifier(n_runs=1).fit(rng.random((60, 16)), np.arange(60) % 2)
     assert clf.metrics_["n_accepted"] == 0
     assert "chance" in clf.metrics_["runs"][0]["reason"]
-    assert np.isnan(clf.feature_importances_).all()
+    assert np.isfinite(clf.feature_importances_).all()  # there is evidence, but nothing that it could be of
     assert clf.findings_["rank"].isna().all()
+    assert not clf.findings_["called"].any()
+    assert clf.metrics_["test_p"] > 0.05
     assert clf.predict(rng.random((3, 16))).shape == (3,)  # a model there is all the same
 
 
@@ -264,9 +290,11 @@ def test_the_best_accepted_run_is_kept_when_others_fail(monkeypatch):
     monkeypatch.setattr(runs, "classify", first_fails)
     X, y = tiny()
     clf = classifier(n_runs=2, min_accuracy=0.0).fit(X, y)
-    assert clf.metrics_["model_of_run"] == 2
+    assert clf.metrics_["model_of"] == "run 2"
     assert clf.metrics_["n_accepted"] == 1
-    assert clf.feature_importances_.sum() == pytest.approx(1.0, abs=1e-12)
+    assert clf.consensus_.n_runs == 1
+    # The evidence of the other run alone.
+    assert np.abs(clf.feature_importances_).sum() == pytest.approx(1.0, abs=1e-12)
 
 
 # Without labels

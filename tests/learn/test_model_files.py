@@ -172,6 +172,11 @@ def edit(folder, change):
     (folder / "model.json").write_text(json.dumps(about))
 
 
+def without_name(about, backbone):
+    del about["backbone"]
+    about["parameters"].update(backbone=backbone)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -192,8 +197,16 @@ def edit(folder, change):
         (lambda f: edit(f, lambda a: a.pop("classes")), "must be a whole model"),
         (lambda f: edit(f, lambda a: a.update(estimator="Forest")), "of this version's estimators, got another"),
         (lambda f: edit(f, lambda a: a["features"].pop()), "must be a whole model"),
-        (lambda f: edit(f, lambda a: a["parameters"].update(backbone="resnet18")), "must be a whole model"),
-        (lambda f: edit(f, lambda a: a["parameters"].update(backbone="nonsense")), "nonsense"),
+        (lambda f: edit(f, lambda a: a.update(backbone="resnet18")), "must be a whole model"),
+        (lambda f: edit(f, lambda a: a.update(backbone="additive")), "must be a whole model"),
+        (lambda f: edit(f, lambda a: a.update(backbone="nonsense")), "nonsense"),
+        (lambda f: edit(f, lambda a: a.update(backbone="auto")), "auto"),
+        (lambda f: edit(f, lambda a: a.update(backbone=3)), "must be"),
+        (lambda f: edit(f, lambda a: a.update(backbone=["patchnet"])), "must be"),
+        # Without the name of the network, that of the parameters counts, as in older models.
+        (lambda f: edit(f, lambda a: without_name(a, "resnet18")), "must be a whole model"),
+        (lambda f: edit(f, lambda a: without_name(a, "nonsense")), "nonsense"),
+        (lambda f: edit(f, lambda a: without_name(a, "auto")), "auto"),
         (lambda f: edit(f, lambda a: a["parameters"].update(colour="red")), "of this version's .*colour"),
     ],
 )
@@ -202,6 +215,18 @@ def test_spoiled_folder(folder, spoil, said):
     with pytest.raises(InputError, match=said) as caught:
         pf.load(folder)
     assert str(folder) in str(caught.value)
+
+
+def test_spoiled_parameter_is_refused_before_it_is_used(folder):
+    """The network that was trained has its own entry: the parameter counts when the model is used or fitted again."""
+    edit(folder, lambda about: about["parameters"].update(backbone="nonsense"))
+    with pytest.raises(InputError, match="nonsense"):
+        pf.load(folder).predict(frame())
+
+
+def test_models_of_before_the_network_was_written(folder, fitted):
+    edit(folder, lambda about: about.pop("backbone"))
+    np.testing.assert_array_equal(pf.load(folder).predict_proba(frame()), fitted.predict_proba(frame()))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])

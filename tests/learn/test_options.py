@@ -38,12 +38,14 @@ OF_BOTH = [
     ("threads", (0, 1.0), POSITIVE),
 ]
 OF_ESTIMATORS = [
-    ("n_runs", (0, -1, 2.0, "5", None, True), POSITIVE),
+    ("n_runs", (0, -1, 2.0, "5", True), POSITIVE),
+    ("time", (0, -1, "soon", "10d", True, NAN), "must be seconds above 0, or a text such as '90s', '10m' or '2h', got"),
+    ("fdr", (0, -0.1, 1.5, "0.1", NAN, None, True), "must be a number above 0, at most 1, got"),
     ("normalize", ("zscor", 3, None, ["zscore"]), "must be a Normalizer or one of auto, none, log1p"),
     ("negative", ("drop", None), "must be one of auto, error, shift, got"),
     ("missing", ("drop", NAN), "must be one of error, zero, mean, got"),
     ("arrangement", ("random", 0), "must be one of natural, shuffled, got"),
-    ("method", ("lime", None), "must be one of saliency, integrated_gradients, input_x_gradient, got"),
+    ("method", ("lime", 1), "must be one of saliency, integrated_gradients, input_x_gradient, got"),
     ("batch_size", (0, 6.4, "64"), POSITIVE),
     (
         "fractions",
@@ -58,7 +60,7 @@ OF_ESTIMATORS = [
     ("training", ({"seed": 3},), "must leave 'seed' to the parameter random_state, got"),
 ]
 OF_CLASSIFIERS = [
-    ("backbone", ("resnet81",), "must be one of patchnet, resnet18, resnet18-plain, or a torchvision"),
+    ("backbone", ("resnet81",), "must be one of auto, additive, patchnet, resnet18, resnet18-plain, or a torchvision"),
     ("backbone", (18, None), "must be a name, a torch module or a callable that builds one, got"),
     ("min_accuracy", ("0.5", 50, -0.1, NAN, True), "must be a number from 0 to 1, got"),
 ]
@@ -116,6 +118,21 @@ def test_an_unknown_option_within_training(name):
 def test_a_close_name_is_suggested():
     with pytest.raises(InputError, match=r"got 'resnet81'; did you mean resnet18"):
         pf.DeepMapperClassifier("resnet81").check_arguments()
+
+
+def test_what_may_be_left_open():
+    """None: until the list has converged, no limit of time, signed evidence."""
+    for kind in (pf.DeepMapperClassifier, pf.DeepMapperAutoencoder):
+        options = kind(n_runs=None, time=None, method=None).check_arguments()
+        assert (options.n_runs, options.time, options.method) == (None, None, None)
+    options = pf.DeepMapperClassifier().check_arguments()
+    assert (options.backbone, options.n_runs, options.time, options.fdr) == ("auto", None, None, 0.1)
+    assert (options.method, options.min_accuracy) == (None, None)
+
+
+def test_time_is_kept_in_seconds():
+    assert pf.DeepMapperClassifier(time="2m").check_arguments().time == 120.0
+    assert pf.DeepMapperAutoencoder(time=np.float64(1.5)).check_arguments().time == 1.5
 
 
 def test_options_of_other_types_that_fit():

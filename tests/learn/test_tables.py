@@ -5,6 +5,7 @@ import pytest
 
 from pixfold.errors import InputError
 from pixfold.learn.consensus import Consensus, RunImportance
+from pixfold.learn.significance import Significance
 from pixfold.learn.tables import findings_table, history_table, predictions_table
 
 
@@ -23,10 +24,14 @@ def test_findings_in_rank_order_with_unranked_last():
             "feature",
             "rank",
             "importance",
-            "importance_std",
-            "importance_median",
+            "importance_se",
+            "direction",
+            "p",
+            "q",
+            "called",
             "selection_frequency",
             "mean_rank",
+            "saliency",
             "dropped",
         ),
         *("mean_x", "mean_abs_x", "mean_y", "mean_abs_y"),
@@ -36,6 +41,39 @@ def test_findings_in_rank_order_with_unranked_last():
     assert table["importance"].tolist() == [0.75, 0.125, 0.125, 0.0, 0.0]
     assert table.loc[2, ["mean_x", "mean_abs_x", "mean_y"]].tolist() == [-1.0, 1.0, 1.0]
     assert table.sort_index()["feature"].tolist() == list("abcde")
+    # Nothing was tested.
+    assert table[["p", "q", "saliency"]].isna().all(axis=None)
+    assert not table["called"].any()
+    assert table["direction"].tolist() == [""] * 5
+
+
+def test_findings_with_negative_evidence_have_it_without_a_rank():
+    table = findings_table(consensus_of([-6.0, 1.0, 3.0, 0.0], np.empty((0, 4))), list("abcd"))
+    assert table["feature"].tolist() == ["c", "b", "a", "d"]
+    np.testing.assert_array_equal(table["rank"], [1, 2, np.nan, np.nan])
+    assert table["importance"].tolist() == [0.3, 0.1, -0.6, 0.0]
+
+
+def test_findings_have_the_error_control_and_the_direction_of_each_feature():
+    importance, means = np.array([1.0, 3.0, 2.0]), np.zeros((2, 3))
+    consensus = Consensus(3, k=1)
+    slopes = np.array([[0.2, -1.0, 0.0], [-0.2, 1.0, 0.0]])
+    consensus.add(RunImportance(importance, means, means, 4, np.array([2, 2]), np.array([1.0, 2.0, 1.0]), slopes))
+    found = Significance(
+        np.array([0.5, 0.001, 0.04]), np.array([0.5, 0.003, 0.06]), np.array([False, True, True]), 0.01, "words", 9
+    )
+    table = findings_table(consensus.result(), list("abc"), ["x", "y"], significance=found)
+    assert table["feature"].tolist() == ["b", "c", "a"]
+    assert table["direction"].tolist() == ["y", "", "x"]  # a flat feature speaks for none
+    assert table["p"].tolist() == [0.001, 0.04, 0.5]
+    assert table["q"].tolist() == [0.003, 0.06, 0.5]
+    assert table["called"].tolist() == [True, True, False]
+    assert table["saliency"].tolist() == [0.5, 0.25, 0.25]
+
+
+def test_findings_beside_what_simpler_methods_say():
+    table = findings_table(consensus_of([1.0, 2.0], np.empty((0, 2))), ["a", "b"], baselines={"f_test": [7.0, 8.0]})
+    assert table["f_test"].tolist() == [8.0, 7.0]
 
 
 def test_findings_say_which_features_were_dropped():

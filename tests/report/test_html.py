@@ -69,7 +69,40 @@ def test_job_without_an_accepted_run_says_so(make_results):
         metrics=summarise([{"accepted": False, "reason": "gate closed", "accuracy": 0.5, "chance_accuracy": 0.5}]),
     )
     page = html.render(nothing, {})
-    assert "No run was accepted" in page
+    assert "No feature has a rank: gate closed." in page
     assert "not above chance" in page
     assert "no: gate closed" in page
     assert "nan" not in page.lower().replace("nanum", "")
+
+
+def test_what_is_called_stands_on_top(make_results):
+    results = make_results()
+    tested = {
+        "test_p": 0.012,
+        "n_called": 1,
+        "n_features_used": 30,
+        "p_values_from": "permuted labels",
+        "n_permutations": 99,
+    }
+    results.metrics.update(tested, agreement_in_words="both halves agree")
+    results.config["fdr"] = 0.2
+    results.findings["q"] = 0.5
+    results.findings.loc[3, "q"], results.findings.loc[3, "called"] = 0.0123, True
+    results.findings.loc[3, "direction"] = "class <1>"
+    page = html.render(results, {})
+    assert "1 feature of 30 is called, at a false discovery rate of 0.2." in page
+    assert "The labels can be told from chance (p = 0.012, tested against 99 permutations of the labels)." in page
+    assert "2 runs of the network; both halves agree." in page
+    assert "<b>gene_3</b>" in page
+    assert "<b>gene_4</b>" not in page
+    assert "0.012" in page
+    assert "class &lt;1&gt;" in page
+
+
+def test_a_list_that_was_tested_is_not_distrusted(make_results):
+    """One strong feature among thousands is found, although the network predicts no better than chance."""
+    results = make_results()
+    results.metrics.update(test_accuracy=0.5, chance_accuracy=0.5)
+    assert "not above chance" in html.render(results, {})
+    results.metrics.update(test_p=0.01, n_called=1, n_features_used=30, p_values_from="permuted labels")
+    assert "distrust its ranking" not in html.render(results, {})

@@ -32,7 +32,7 @@ def test_everything_is_written(make_results, tmp_path):
     out = tmp_path / "deep" / "out"
     results = make_results()
     written = write_results(results, out, save_model=save_model)
-    drawn = {f"figures/{name}.png" for name in figures.NAMES if name != "latent"}
+    drawn = {f"figures/{name}.png" for name in figures.NAMES if name not in ("latent", "run_scores")}
     assert names(out) == {
         *("findings.csv", "history.csv", "metrics.json", "config.json", "predictions.csv", "report.html"),
         *("model.safetensors", "model.json"),

@@ -184,3 +184,20 @@ def test_codes_follow_the_rows_that_stay() -> None:
     assert result.class_names == ["b", "c"]
     assert result.labels.tolist() == [0, 1, 0, 1, 1]
     assert result.rows.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_groups_and_covariates_are_those_of_the_rows_that_are_used() -> None:
+    X = np.arange(1.0, 15).reshape(7, 2)
+    X[2] = 0
+    groups = np.array(["b", "a", "a", None, "b", "", "a"], dtype=object)
+    labels = np.array(["x", "y", "x", "y", None, "x", "y"], dtype=object)
+    source = ArraySource(X, labels=labels, groups=groups, covariates={"age": np.arange(7)})
+    prepared = prepare(source)
+    assert prepared.rows.tolist() == [0, 1, 3, 5, 6]
+    assert prepared.groups is not None
+    assert prepared.groups.tolist() == [0, 1, 2, 3, 1]
+    assert prepared.covariates["age"].tolist() == [0, 1, 3, 5, 6]
+    assert "2 samples without a group, each taken for one: 'sample_3', 'sample_5'" in prepared.messages
+    plain = prepare(ArraySource(X[:2]))
+    assert plain.groups is None
+    assert plain.covariates == {}

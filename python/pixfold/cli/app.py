@@ -17,7 +17,7 @@ from pixfold.cli.run import run
 app = typer.Typer(
     name="pixfold",
     help="Find the features that tell samples apart in very wide data: samples become pseudo-images with one "
-    "pixel per feature, CNNs learn them, and attributions go back to the features.",
+    "pixel per feature, networks learn them, and attributions go back to the features.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

@@ -17,24 +17,35 @@ from pixfold.sources.options import ReadOptions
 
 
 class Given(NamedTuple):
-    """An option: its type, default and help text, and its name where that is not the name of the argument."""
+    """An option: its type, default and help text; its name where that is not the name of the argument.
+
+    ``read`` makes the argument of what the command line gives.
+    """
 
     kind: Any
     default: Any
     help: str
     flag: str = ""
+    read: Callable[[Any], Any] | None = None
 
 
 Table = Mapping[str, Given]
+
+
+def _names(given: list[str] | None) -> list[str] | None:
+    """Names that are repeated, or stand in one argument with commas between them."""
+    return None if given is None else [name for part in given for name in part.split(",") if name]
+
 
 _TYPES = get_type_hints(ReadOptions)
 # A help text of ReadOptions names other options in capitals.
 _NAMES = re.compile("|".join(rf"\b{name.upper()}\b" for name in _TYPES))
 READING: Table = {
     option.name: Given(
-        _TYPES[option.name],
-        option.default,
+        option.metadata["kind"] or _TYPES[option.name],
+        option.default or None if option.metadata["kind"] else option.default,
         _NAMES.sub(lambda found: f"--{found[0].lower()}", option.metadata["help"]),
+        read=_names if option.metadata["kind"] == list[str] else None,
     )
     for option in dataclasses.fields(ReadOptions)
     if option.metadata["in_commands"]
@@ -89,7 +100,10 @@ def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., None]], Call
         @functools.wraps(command)
         def with_options(**values: Any) -> None:
             for parameter, table in tables.items():
-                chosen = {name: values.pop(name) for name in table}
+                chosen = {
+                    name: values.pop(name) if given.read is None else given.read(values.pop(name))
+                    for name, given in table.items()
+                }
                 values[parameter] = {name: value for name, value in chosen.items() if value is not None}
             command(**values)
 

@@ -38,12 +38,14 @@ _MACHINE = {
     "memory": Given(str | None, None, "Memory for values, such as 2GB. Default: half of what is free."),
     **options.THREADS,
 }
+# The command has covariates of its own: those that are taken out.
+_READING = {name: given for name, given in options.READING.items() if name != "covariates"}
 _SHOWN = 10
 
 
 @one_line_errors
 @options.takes(
-    reading={"How INPUT is read": options.READING},
+    reading={"How INPUT is read": _READING},
     screening={"Which pairs": _PAIRS, "Where it runs": _MACHINE},
 )
 def pair_screen(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixfold.cli.messages import console, say
+from pixfold.report.words import findings_in_words, not_ranked
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from pixfold.learn.results import Results
 
 _SHOWN = 10
+_SCORES = {
+    "test_accuracy": "test accuracy",
+    "test_r2": "R2 of held-out samples",
+    "spearman": "Spearman correlation of held-out samples",
+    "explained_variance": "explained variance",
+}
 
 
 def print_summary(results: Results, out: Path) -> None:
@@ -21,7 +28,7 @@ def print_summary(results: Results, out: Path) -> None:
 
     screen, metrics = console(), results.metrics
     screen.print(_top_features(results) or "No feature has a rank.")
-    for key, name in (("test_accuracy", "test accuracy"), ("explained_variance", "explained variance")):
+    for key, name in _SCORES.items():
         if metrics.get(key) is not None:
             spread, chance = metrics.get(f"{key}_std"), metrics.get("chance_accuracy")
             line = f"{name}: {metrics[key]:.3f}"
@@ -30,12 +37,17 @@ def print_summary(results: Results, out: Path) -> None:
             if key == "test_accuracy" and chance is not None:
                 line += f"  (chance {chance:.3f})"
             screen.print(line)
-    if "n_runs" in metrics:
-        screen.print(f"accepted runs: {metrics['n_accepted']} of {metrics['n_runs']}")
+    for line in findings_in_words(results):
+        screen.print(Text(line), soft_wrap=True)
     # Neither wrapped nor read as markup, so that the path can be copied.
     screen.print(Text(f"output folder: {out}"), soft_wrap=True)
     if metrics.get("n_accepted") == 0:
-        say("warning: no run was accepted, so no feature has a rank; metrics.json says why for each run")
+        say("warning: no feature has a rank: " + not_ranked(metrics))
+
+
+def _q_value(row: Any) -> str:
+    """q-value, with a star when the feature is called."""
+    return "" if row["q"] != row["q"] else f"{row['q']:.2g}" + (" *" if row["called"] else "")
 
 
 def _top_features(results: Results) -> Table | None:
@@ -49,15 +61,17 @@ def _top_features(results: Results) -> Table | None:
     table = Table(box=box.SIMPLE_HEAD, title=f"Top {len(top)} of {len(results.findings):,} features")
     table.add_column("rank", justify="right")
     table.add_column("feature", overflow="fold")
-    for name in ("importance", "± sd", "in top k", "mean rank"):
-        table.add_column(name, justify="right")
+    supervised = results.task != "self-supervised"
+    names = ("evidence", "± se", "speaks for", "q", "in top k") if supervised else ("importance", "± se", "in top k")
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
     for _, row in top.iterrows():
         table.add_row(
             f"{row['rank']:g}",
             Text(str(row["feature"])),
             f"{row['importance']:.3g}",
-            "" if row["importance_std"] != row["importance_std"] else f"{row['importance_std']:.2g}",
+            "" if row["importance_se"] != row["importance_se"] else f"{row['importance_se']:.2g}",
+            *((Text(str(row["direction"])), _q_value(row)) if supervised else ()),
             f"{row['selection_frequency']:.0%}",
-            f"{row['mean_rank']:.1f}",
         )
     return table

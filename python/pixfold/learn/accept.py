@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from pixfold.util.optional import require
 
 _TABLES = 999
-SIGNIFICANCE = 0.05
 
 
 def chance_p_value(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int, seed: int) -> float:
@@ -44,3 +43,22 @@ def chance_p_value(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_cl
     # The same sums in the same order give the same mean, but a last-bit difference must not hide a tie.
     reached = at_random.mean(axis=1) >= recall.mean() - 1e-12
     return float((1 + int(reached.sum())) / (1 + _TABLES))
+
+
+def correlation_p_value(values: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+    """How often predictions that have nothing to do with a quantity rise with it as much (Spearman's test, one-sided).
+
+    Parameters
+    ----------
+    values, predicted : float64 array (n,)
+        Quantity of held-out samples, and what is predicted.
+
+    Returns
+    -------
+    float
+        1 for fewer than three samples, and where either is the same for all.
+    """
+    if len(values) < 3 or np.ptp(values) == 0.0 or np.ptp(predicted) == 0.0:
+        return 1.0
+    stats = require("scipy.stats", "train", "judging a run against chance")
+    return float(stats.spearmanr(values, predicted, alternative="greater").pvalue)

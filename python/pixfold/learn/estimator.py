@@ -1,4 +1,4 @@
-"""DeepMapperClassifier and DeepMapperAutoencoder: the whole method behind scikit-learn's interface."""
+"""DeepMapperClassifier, DeepMapperRegressor, DeepMapperAutoencoder: the method behind scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from pixfold.errors import InputError
-from pixfold.learn import run as runs
 from pixfold.learn.backbones import Autoencoder
+from pixfold.learn.choice import fit_autoencoders, fit_classes, fit_quantity
+from pixfold.learn.comparison import Comparison, compare
 from pixfold.learn.consensus import ConsensusResult
-from pixfold.learn.fit import Fitted, fit
+from pixfold.learn.fit import Fitted
 from pixfold.learn.job import Job
 from pixfold.learn.model_files import Model, read, write
 from pixfold.learn.options import JobOptions
-from pixfold.learn.predict import encode, in_order, predict_proba
+from pixfold.learn.predict import encode, in_order, outputs, predict_proba
 from pixfold.learn.results import Results
-from pixfold.learn.tables import findings_table, history_table, predictions_table
+from pixfold.learn.tables import findings_table, history_table, predictions_table, values_table
 from pixfold.learn.training_options import OF_AUTOENCODERS, TrainingOptions
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
@@ -38,8 +39,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Of a quantity, by the sign of its slope.
+_DIRECTIONS = ("lower", "higher")
+
+
 class _DeepMapper(BaseEstimator):  # type: ignore[misc]
-    """What the two estimators share: parameters, the fit, the model that is kept."""
+    """What the estimators share: parameters, the fit, the model that is kept."""
 
     # Options of training that differ from those of TrainingOptions.
     _training_defaults: ClassVar[dict[str, Any]] = {}
@@ -80,26 +85,41 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
     def _fit(
         self,
         source: Source,
-        run: Callable[[Job, int], runs.RunOutcome],
+        run: Callable[[Job], Fitted],
         command: str | None,
         progress: Progress | None,
         *,
         supervised: bool,
+        quantity: bool = False,
     ) -> tuple[Fitted, dict[str, Any]]:
-        """Do the runs and keep what is fitted; give it, and the parts of Results that both estimators have."""
+        """Do the runs and keep what is fitted; give it, and the parts of Results that all estimators have."""
         options = self.check_arguments()
-        job = Job.start(source, options, supervised=supervised, progress=progress or SilentProgress())
-        fitted = fit(job, run)
+        job = Job.start(
+            source, options, supervised=supervised, quantity=quantity, progress=progress or SilentProgress()
+        )
+        fitted = run(job)
+        job = fitted.job  # with the network that was chosen
         prepared, best = job.prepared, fitted.best
+        compared = Comparison()
+        if supervised and options.baselines:
+            compared = compare(job, fitted.runs, best.normalizer)
         self.consensus_ = fitted.consensus
         self.findings_ = findings_table(
-            fitted.consensus, source.feature_names, prepared.class_names, dropped=~prepared.keep
+            fitted.consensus,
+            source.feature_names,
+            prepared.class_names,
+            dropped=~prepared.keep,
+            significance=fitted.significance,
+            stability=None if fitted.stability is None else fitted.stability.frequency,
+            baselines=compared.columns,
+            directions=_DIRECTIONS if quantity else None,
         )
         self.history_ = history_table([row for outcome in fitted.runs for row in outcome.history])
         self._keep(
             Model(
                 estimator=type(self).__name__,
                 parameters=self.get_params(deep=False),
+                backbone=job.options.backbone if isinstance(job.options.backbone, str) else None,
                 layout=best.layout,
                 normalizer=best.normalizer,
                 module=fitted.module,
@@ -109,7 +129,8 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
                 categories=dict(source.categories),
                 classes=prepared.classes,
                 class_names=prepared.class_names,
-                metrics=fitted.metrics,
+                metrics={**fitted.metrics, **compared.metrics},
+                target=best.target,
             )
         )
         return fitted, {
@@ -118,7 +139,8 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             "metrics": self.metrics_,
             "config": self._config(job, command),
             "layout": best.layout,
-            "messages": fitted.messages,
+            "pairs": None if fitted.pairs is None else fitted.pairs.table(source.feature_names),
+            "messages": [*fitted.messages, *compared.messages],
             "dropped": {"features": prepared.dropped_features, "samples": prepared.dropped_samples},
         }
 
@@ -148,6 +170,8 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             "input": source.name,
             "estimator": type(self).__name__,
             "parameters": parameters,
+            "backbone": job.options.backbone if isinstance(job.options.backbone, str) else repr(job.options.backbone),
+            "fdr": job.options.fdr,
             "random_state": job.seed,
             "seeds": "of each run: metrics.json, runs",
             "normalizer": job.normalizer.settings(),
@@ -225,19 +249,32 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
 
 
 class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
-    """Learn classes from pseudo-images with CNNs, and rank the features that the CNNs use.
+    """Learn classes from pseudo-images, and rank the features by what held-out samples say of them.
 
-    Every run draws a new stratified split, fits the normaliser on its training samples, trains a network, and, when
-    the network is better than chance, attributes its correct predictions of test samples to the features. The
-    findings are what the accepted runs agree on (Ersavas, Smith and Mattick, Sci. Rep. 14, 2024).
+    Every run draws a new split, fits the normaliser and a network on its training samples, and attributes the score of
+    each held-out sample's own class to the features. The findings are the mean over the runs, where the labels can be
+    told better than chance; p- and q-values say which of them are more than chance. After DeepMapper (Ersavas, Smith
+    and Mattick, Sci. Rep. 14, 2024).
 
     Parameters
     ----------
     backbone : str, torch Module or callable
-        ``"resnet18"``, ``"resnet18-plain"``, ``"patchnet"`` (the fast one), a torchvision classifier's name, a module
-        (copied for each run) or a callable ``f(shape=(C, H, W), n_outputs=K)``.
-    n_runs : int
-        Runs at most; fewer when the ranking has converged (:mod:`pixfold.learn.consensus` states when).
+        ``"auto"``: ``"additive"`` where the job is small enough to be solved among its samples
+        (:mod:`pixfold.learn.additive`), else ``"patchnet"``, a small CNN. Or ``"resnet18"`` (the paper's),
+        ``"resnet18-plain"``, a torchvision classifier's name, a module (copied for each run) or a callable
+        ``f(shape=(C, H, W), n_outputs=K)``.
+    n_runs : int, optional
+        Runs at most. Without it runs are added until the list has converged (:mod:`pixfold.learn.consensus` states
+        when): at most 60 of the additive network, 5 of others.
+    time : float or str, optional
+        No new run begins after so many seconds (``"10m"``). The findings then depend on the machine's speed.
+    fdr : float
+        False discovery rate of the features that are called.
+    pair_screen : bool, optional
+        Screen all pairs of features (:func:`pixfold.pair_screen`) and give the additive network the products of those
+        that the training samples show. Without it: where that takes little.
+    baselines : bool
+        Put a test of each feature and linear models on the same splits beside the findings.
     normalize : str or Normalizer
         A preset of :class:`Normalizer`, an unfitted one as a pattern, or ``"auto"``.
     negative : {"error", "shift", "auto"}
@@ -246,15 +283,17 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         Missing values.
     arrangement : {"natural", "shuffled"}
         Features in their own order, or in a new seeded order in every run.
-    method : {"saliency", "integrated_gradients", "input_x_gradient"}
-        Attribution method.
+    method : {"saliency", "integrated_gradients", "input_x_gradient"}, optional
+        Attribution of trained networks. Without it the importance is signed evidence: pixel x gradient of the score of
+        each held-out sample's own class, whose runs are averaged with their signs. With it: the mean absolute
+        attribution of rightly classified samples, as in the paper, and no feature is called.
     epochs : int, optional
         Per run at most; chosen from the number of samples without it.
     batch_size : int
         Samples per training step.
     min_accuracy : float, optional
-        Accuracy on validation and test samples from which a run is accepted. Without it: balanced accuracy on them
-        significantly above chance (permutation test, p <= 0.05).
+        Mean accuracy on held-out samples from which features are ranked. Without it: when the labels can be told
+        better than chance (one test for the whole job, p <= 0.05; :mod:`pixfold.learn.significance`).
     fractions : (float, float, float)
         Of train, validation and test.
     top_k : int, optional
@@ -278,17 +317,17 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
     classes_ : array (n_classes,)
         Labels as they came, sorted.
     feature_importances_ : float64 array (n_features,)
-        Mean share of importance over the accepted runs; NaN when none was accepted.
+        Evidence: each run's share, averaged with its sign.
     findings_ : pandas.DataFrame
         One row per feature in rank order.
     history_ : pandas.DataFrame
         One row per epoch of every run.
     metrics_ : dict
-        Test accuracy (mean over accepted runs), its spread, every run's own.
+        Test accuracy (mean over the runs), its spread, the job's p-value, agreement, every run's own.
     results_ : pixfold.learn.results.Results
         All of it, for :func:`pixfold.report.write_results`.
     layout_, normalizer_, module_
-        Of the run that is kept for predictions: the accepted one with the lowest validation loss.
+        What predicts: the additive network fitted on all samples, or the run with the lowest validation loss.
 
     Examples
     --------
@@ -298,14 +337,18 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: Any = "resnet18",
+        backbone: Any = "auto",
         *,
-        n_runs: int = 5,
+        n_runs: int | None = None,
+        time: float | str | None = None,
+        fdr: float = 0.1,
+        baselines: bool = True,
+        pair_screen: bool | None = None,
         normalize: Any = "log1p-zscore",
         negative: str = "error",
         missing: str = "error",
         arrangement: str = "natural",
-        method: str = "saliency",
+        method: str | None = None,
         epochs: int | None = None,
         batch_size: int = 64,
         min_accuracy: float | None = None,
@@ -320,7 +363,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
     ) -> None:
         self._remember(locals())
 
-    def fit(self, X: Any, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
         """Learn from samples and their labels.
 
         Parameters
@@ -329,6 +372,9 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
             What :func:`pixfold.open_source` opens.
         y : array (n_samples,)
             Strings, integers or categories; samples without a label are left out.
+        groups : array (n_samples,), optional
+            Which samples belong together (donors, batches): none is in the training and the held-out samples of one
+            run, and labels are permuted so that they stay together.
 
         Returns
         -------
@@ -341,14 +387,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
             Unusable data or arguments; the message names them. It is a ValueError.
         """
         self.check_arguments()
-        source = open_source(X, y=_column(y))
-        if source.labels is None:
-            raise InputError(
-                # scikit-learn's words, which its own checks look for.
-                f"{type(self).__name__} requires y to be passed, but the target y is None "
-                "(labels in a file: fit_source(open_source(path, label=...)))"
-            )
-        return self.fit_source(source)
+        return self.fit_source(_labelled(type(self).__name__, X, y, groups))
 
     def fit_source(self, source: Source, *, command: str | None = None, progress: Progress | None = None) -> Self:
         """Learn from a source that brings its labels (``open_source(path, label="cell_type")``).
@@ -369,7 +408,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         """
         if source.labels is None:
             raise InputError(f"{source.name}: a classifier needs labels: name their column, or give y")
-        fitted, parts = self._fit(source, runs.classify, command, progress, supervised=True)
+        fitted, parts = self._fit(source, fit_classes, command, progress, supervised=True)
         job, best, outcomes = fitted.job, fitted.best, fitted.runs
         labels, names = job.prepared.labels, job.prepared.sample_names
         assert labels is not None  # the source has some
@@ -407,6 +446,122 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         return np.asarray(self.classes_[codes])
 
 
+class DeepMapperRegressor(RegressorMixin, _DeepMapper):  # type: ignore[misc]
+    """Learn a quantity (an age, a dose, a trait) from pseudo-images, and rank the features that it goes with.
+
+    Of the additive network (:mod:`pixfold.learn.additive`) every run holds out blocks of samples that are alike in the
+    quantity, and judges its weights on them; the same is done with the quantity permuted within the blocks. Predictions
+    are those of the ridge that predicts left-out training samples best. Other networks are trained with Huber's loss.
+
+    Parameters
+    ----------
+    backbone, n_runs, time, fdr, baselines, normalize, negative, missing, arrangement, epochs, batch_size, fractions, \
+top_k, device, precision, random_state, threads, memory, training
+        As for :class:`DeepMapperClassifier`. The job is tested by the correlation of held-out predictions with the
+        quantity; importance is signed evidence: pixel x gradient of the output x the standardised quantity.
+
+    Attributes
+    ----------
+    feature_importances_ : float64 array (n_features,)
+        Evidence: each run's share, averaged with its sign.
+    findings_ : pandas.DataFrame
+        One row per feature in rank order; its direction is ``"higher"`` where a high value speaks for a higher
+        quantity, else ``"lower"``.
+    predictions_ : pandas.DataFrame
+        Held-out samples of every run: what is so, and what was predicted.
+    metrics_ : dict
+        R2 (``test_r2``), Spearman's and Pearson's correlation of held-out predictions (means over the runs), their
+        spread, the job's p-value, agreement, every run's own.
+    history_, results_, layout_, normalizer_, module_
+        As for :class:`DeepMapperClassifier`.
+
+    Examples
+    --------
+    >>> reg = DeepMapperRegressor().fit(X, ages)  # doctest: +SKIP
+    >>> reg.findings_.query("called")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        backbone: Any = "auto",
+        *,
+        n_runs: int | None = None,
+        time: float | str | None = None,
+        fdr: float = 0.1,
+        baselines: bool = True,
+        normalize: Any = "log1p-zscore",
+        negative: str = "error",
+        missing: str = "error",
+        arrangement: str = "natural",
+        epochs: int | None = None,
+        batch_size: int = 64,
+        fractions: tuple[float, float, float] = (0.60, 0.15, 0.25),
+        top_k: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: Any = None,
+        threads: int | None = None,
+        memory: int | str | None = None,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        self._remember(locals())
+
+    def fit(self, X: Any, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Learn from samples and a quantity of each.
+
+        Parameters
+        ----------
+        X : array, sparse matrix, DataFrame, AnnData or path, (n_samples, n_features)
+            What :func:`pixfold.open_source` opens.
+        y : array (n_samples,)
+            Numbers; samples whose number is missing (NaN) are left out.
+        groups : array (n_samples,), optional
+            As for :meth:`DeepMapperClassifier.fit`.
+
+        Returns
+        -------
+        DeepMapperRegressor
+            Itself.
+
+        Raises
+        ------
+        InputError
+            Unusable data or arguments; the message names them. It is a ValueError.
+        """
+        self.check_arguments()
+        return self.fit_source(_labelled(type(self).__name__, X, y, groups))
+
+    def fit_source(self, source: Source, *, command: str | None = None, progress: Progress | None = None) -> Self:
+        """Learn from a source that brings its labels; see :meth:`DeepMapperClassifier.fit_source`."""
+        if source.labels is None:
+            raise InputError(f"{source.name}: a regressor needs labels: name their column, or give y")
+        fitted, parts = self._fit(source, fit_quantity, command, progress, supervised=True, quantity=True)
+        targets, names, outcomes = fitted.job.prepared.labels, fitted.job.prepared.sample_names, fitted.runs
+        assert targets is not None  # the source has some
+        tests = np.concatenate([outcome.test for outcome in outcomes])
+        self.predictions_ = values_table(
+            run=np.repeat([outcome.number for outcome in outcomes], [len(outcome.test) for outcome in outcomes]),
+            samples=[names[position] for position in tests],
+            targets=targets[tests],
+            predicted=np.concatenate([o.predicted for o in outcomes if o.predicted is not None]),
+        )
+        self.results_ = Results(task="regression", predictions=self.predictions_, **parts)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Quantity of each sample in the units that were learned, (n_samples,).
+
+        Raises
+        ------
+        InputError
+            Features other than those learned: the message names missing and extra ones.
+        """
+        loader, options = self._batches(X)
+        assert self._model.target is not None  # a fitted regressor has one
+        center, scale = self._model.target
+        return center + scale * in_order(*outputs(self.module_, loader, options))[:, 0].astype(np.float64)
+
+
 class DeepMapperAutoencoder(TransformerMixin, _DeepMapper):  # type: ignore[misc]
     """Learn samples without labels: the input is the target; find the features that tell samples apart.
 
@@ -436,7 +591,9 @@ random_state, threads, memory, training
         self,
         latent_dim: int | None = 32,
         *,
-        n_runs: int = 3,
+        n_runs: int | None = 3,
+        time: float | str | None = None,
+        fdr: float = 0.1,
         normalize: Any = "log1p-zscore",
         negative: str = "error",
         missing: str = "error",
@@ -477,7 +634,7 @@ random_state, threads, memory, training
         """Learn from a source; see :meth:`DeepMapperClassifier.fit_source`. Labels are not looked at."""
         import pandas as pd
 
-        fitted, parts = self._fit(source, runs.autoencode, command, progress, supervised=False)
+        fitted, parts = self._fit(source, fit_autoencoders, command, progress, supervised=False)
         job, best = fitted.job, fitted.best
         loader = job.loader(best.layout, best.normalizer)
         latent = in_order(*encode(_autoencoder(fitted.module), loader, job.options.training, job.progress))
@@ -497,7 +654,9 @@ random_state, threads, memory, training
         return in_order(*encode(_autoencoder(self.module_), loader, options))
 
 
-def load(path: str | Path, *, backbone: Any = None) -> DeepMapperClassifier | DeepMapperAutoencoder:
+def load(
+    path: str | Path, *, backbone: Any = None
+) -> DeepMapperClassifier | DeepMapperRegressor | DeepMapperAutoencoder:
     """Read a model that :meth:`DeepMapperClassifier.save` wrote (``pixfold run`` writes one, too).
 
     Parameters
@@ -509,7 +668,7 @@ def load(path: str | Path, *, backbone: Any = None) -> DeepMapperClassifier | De
 
     Returns
     -------
-    DeepMapperClassifier or DeepMapperAutoencoder
+    DeepMapperClassifier, DeepMapperRegressor or DeepMapperAutoencoder
         Predicts (or transforms) as the one that was saved, on the CPU.
 
     Raises
@@ -518,8 +677,9 @@ def load(path: str | Path, *, backbone: Any = None) -> DeepMapperClassifier | De
         When the folder does not hold a whole model of a format that this version reads.
     """
     model = read(path, backbone=backbone)
-    kinds: dict[str, type[DeepMapperClassifier | DeepMapperAutoencoder]] = {
+    kinds: dict[str, type[DeepMapperClassifier | DeepMapperRegressor | DeepMapperAutoencoder]] = {
         "DeepMapperClassifier": DeepMapperClassifier,
+        "DeepMapperRegressor": DeepMapperRegressor,
         "DeepMapperAutoencoder": DeepMapperAutoencoder,
     }
     try:
@@ -535,9 +695,21 @@ def _autoencoder(module: nn.Module) -> Autoencoder:
     return module
 
 
+def _labelled(op: str, X: Any, y: Any, groups: Any) -> Source:
+    """Open samples with their labels, which must be there."""
+    source = open_source(X, y=_column(y), **({} if groups is None else {"groups": groups}))
+    if source.labels is None:
+        raise InputError(
+            # scikit-learn's words, which its own checks look for.
+            f"{op} requires y to be passed, but the target y is None "
+            "(labels in a file: fit_source(open_source(path, label=...)))"
+        )
+    return source
+
+
 def _column(y: Any) -> Any:
     """Labels as they came; those of one column are a vector, which scikit-learn wants warned about."""
     if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
         message = "A column-vector y was passed when a 1d array was expected: y.ravel() is used"
-        warnings.warn(message, DataConversionWarning, stacklevel=3)
+        warnings.warn(message, DataConversionWarning, stacklevel=4)
     return y

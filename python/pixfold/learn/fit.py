@@ -7,13 +7,41 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
+from pixfold.learn.agreement import in_words
 from pixfold.learn.consensus import Consensus, ConsensusResult
 from pixfold.learn.job import Job
 from pixfold.learn.results import summarise
 from pixfold.learn.run import RunOutcome
+from pixfold.learn.significance import LEVEL, Significance, by_held_out
+from pixfold.pairs import PairScreen
 from pixfold.util.provenance import versions
+
+# Runs of networks that are trained one after the other.
+_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Stability selection on complementary halves of the samples.
+
+    Attributes
+    ----------
+    frequency : float64 (n_features,)
+        Share of the halves in which the feature is among the top ``k``.
+    threshold : float or None
+        From this frequency on at most one false selection is expected; None where no frequency bounds it so.
+    k, n_pairs : int
+        Features chosen on each half, and pairs of halves.
+    """
+
+    frequency: NDArray[np.float64]
+    threshold: float | None
+    k: int
+    n_pairs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +55,17 @@ class Fitted:
     runs : list of RunOutcome
         Without their networks.
     best : RunOutcome
-        The run whose model is kept: of the accepted ones (or of all, when none is) the one of the lowest score.
+        Whose network predicts: the run of the lowest score, or the fit on all samples.
     module : Module
         Its network.
     consensus : ConsensusResult
-        What the accepted runs agree on.
+        What the runs agree on.
+    significance : Significance or None
+        Error control; None where nothing was tested.
+    stability : Stability or None
+        Stability selection, where it was done.
+    pairs : PairScreen or None
+        Significant pairs of features, where pairs were screened.
     metrics : dict
         Scores over the runs, sizes, time and versions.
     messages : list of str
@@ -43,12 +77,15 @@ class Fitted:
     best: RunOutcome
     module: nn.Module
     consensus: ConsensusResult
+    significance: Significance | None
+    stability: Stability | None
+    pairs: PairScreen | None
     metrics: dict[str, Any]
     messages: list[str]
 
 
 def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
-    """Do a job's runs until their ranking has converged or all are done.
+    """Do a job's runs one after the other until their list has converged, the time is up or all are done.
 
     Parameters
     ----------
@@ -62,39 +99,104 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
     Fitted
     """
     started = time.perf_counter()
-    prepared, progress = job.prepared, job.progress
-    messages = list(job.messages)
-    for message in messages:
-        progress.log(f"warning: {message}")
     consensus = Consensus(job.source.n_features, k=job.options.top_k)
     outcomes: list[RunOutcome] = []
+    tested: list[RunOutcome] = []
     best: RunOutcome | None = None
-    for number in range(1, job.options.n_runs + 1):
+    for number in range(1, (job.options.n_runs or _RUNS) + 1):
         outcome = run(job, number)
         if outcome.importance is not None and not consensus.add(outcome.importance):
             refused = {"accepted": False, "reason": consensus.rejected[-1]}
-            outcome = replace(outcome, metrics=outcome.metrics | refused)
-        new = [message for message in outcome.messages if message not in messages]
-        messages += new
-        for line in (*(f"warning: {message}" for message in new), _summary(outcome)):
-            progress.log(line)
+            outcome = replace(outcome, metrics=outcome.metrics | refused, z=None)
+        job.progress.log(_summary(outcome))
         if best is None or _rank(outcome) < _rank(best):
             best = outcome
-        outcomes.append(replace(outcome, module=None, importance=None))
+        if outcome.z is not None:
+            tested.append(outcome)
+        outcomes.append(replace(outcome, module=None, importance=None, z=None))
         if consensus.converged:
-            progress.log(f"the ranking has converged after {number} runs")
+            break
+        if job.options.time is not None and time.perf_counter() - started > job.options.time:
             break
     assert best is not None  # n_runs is 1 or more
-    assert best.module is not None  # a run gives its network
-    result = consensus.result()
+    found = None
+    if tested:
+        found = by_held_out(
+            np.stack([outcome.z for outcome in tested if outcome.z is not None]),
+            np.array([outcome.metrics["p_value"] for outcome in tested]),
+            used=job.prepared.keep,
+            fdr=job.options.fdr,
+        )
+    return finished(job, outcomes, best, consensus, found, started=started, fitted_on=f"run {best.number}")
+
+
+def finished(
+    job: Job,
+    outcomes: list[RunOutcome],
+    best: RunOutcome,
+    consensus: Consensus,
+    found: Significance | None,
+    *,
+    started: float,
+    fitted_on: str,
+    stability: Stability | None = None,
+    pairs: PairScreen | None = None,
+) -> Fitted:
+    """Judge the job as a whole and sum it up.
+
+    Parameters
+    ----------
+    job : Job
+        What was learned.
+    outcomes : list of RunOutcome
+        All runs.
+    best : RunOutcome
+        Whose network predicts.
+    consensus : Consensus
+        That took the runs.
+    found : Significance or None
+        Error control; None where nothing was tested.
+    started : float
+        ``time.perf_counter()`` at the start.
+    fitted_on : str
+        Which samples or run the network that predicts comes from.
+    stability : Stability, optional
+        Stability selection, where it was done.
+    pairs : PairScreen, optional
+        Significant pairs, where pairs were screened.
+
+    Returns
+    -------
+    Fitted
+        Where the labels cannot be learned, no feature has a rank and no run is accepted.
+    """
+    assert best.module is not None  # the caller keeps it
+    result, reason = consensus.result(), _not_learned(job, outcomes, found)
+    if reason is not None:
+        result = replace(result, rank=np.full_like(result.rank, np.nan))
+        found = None if found is None else replace(found, called=np.zeros_like(found.called))
+        outcomes = [_refused(outcome, reason) for outcome in outcomes]
+    else:
+        outcomes = [
+            replace(outcome, metrics={"accepted": True, "reason": None, **outcome.metrics}) for outcome in outcomes
+        ]
+    messages = list(job.messages)
+    for outcome in outcomes:
+        messages += [message for message in outcome.messages if message not in messages]
+    for message in messages:
+        job.progress.log(f"warning: {message}")
     metrics = {
         **summarise([outcome.metrics for outcome in outcomes]),
+        **_tested(found),
+        **_stable(stability),
+        **({} if pairs is None else {"n_pairs_called": len(pairs), "n_pairs_screened": pairs.n_pairs}),
         "converged": result.converged,
         "agreement": result.agreement,
-        "model_of_run": best.number,
-        "n_samples": len(prepared.rows),
+        "agreement_in_words": in_words(result.agreement),
+        "model_of": fitted_on,
+        "n_samples": len(job.prepared.rows),
         "n_features": job.source.n_features,
-        "n_features_used": int(prepared.keep.sum()),
+        "n_features_used": int(job.prepared.keep.sum()),
         "seconds": time.perf_counter() - started,
         "versions": versions(),
     }
@@ -104,9 +206,58 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
         best=best,
         module=best.module,
         consensus=result,
+        significance=found,
+        stability=stability,
+        pairs=pairs,
         metrics=metrics,
         messages=messages,
     )
+
+
+def _not_learned(job: Job, outcomes: list[RunOutcome], found: Significance | None) -> str | None:
+    """Why nothing is ranked, or None."""
+    if job.options.min_accuracy is not None:
+        accuracy = float(np.mean([outcome.metrics["held_out_accuracy"] for outcome in outcomes]))
+        if accuracy < job.options.min_accuracy:
+            return f"held-out accuracy {accuracy:.3f} is below {job.options.min_accuracy:g}"
+        return None
+    tests = [outcome.metrics["p_value"] for outcome in outcomes if "p_value" in outcome.metrics]
+    if found is None and not tests:
+        return None
+    what = "quantity" if job.prepared.is_quantity else "labels"
+    test_p = min(1.0, (2.0 if len(tests) > 1 else 1.0) * float(np.mean(tests))) if found is None else found.test_p
+    return None if test_p <= LEVEL else f"the {what} cannot be told from chance (p = {test_p:.2g})"
+
+
+def _refused(outcome: RunOutcome, reason: str) -> RunOutcome:
+    own = outcome.metrics.get("reason")
+    return replace(outcome, metrics={**outcome.metrics, "accepted": False, "reason": own or reason})
+
+
+def _stable(stability: Stability | None) -> dict[str, Any]:
+    if stability is None:
+        return {}
+    limit = stability.threshold
+    return {
+        "stability": {
+            "threshold": limit,
+            "n_features": 0 if limit is None else int((stability.frequency >= limit).sum()),
+            "expected_false_at_most": 1.0,
+            "k": stability.k,
+            "n_pairs": stability.n_pairs,
+        }
+    }
+
+
+def _tested(found: Significance | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        "test_p": found.test_p,
+        "n_called": int(found.called.sum()),
+        "p_values_from": found.method,
+        "n_permutations": found.n_permutations,
+    }
 
 
 def _rank(outcome: RunOutcome) -> tuple[bool, float]:
@@ -116,8 +267,8 @@ def _rank(outcome: RunOutcome) -> tuple[bool, float]:
 
 def _summary(outcome: RunOutcome) -> str:
     m = outcome.metrics
-    score = (
-        f"test accuracy {m['accuracy']:.3f}" if "accuracy" in m else f"explained variance {m['explained_variance']:.3f}"
-    )
+    names = {"accuracy": "test accuracy", "r2": "test R2", "explained_variance": "explained variance"}
+    key = next(key for key in names if key in m)
+    score = f"{names[key]} unknown" if m[key] is None else f"{names[key]} {m[key]:.3f}"
     end = "accepted" if m["accepted"] else f"not accepted: {m['reason']}"
     return f"run {outcome.number}: {score}, {m['seconds']:.1f} s, {end}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from pixfold.layout import Layout
+from pixfold.learn.data_checks import messages_of_data
 from pixfold.learn.device import resolve_device
 from pixfold.learn.options import JobOptions
 from pixfold.loader import FoldLoader, in_memory
@@ -54,13 +55,28 @@ class Job:
     progress: Progress
 
     @classmethod
-    def start(cls, source: Source, options: JobOptions, *, supervised: bool, progress: Progress) -> Job:
+    def start(
+        cls,
+        source: Source,
+        options: JobOptions,
+        *,
+        supervised: bool,
+        quantity: bool = False,
+        progress: Progress,
+    ) -> Job:
         """Look at the data once: check them, keep them in memory where they fit, choose the normaliser."""
         prepared = prepare(
-            source, missing=options.missing, supervised=supervised, memory=options.memory, progress=progress
+            source,
+            missing=options.missing,
+            supervised=supervised,
+            quantity=quantity,
+            memory=options.memory,
+            progress=progress,
         )
         kept = in_memory(source, memory=options.memory, progress=progress)
         normalizer, messages = _normalizer(options, prepared, kept)
+        if supervised:
+            messages += messages_of_data(prepared, kept, memory=options.memory, progress=progress)
         return cls(
             options=options,
             seed=_seed(options.random_state),
@@ -72,8 +88,13 @@ class Job:
         )
 
     @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Group of each of ``prepared.rows``, whose samples are never parted; None without groups."""
+        return self.prepared.groups
+
+    @property
     def n_classes(self) -> int:
-        """Number of classes, 0 without labels."""
+        """Number of classes, 0 without labels and of a quantity."""
         return len(self.prepared.class_names or ())
 
     def seed_of(self, run: int) -> int:
@@ -109,19 +130,23 @@ class Job:
         shuffle: bool | str = False,
         seed: int = 0,
         on_cpu: bool = False,
+        batch_size: int | None = None,
     ) -> FoldLoader:
         """Batches of some of ``prepared.rows``, by their positions there.
 
-        For a CUDA device of the training they are folded there, from samples as compact as they came.
+        For a CUDA device of the training they are folded there, from samples as compact as they came. Batches have the
+        size of the options, or the one given here.
         """
         device = resolve_device(self.options.training.device)
+        # Batches carry classes. What learns a quantity finds it by the position of the sample.
+        labels = np.arange(len(self.prepared.rows)) if self.prepared.is_quantity else self.prepared.labels
         return FoldLoader(
             self.source,
             layout,
             normalizer,
             rows=self.prepared.rows[positions],
-            labels=None if self.prepared.labels is None else self.prepared.labels[positions],
-            batch_size=self.options.batch_size,
+            labels=None if labels is None else labels[positions],
+            batch_size=batch_size or self.options.batch_size,
             shuffle=shuffle,
             seed=seed,
             device="cpu" if on_cpu or device.type != "cuda" else device,

@@ -35,6 +35,8 @@ class Model:
         Name of the estimator's class.
     parameters : dict
         The estimator's own; those that no JSON can hold (modules, normalisers) are not written.
+    backbone : str or None
+        Name of the network that was trained, where it has one: the parameter may have been ``"auto"``.
     layout, normalizer, module
         From samples to outputs.
     importance : float64 array (n_features,)
@@ -46,15 +48,18 @@ class Model:
     categories : dict of str to list of str
         Codes of text columns, as in :class:`pixfold.sources.base.Source`.
     classes : array (n_classes,) or None
-        Labels as they came; None for an auto-encoder.
+        Labels as they came; None without classes.
     class_names : list of str or None
         Their names.
     metrics : dict
         Scores; only plain numbers and words are written.
+    target : (float, float) or None
+        Center and scale of the quantity that the module's output stands for; None where it stands for something else.
     """
 
     estimator: str
     parameters: dict[str, Any]
+    backbone: str | None
     layout: Layout
     normalizer: Normalizer
     module: torch.nn.Module
@@ -65,6 +70,7 @@ class Model:
     classes: NDArray[Any] | None
     class_names: list[str] | None
     metrics: dict[str, Any]
+    target: tuple[float, float] | None = None
 
 
 def write(model: Model, path: str | Path) -> None:
@@ -110,11 +116,13 @@ def _description(model: Model) -> dict[str, Any]:
             for name, value in model.parameters.items()
             if value is None or isinstance(value, str | bool | int | float | np.generic | tuple | list | dict)
         },
+        "backbone": model.backbone,
         "features_named": model.features_named,
         "features": model.features,
         "categories": model.categories,
         "classes": None if classes is None else {"dtype": classes.dtype.str, "values": classes.tolist()},
         "class_names": model.class_names,
+        "target": model.target,
         "metrics": {
             key: value
             for key, value in model.metrics.items()
@@ -148,7 +156,8 @@ def _model(about: dict[str, Any], tensors: dict[str, torch.Tensor], backbone: An
     if layout.n_features != len(features):
         raise ValueError(f"{len(features)} names for {layout.n_features} features")
     module: torch.nn.Module
-    if classes is None:
+    target = about.get("target")
+    if classes is None and target is None:
         module = backbones.Autoencoder(layout.shape, parameters["latent_dim"])
     else:
         if "backbone" not in parameters:
@@ -157,12 +166,15 @@ def _model(about: dict[str, Any], tensors: dict[str, torch.Tensor], backbone: An
                     "the model's backbone was a module or callable, which is not saved: load(path, backbone=...)"
                 )
             parameters["backbone"] = backbone
-        n_classes = len(classes["values"])
-        module = backbones.build(parameters["backbone"], shape=layout.shape, n_outputs=n_classes, seed=0)
+        n_outputs = 1 if classes is None else len(classes["values"])
+        # Models of before it was written have the name among the parameters alone.
+        name = about.get("backbone") or parameters["backbone"]
+        module = backbones.build(name, shape=layout.shape, n_outputs=n_outputs, seed=0)
     module.load_state_dict(parts["module"])
     return Model(
         estimator=about["estimator"],
         parameters=parameters,
+        backbone=about.get("backbone"),
         layout=layout,
         normalizer=Normalizer.from_state(parts["normalizer"]),
         module=module.eval(),
@@ -173,6 +185,7 @@ def _model(about: dict[str, Any], tensors: dict[str, torch.Tensor], backbone: An
         classes=None if classes is None else np.asarray(classes["values"], dtype=np.dtype(classes["dtype"])),
         class_names=about["class_names"],
         metrics=about["metrics"],
+        target=None if target is None else (float(target[0]), float(target[1])),
     )
 
 

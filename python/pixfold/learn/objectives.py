@@ -47,6 +47,32 @@ class Classification:
         return total, weight
 
 
+class Quantity:
+    """Huber's loss of one output: squared for small errors, so that far samples do not decide all.
+
+    Parameters
+    ----------
+    values : float32 (n,)
+        Standardised quantity of all samples of the job; the labels of batches are positions in it.
+    """
+
+    n_classes = 0
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def to(self, device: torch.device) -> None:
+        """Move the quantity to a device."""
+        self.values = self.values.to(device)
+
+    def __call__(self, outputs: Tensor, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See :class:`Objective`."""
+        if labels is None:
+            raise InputError("train_quantity: the batches must have positions as labels, got none")
+        total = nn.functional.huber_loss(outputs[:, 0], self.values[labels], reduction="sum")
+        return total, outputs.new_tensor(len(labels))
+
+
 class Reconstruction:
     """Squared error between output and input, over the pixels of a mask."""
 

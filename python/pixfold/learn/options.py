@@ -13,12 +13,13 @@ from pixfold.formula import PRESETS
 from pixfold.learn import backbones
 from pixfold.learn.methods import METHODS
 from pixfold.learn.split import check_fractions
+from pixfold.learn.time_budget import seconds_of
 from pixfold.learn.training_options import CHECKS as TRAINING_CHECKS
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.stream.budget import bytes_of
 from pixfold.stream.prepare import Missing
-from pixfold.util.checks import Check, check_all, choice, is_whole, number, whole_number
+from pixfold.util.checks import Check, check_all, choice, is_whole, number, switch, whole_number
 from pixfold.util.text import must_be, one_of
 
 # Parameters of the estimators that training takes as they are.
@@ -34,12 +35,16 @@ class JobOptions:
 
     backbone: Any
     latent_dim: int | None
-    n_runs: int
+    n_runs: int | None
+    time: float | None
+    fdr: float
+    baselines: bool
+    pair_screen: bool | None
     normalize: str | Normalizer
     negative: str
     missing: Missing
     arrangement: str
-    method: str
+    method: str | None
     batch_size: int
     min_accuracy: float | None
     fractions: tuple[float, float, float]
@@ -75,8 +80,27 @@ class JobOptions:
         own: dict[str, Any] = {field.name: parameters.get(field.name) for field in fields(cls)}
         memory = parameters["memory"]
         own["memory"] = None if memory is None else bytes_of(op, memory)
+        own["time"] = seconds_of(op, "time", parameters["time"])
         own["training"] = TrainingOptions(**training)
         return cls(**own)
+
+
+def _check_backbone(op: str, name: str, value: Any) -> None:
+    backbones.check(op, name, value, "auto")
+
+
+def _check_pair_screen(op: str, name: str, value: Any) -> None:
+    if value is not None:
+        switch(op, name, value)
+
+
+def _check_time(op: str, name: str, value: Any) -> None:
+    seconds_of(op, name, value)
+
+
+def _check_method(op: str, name: str, value: Any) -> None:
+    if value is not None:
+        choice(METHODS)(op, name, value)
 
 
 def _check_normalize(op: str, name: str, value: Any) -> None:
@@ -112,14 +136,18 @@ def _check_training(op: str, name: str, value: Any) -> None:
 
 _CHECKS: dict[str, Check] = {
     **{name: TRAINING_CHECKS[name] for name in _OF_TRAINING},
-    "backbone": backbones.check,
+    "backbone": _check_backbone,
     "latent_dim": whole_number(1, optional=True),
-    "n_runs": whole_number(1),
+    "n_runs": whole_number(1, optional=True),
+    "time": _check_time,
+    "fdr": number(most=1.0, above_zero=True),
+    "baselines": switch,
+    "pair_screen": _check_pair_screen,
     "normalize": _check_normalize,
     "negative": choice(("auto", "error", "shift")),
     "missing": choice(get_args(Missing)),
     "arrangement": choice(("natural", "shuffled")),
-    "method": choice(METHODS),
+    "method": _check_method,
     "batch_size": whole_number(1),
     "min_accuracy": number(most=1.0, optional=True),
     "fractions": check_fractions,

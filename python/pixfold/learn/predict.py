@@ -1,4 +1,4 @@
-"""Outputs of trained networks for all samples: class probabilities and latent values."""
+"""Outputs of trained networks for all samples: class probabilities, quantities and latent values."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def predict_proba(
     return _collect(module, lambda x: torch.softmax(module(x).float(), dim=1), batches, options, progress)
 
 
+def outputs(
+    module: nn.Module, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Outputs as the network gives them, ``float32 (n, K)``, and the samples' indices."""
+    return _collect(module, module, batches, options, progress)
+
+
 def encode(
     module: Autoencoder, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -39,7 +46,7 @@ def encode(
 
 
 def in_order(values: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Put rows of :func:`predict_proba` or :func:`encode` into the order of the samples."""
+    """Put rows of :func:`predict_proba`, :func:`outputs` or :func:`encode` into the order of the samples."""
     return np.asarray(values[np.argsort(indices)])
 
 

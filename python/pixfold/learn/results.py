@@ -23,6 +23,9 @@ _AVERAGED = {
     "macro_f1": "macro_f1",
     "chance_accuracy": "chance_accuracy",
     "loss": "test_loss",
+    "r2": "test_r2",
+    "spearman": "spearman",
+    "pearson": "pearson",
     "explained_variance": "explained_variance",
 }
 
@@ -33,8 +36,8 @@ class Results:
 
     Parameters
     ----------
-    task : {"classification", "self-supervised"}
-        Whether labels were learned, or the input itself.
+    task : {"classification", "regression", "self-supervised"}
+        Whether classes were learned, a quantity, or the input itself.
     findings : pandas.DataFrame
         From :func:`pixfold.learn.tables.findings_table`: one row per feature in rank order; its index is the
         position of the feature in the data.
@@ -47,20 +50,23 @@ class Results:
     layout : Layout
         Feature -> pixel; of the first run when every run has its own arrangement.
     class_names : list of str
-        In code order; empty when self-supervised.
+        In code order; empty without classes.
     predictions : pandas.DataFrame or None
-        From :func:`pixfold.learn.tables.predictions_table`: held-out samples of every run.
+        From :func:`pixfold.learn.tables.predictions_table` or :func:`pixfold.learn.tables.values_table`: held-out
+        samples of every run.
     class_means : float64[n_classes, n_features] or None
         Mean normalised value per class, in feature order.
     latent : pandas.DataFrame or None
         Samples x latent dimensions; the index holds the sample names.
+    pairs : pandas.DataFrame or None
+        Significant pairs of features, where pairs were screened.
     messages : list of str
         What the user was told.
     dropped : dict
         ``features`` and ``samples``: names of what was left out as empty.
     """
 
-    task: Literal["classification", "self-supervised"]
+    task: Literal["classification", "regression", "self-supervised"]
     findings: pd.DataFrame
     history: pd.DataFrame
     metrics: dict[str, Any]
@@ -70,6 +76,7 @@ class Results:
     predictions: pd.DataFrame | None = None
     class_means: NDArray[np.float64] | None = None
     latent: pd.DataFrame | None = None
+    pairs: pd.DataFrame | None = None
     messages: list[str] = field(default_factory=list)
     dropped: dict[str, list[str]] = field(default_factory=dict)
 
@@ -113,6 +120,37 @@ def classification_metrics(
     }
 
 
+def regression_metrics(y_true: ArrayLike, y_pred: ArrayLike) -> dict[str, Any]:
+    """Score the predicted quantity of one run.
+
+    Parameters
+    ----------
+    y_true, y_pred : float[n_samples]
+        In any unit, both in the same.
+
+    Returns
+    -------
+    dict
+        ``r2`` (1 is perfect, 0 what always naming the mean of these samples scores, no lower bound), ``spearman``,
+        ``pearson`` and ``n_samples``. None where they are not defined: for one sample, or samples that all have the
+        same quantity; a correlation is 0 where all predictions are the same.
+    """
+    true, predicted = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    stats = require("scipy.stats", "train", "scoring predictions")
+    if true.size < 2 or np.ptp(true) == 0.0:
+        return {"r2": None, "spearman": None, "pearson": None, "n_samples": int(true.size)}
+    # In units of the quantity's spread, whose square may be too large for a number.
+    unit = float(np.ptp(true))
+    centred, missed = (true - true.mean()) / unit, (true - predicted) / unit
+    varies = np.ptp(predicted) > 0.0
+    return {
+        "r2": 1.0 - float(missed @ missed) / float(centred @ centred),
+        "spearman": float(stats.spearmanr(true, predicted).statistic) if varies else 0.0,
+        "pearson": float(np.corrcoef(centred, (predicted - predicted.mean()) / unit)[0, 1]) if varies else 0.0,
+        "n_samples": int(true.size),
+    }
+
+
 def summarise(per_run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sum several runs up.
 
@@ -120,17 +158,17 @@ def summarise(per_run: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ----------
     per_run : sequence of mappings
         One per run, in order: ``run`` (number), ``accepted`` (bool), and what was measured: the keys of
-        :func:`classification_metrics`, or ``loss`` and ``explained_variance`` of held-out samples. Anything
-        else (``reason``, ``seconds``, ...) is kept in ``runs``.
+        :func:`classification_metrics` or :func:`regression_metrics`, or ``loss`` and ``explained_variance`` of held-out
+        samples. Anything else (``reason``, ``seconds``, ...) is kept in ``runs``.
 
     Returns
     -------
     dict
         Means over the accepted runs, each with its standard deviation (n - 1; NaN for one run):
         ``test_accuracy``, ``test_accuracy_std``, ``balanced_accuracy``, ``macro_f1``, ``chance_accuracy`` (or
-        ``test_loss``, ``explained_variance``); ``confusion_matrix`` summed over them; ``n_runs``,
-        ``n_accepted``, ``averaged_over`` ("accepted runs", or "all runs" when none was accepted), and
-        ``runs``.
+        ``test_r2``, ``spearman``, ``pearson``; or ``test_loss``, ``explained_variance``); ``confusion_matrix`` summed
+        over them; ``n_runs``, ``n_accepted``, ``averaged_over`` ("accepted runs", or "all runs" when none was
+        accepted), and ``runs``.
     """
     accepted = [run for run in per_run if run["accepted"]]
     used = accepted or list(per_run)

@@ -13,20 +13,22 @@ from torch import nn
 
 from pixfold.layout import Layout
 from pixfold.learn import backbones
-from pixfold.learn.accept import SIGNIFICANCE, chance_p_value
-from pixfold.learn.attribute import attribute
+from pixfold.learn.accept import chance_p_value, correlation_p_value
+from pixfold.learn.attribute import attribute, attribute_evidence, attribute_quantity
 from pixfold.learn.consensus import RunImportance
 from pixfold.learn.job import Job
 from pixfold.learn.latent import attribute_latent, n_directions
-from pixfold.learn.predict import in_order, predict_proba
-from pixfold.learn.results import classification_metrics
-from pixfold.learn.split import Split, split
+from pixfold.learn.predict import in_order, outputs, predict_proba
+from pixfold.learn.results import classification_metrics, regression_metrics
+from pixfold.learn.split import Split, split, split_groups
 from pixfold.learn.torch_settings import torch_settings
-from pixfold.learn.train import TrainingResult, train, train_autoencoder
+from pixfold.learn.train import TrainingResult, train, train_autoencoder, train_quantity
 from pixfold.learn.training_options import TrainingOptions
+from pixfold.learn.unit import Unit
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator
+from pixfold.ops.aggregate import AttributionResult
 from pixfold.util.progress import Progress, tracked
 from pixfold.util.text import counted, listed
 
@@ -50,11 +52,17 @@ class RunOutcome:
     test : int64 array
         Positions of the test samples in ``Prepared.rows``.
     probabilities : float32 array (n_test, n_classes) or None
-        None without labels.
+        None without classes.
     score : float
         Best validation loss: the lowest decides which run's model is kept.
     messages : list of str
         What the user should be told.
+    z : float64 array (n_features,) or None
+        Evidence in units of its standard error over held-out samples; None where there is none.
+    predicted : float64 array (n_test,) or None
+        The quantity of the test samples as the run says it; None where none is learned.
+    target : (float, float) or None
+        Center and scale of that quantity: the module's output is in units of the scale.
     """
 
     number: int
@@ -68,6 +76,9 @@ class RunOutcome:
     probabilities: NDArray[np.float32] | None
     score: float
     messages: list[str]
+    z: NDArray[np.float64] | None = None
+    predicted: NDArray[np.float64] | None = None
+    target: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +126,14 @@ class _Setting:
 def _set_up(job: Job, run: int) -> _Setting:
     started = time.perf_counter()
     prepared, seed, layout = job.prepared, job.seed_of(run), job.layout_of(run)
-    parts = split(
-        len(prepared.rows),
-        prepared.labels,
-        fractions=job.options.fractions,
-        seed=seed,
-        class_names=prepared.class_names,
-    )
+    fractions, names = job.options.fractions, prepared.class_names
+    labels = prepared.labels
+    if job.groups is not None and labels is not None:
+        parts = split_groups(labels, job.groups, fractions=fractions, seed=seed, class_names=names)
+    elif labels is not None and prepared.is_quantity:
+        parts = replace(split(len(labels), _bins(labels), fractions=fractions, seed=seed), messages=[])
+    else:
+        parts = split(len(prepared.rows), labels, fractions=fractions, seed=seed, class_names=names)
     normalizer = job.fitted(parts.train)
 
     def loader(positions: NDArray[np.int64], shuffle: bool | str = False) -> FoldLoader:
@@ -138,11 +150,17 @@ def _set_up(job: Job, run: int) -> _Setting:
         train=loader(parts.train, shuffle="auto"),
         validation=loader(parts.validation),
         test=loader(parts.test),
-        messages=[*parts.messages, *_never_seen(job, normalizer)],
+        messages=[*parts.messages, *never_seen(job, normalizer)],
     )
 
 
-def _never_seen(job: Job, normalizer: Normalizer) -> list[str]:
+def _bins(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Bins of a quantity, each of 20 samples or more, of which all parts of a split get their share."""
+    n = int(np.clip(len(values) // 20, 1, 10))
+    return np.searchsorted(np.quantile(values, np.arange(1, n) / n), values, side="right").astype(np.int64)
+
+
+def never_seen(job: Job, normalizer: Normalizer) -> list[str]:
     """Tell the user of features that are used and have values, but none in the training samples."""
     names = [job.source.feature_names[j] for j in np.flatnonzero(normalizer.never_seen() & job.prepared.keep)]
     if not names:
@@ -152,7 +170,7 @@ def _never_seen(job: Job, normalizer: Normalizer) -> list[str]:
 
 
 def classify(job: Job, run: int) -> RunOutcome:
-    """Train a classifier on a new split and attribute its correct predictions of test samples.
+    """Train a classifier on a new split and attribute the scores of test samples to their own classes.
 
     Parameters
     ----------
@@ -179,21 +197,57 @@ def classify(job: Job, run: int) -> RunOutcome:
     guessed = np.concatenate([predicted_validation, predicted])
     accuracy = float(np.mean(held_out == guessed))
     p_value = chance_p_value(held_out, guessed, k, s.seed)
-    reason = result.rejected or _not_good_enough(accuracy, p_value, job.options.min_accuracy)
-    importance = None
-    if reason is None:
-        accumulator = AttributionAccumulator(s.layout, k)
-        n_used = attribute(
-            result.module, s.test, accumulator, method=job.options.method, options=s.options, progress=job.progress
-        )
-        found = accumulator.result()
-        importance = RunImportance(found.importance, found.mean, found.mean_abs, n_used, found.count)
+    importance = z = None
+    if result.rejected is None:
+        importance, z = _evidence(job, s, result.module)
     return s.outcome(
         result,
-        {"accepted": reason is None, "reason": reason, "held_out_accuracy": accuracy, "p_value": p_value, **scores},
+        {
+            "accepted": result.rejected is None,
+            "reason": result.rejected,
+            "held_out_accuracy": accuracy,
+            "p_value": p_value,
+            **scores,
+        },
         importance=importance,
         probabilities=probabilities,
+        z=z,
     )
+
+
+def _evidence(job: Job, s: _Setting, module: nn.Module) -> tuple[RunImportance, NDArray[np.float64] | None]:
+    """What the test samples say of every feature, and its evidence in standard errors."""
+    k, method = job.n_classes, job.options.method
+    values, gradients = AttributionAccumulator(s.layout, k), AttributionAccumulator(s.layout, k)
+    if method is not None:
+        n_used = attribute(module, s.test, values, method=method, options=s.options, progress=job.progress)
+        found = values.result()
+        return RunImportance(found.importance, found.mean, found.mean_abs, n_used, found.count), None
+    pixels = AttributionAccumulator(s.layout, k)
+    n_used = attribute_evidence(module, s.test, values, gradients, pixels, options=s.options, progress=job.progress)
+    found, slopes, seen_pixels = values.result(), gradients.result(), pixels.result()
+    seen = found.count > 0
+    evidence = found.mean[seen].sum(axis=0)
+    importance = RunImportance(
+        evidence, found.mean, found.mean_abs, n_used, found.count, slopes.importance, slopes.mean
+    )
+    weights = slopes.mean - slopes.mean.mean(axis=0)
+    return importance, _z(weights, seen_pixels)
+
+
+def _z(weights: NDArray[np.float64], pixels: AttributionResult) -> NDArray[np.float64]:
+    """Test the direction that the network gives a feature on held-out samples, in standard errors.
+
+    It is the sum over classes of weight x mean pixel. Pixel x gradient itself is no test: where the gradient depends on
+    the pixel, because the network bends, its mean is not zero for a feature that has nothing to do with the labels.
+    """
+    several = pixels.count > 1
+    if not several.any():
+        return np.zeros(weights.shape[1])
+    weights, mean, count = weights[several], pixels.mean[several], pixels.count[several]
+    variance = (weights**2 * pixels.m2[several] / (count * (count - 1))[:, None]).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(variance > 0, (weights * mean).sum(axis=0) / np.sqrt(variance), 0.0)
 
 
 def _predict(
@@ -204,13 +258,56 @@ def _predict(
     return probabilities, probabilities.argmax(axis=1)
 
 
-def _not_good_enough(accuracy: float, p_value: float, min_accuracy: float | None) -> str | None:
-    if min_accuracy is not None:
-        enough = accuracy >= min_accuracy
-        return None if enough else f"held-out accuracy {accuracy:.3f} is below {min_accuracy:g}"
-    if p_value <= SIGNIFICANCE:
-        return None
-    return f"held-out accuracy {accuracy:.3f} is not above chance (p = {p_value:.2g})"
+def regress(job: Job, run: int) -> RunOutcome:
+    """Train a network of one output on a new split, and attribute what it says of test samples.
+
+    Parameters
+    ----------
+    job : Job
+        With a quantity.
+    run : int
+        Number of the run, from 1.
+
+    Returns
+    -------
+    RunOutcome
+        Also for a run that went wrong by itself: its metrics say why.
+    """
+    s = _set_up(job, run)
+    assert job.prepared.labels is not None
+    known, test = job.prepared.labels, s.split.test
+    unit = Unit.of(known[s.split.train])
+    module = backbones.build(job.options.backbone, shape=s.layout.shape, n_outputs=1, seed=s.seed)
+    values = unit.of_values(known).astype(np.float32)
+    result = train_quantity(module, s.train, s.validation, s.options, values=values, progress=job.progress)
+    said = in_order(*outputs(result.module, s.test, s.options, job.progress))[:, 0]
+    predicted = unit.center + unit.scale * said.astype(np.float64)
+    importance = z = None
+    if result.rejected is None:
+        slopes, found, pixels = (AttributionAccumulator(s.layout, 1) for _ in range(3))
+        centred = values - values[test].mean()
+        n_used = attribute_quantity(
+            result.module, s.test, found, slopes, pixels, values=centred, options=s.options, progress=job.progress
+        )
+        says, slope = found.result(), slopes.result()
+        importance = RunImportance(
+            says.mean[0], says.mean, says.mean_abs, n_used, says.count, slope.importance, slope.mean
+        )
+        z = _z(slope.mean, pixels.result())
+    return s.outcome(
+        result,
+        {
+            "accepted": result.rejected is None,
+            "reason": result.rejected,
+            "p_value": correlation_p_value(known[test], predicted),
+            **regression_metrics(known[test], predicted),
+        },
+        importance=importance,
+        probabilities=None,
+        z=z,
+        predicted=predicted,
+        target=(unit.center, unit.scale),
+    )
 
 
 def autoencode(job: Job, run: int) -> RunOutcome:
@@ -241,7 +338,12 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         n = n_directions(module)
         accumulator = AttributionAccumulator(s.layout, n)
         attribute_latent(
-            module, s.test, accumulator, method=job.options.method, options=s.options, progress=job.progress
+            module,
+            s.test,
+            accumulator,
+            method=job.options.method or "input_x_gradient",
+            options=s.options,
+            progress=job.progress,
         )
         empty = np.empty((0, s.layout.n_features))
         # Directions are weighted by their spread, so their sum is what the latent space as a whole says.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
+from pixfold.learn.sample_blocks import sample_blocks
 from pixfold.sources.base import check_labels
 from pixfold.util.checks import whole_number
 from pixfold.util.text import counted, must_be
@@ -99,6 +100,49 @@ def split(
             "in classes of at most 2"
         )
     return Split(train, validation, test, _small_classes(small, shares) if labels is not None else [])
+
+
+def split_groups(
+    labels: NDArray[np.integer[Any]],
+    groups: NDArray[np.int64],
+    *,
+    fractions: Sequence[float] = (0.60, 0.15, 0.25),
+    seed: int,
+    class_names: Sequence[str] | None = None,
+) -> Split:
+    """Draw train, validation and test samples so that no group is in two of them.
+
+    Parameters
+    ----------
+    labels, fractions, seed, class_names
+        As for :func:`split`.
+    groups : int64 array (n_samples,)
+        Which samples belong together.
+
+    Returns
+    -------
+    Split
+        Of whole blocks of groups, so the fractions are met as closely as the groups allow.
+
+    Raises
+    ------
+    InputError
+        When an argument is wrong, or there are too few groups for three parts.
+    """
+    check_fractions("split", "fractions", fractions)
+    parted = sample_blocks(labels, groups, n_blocks=20, seed=seed, class_names=class_names)
+    k = parted.n_blocks
+    if k < 3:
+        raise InputError(f"split: groups must be 3 or more for train, validation and test, got {k} that can be parted")
+    validation, test = (max(1, round(share * k)) for share in fractions[1:])
+    if validation + test >= k:
+        validation = test = 1
+    order = np.random.default_rng([seed, 1]).permutation(k)
+    part = np.empty(k, dtype=np.int64)
+    part[order] = np.repeat([1, 2, 0], [validation, test, k - validation - test])
+    of_sample = part[parted.blocks]
+    train, held, tested = (np.flatnonzero(of_sample == number).astype(np.int64) for number in range(3))
+    return Split(train, held, tested, parted.messages)
 
 
 def check_fractions(op: str, name: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pixfold.errors import InputError
 from pixfold.util.optional import require
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pixfold.learn.consensus import ConsensusResult
+    from pixfold.learn.significance import Significance
 
 
 def findings_table(
@@ -23,6 +24,10 @@ def findings_table(
     class_names: Sequence[str] | None = None,
     *,
     dropped: ArrayLike | None = None,
+    significance: Significance | None = None,
+    stability: NDArray[np.float64] | None = None,
+    baselines: Mapping[str, ArrayLike] | None = None,
+    directions: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Make one row per feature, best rank first.
 
@@ -36,14 +41,23 @@ def findings_table(
         In code order; none (self-supervised) leaves the class columns out.
     dropped : bool array (n_features,), optional
         Features that were left out because all their values are zero or missing. Default: none.
+    significance : Significance, optional
+        Error control. Without it, or in a job whose labels cannot be learned, nothing is called.
+    stability : float64 (n_features,), optional
+        Share of halves of the samples on which the feature was chosen.
+    baselines : mapping of str to float64 (n_features,), optional
+        Further columns by name: what simpler methods say.
+    directions : sequence of str, optional
+        Names of the directions 0, 1, ... Default: the classes.
 
     Returns
     -------
     pandas.DataFrame
-        ``feature``, ``rank``, ``importance``, ``importance_std``, ``importance_median``,
-        ``selection_frequency``, ``mean_rank``, ``dropped``, then per class ``mean_<class>`` (signed) and
-        ``mean_abs_<class>``. Sorted by rank, features without a rank last, equal ranks in feature order. The
-        index is the position of the feature in the data, so ``sort_index()`` gives feature order back.
+        ``feature``, ``rank``, ``importance`` (evidence), ``importance_se``, ``direction`` (what a high value speaks
+        for: a class, a higher or lower quantity), ``p``, ``q``, ``called``, ``selection_frequency``, ``mean_rank``,
+        ``saliency``, ``stability`` (where it was done), ``dropped``, the baselines, then per class ``mean_<class>``
+        (signed) and ``mean_abs_<class>``. Sorted by rank, features without a rank last, equal ranks in feature order.
+        The index is the position of the feature in the data, so ``sort_index()`` gives feature order back.
 
     Raises
     ------
@@ -61,11 +75,17 @@ def findings_table(
         "feature": np.asarray([str(name) for name in feature_names], dtype=object),
         "rank": consensus.rank,
         "importance": consensus.importance,
-        "importance_std": consensus.importance_std,
-        "importance_median": consensus.importance_median,
+        "importance_se": consensus.importance_se,
+        "direction": _named(consensus.direction, classes if directions is None else directions),
+        "p": np.full(n_features, np.nan) if significance is None else significance.p,
+        "q": np.full(n_features, np.nan) if significance is None else significance.q,
+        "called": np.zeros(n_features, dtype=bool) if significance is None else significance.called,
         "selection_frequency": consensus.selection_frequency,
         "mean_rank": consensus.mean_rank,
+        "saliency": consensus.saliency,
+        **({} if stability is None else {"stability": stability}),
         "dropped": np.zeros(n_features, dtype=bool) if dropped is None else np.asarray(dropped, dtype=bool),
+        **{name: np.asarray(values) for name, values in (baselines or {}).items()},
     }
     if columns["dropped"].shape != (n_features,):
         raise InputError(f"findings_table: dropped must be of shape ({n_features},), got {columns['dropped'].shape}")
@@ -84,6 +104,12 @@ def findings_table(
     order = np.argsort(consensus.rank, kind="stable")  # NaN sorts last
     table: pd.DataFrame = pandas.DataFrame(columns).iloc[order]
     return table
+
+
+def _named(direction: NDArray[np.int64], classes: Sequence[str]) -> NDArray[Any]:
+    """Names for codes; "" for -1, and without names."""
+    names = np.asarray([*classes, ""], dtype=object)
+    return np.asarray(names[np.where(direction < len(classes), direction, -1)])
 
 
 def history_table(epochs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -159,6 +185,40 @@ def predictions_table(
     for name, column in zip(names, chances.T, strict=True):
         columns[_free(f"probability_{name}", columns)] = column
     table: pd.DataFrame = pandas.DataFrame(columns)
+    return table
+
+
+def values_table(*, run: ArrayLike, samples: Sequence[str], targets: ArrayLike, predicted: ArrayLike) -> pd.DataFrame:
+    """Make one row per held-out sample of every run: ``run``, ``sample``, ``target`` (a quantity), ``predicted``.
+
+    Parameters
+    ----------
+    run : int or int[n]
+        Number of the run; one for all rows, or one per row.
+    samples : sequence of str, n long
+        Sample names.
+    targets, predicted : float[n]
+        What is so, and what the run says.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit.
+    """
+    pandas = require("pandas", "train", "the predictions table")
+    true, said = np.asarray(targets, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if true.shape != (len(samples),) or said.shape != true.shape:
+        raise InputError(
+            f"values_table: targets and predicted must be of shape ({len(samples)},), got {true.shape} and {said.shape}"
+        )
+    table: pd.DataFrame = pandas.DataFrame(
+        {
+            "run": np.broadcast_to(np.asarray(run), true.shape).copy(),
+            "sample": np.asarray([str(name) for name in samples], dtype=object),
+            "target": true,
+            "predicted": said,
+        }
+    )
     return table
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pixfold.errors import InputError
 from pixfold.learn.batches import Batches
 from pixfold.learn.device import half_type, resolve_precision
-from pixfold.learn.objectives import Classification, Objective, Reconstruction, Tally
+from pixfold.learn.objectives import Classification, Objective, Quantity, Reconstruction, Tally
 from pixfold.learn.optimizer import Optimizer
 from pixfold.learn.stopping import Stopping
 from pixfold.learn.torch_settings import torch_settings
@@ -112,6 +112,34 @@ def train(
             balanced = counts.sum() / (n_classes * counts.clamp(min=1))
             weights = torch.where(counts > 0, balanced, torch.ones_like(counts)).float()
     return _Training(module, train, validation, options, Classification(n_classes, weights), progress).run()
+
+
+def train_quantity(
+    module: nn.Module,
+    train: Batches,
+    validation: Batches | None,
+    options: TrainingOptions,
+    *,
+    values: NDArray[np.float32],
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train a network of one output with Huber's loss.
+
+    Parameters
+    ----------
+    module : Module
+        ``(B, C, H, W) -> (B, 1)``; trained in place.
+    train, validation, options, progress
+        As for :func:`train`; the labels of batches are positions in ``values``.
+    values : float32 (n,)
+        Standardised quantity.
+
+    Returns
+    -------
+    TrainingResult
+        See :func:`train`.
+    """
+    return _Training(module, train, validation, options, Quantity(torch.from_numpy(values)), progress).run()
 
 
 def train_autoencoder(

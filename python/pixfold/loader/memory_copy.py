@@ -48,6 +48,8 @@ def in_memory(source: Source, *, memory: int | None = None, progress: Progress |
     held = ArraySource(
         _whole(source, read()),
         labels=source.labels,
+        groups=source.groups,
+        covariates=source.covariates,
         feature_names=source.feature_names,
         sample_names=source.sample_names,
         name=source.name,

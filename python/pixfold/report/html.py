@@ -10,19 +10,31 @@ from typing import Any
 import numpy as np
 
 from pixfold.learn.results import Results
+from pixfold.report.words import answer
 from pixfold.util.json_values import plain
 from pixfold.util.optional import require
+from pixfold.util.text import counted
 
-_TOP, _NAMED = 20, 30
+_TOP, _NAMED, _PAIRS = 20, 30, 10
+# p-values below it are not told apart.
+_SMALLEST = 1e-99
+_TITLES = {
+    "classification": "Features that tell classes apart",
+    "regression": "Features that go with a quantity",
+    "self-supervised": "Self-supervised features",
+}
 # Figure -> its caption.
 _CAPTIONS = {
     "top_features": "The features with the best ranks.",
-    "attribution_image": "Importance of every feature, at its pixel; light grey pixels are padding.",
+    "attribution_image": "The same for every feature, at its pixel; light grey pixels are padding.",
     "latent": "Every sample in the latent space, along the two directions in which it varies most.",
+    "run_scores": "Held-out samples of every run: each run holds out others.",
     "confusion_matrix": "True and predicted classes of the held-out samples, summed over runs.",
     "training_curves": "Training and validation, epoch by epoch.",
     "class_means": "Mean of the normalised values of each class, folded like the samples.",
 }
+# Column of the findings -> how the table of top features names it.
+_OTHER_RANKS = {"rank_test": "by test", "rank_l1": "by L1", "rank_l2": "by L2"}
 
 
 def render(results: Results, figures: Mapping[str, bytes]) -> str:
@@ -49,14 +61,22 @@ def render(results: Results, figures: Mapping[str, bytes]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     text: str = environment.get_template("report.html.j2").render(
-        title="Self-supervised features" if results.task == "self-supervised" else "Features that tell classes apart",
-        supervised=results.task == "classification",
+        title=_title(results),
+        supervised=results.task != "self-supervised",
+        quantity=results.task == "regression",
         headline=_headline(results),
+        answer=answer(results),
         warnings=_warnings(results),
         messages=results.messages,
         features=_features(results),
-        n_features=len(results.findings),
-        n_ranked=int(results.findings["rank"].notna().sum()),
+        other_ranks=[name for column, name in _OTHER_RANKS.items() if column in results.findings],
+        pairs=_pairs(results),
+        methods=_methods(results),
+        splits=_splits(results.metrics),
+        n_features=f"{len(results.findings):,}",
+        n_ranked=f"{int(results.findings['rank'].notna().sum()):,}",
+        several=bool(results.findings["importance_se"].notna().any()),
+        approximate=results.metrics.get("p_values_from") == "held-out samples",
         figures=[
             (_CAPTIONS[name], _css_width(figures[name]), base64.b64encode(figures[name]).decode("ascii"))
             for name in _CAPTIONS
@@ -74,14 +94,23 @@ def render(results: Results, figures: Mapping[str, bytes]) -> str:
     return text
 
 
+def _title(results: Results) -> str:
+    names = results.class_names
+    return f"Features that tell {names[0]} from {names[1]}" if len(names) == 2 else _TITLES[results.task]
+
+
 def _headline(results: Results) -> list[tuple[str, str, str]]:
     """Return the numbers on top: each with its name and what to compare it with."""
-    metrics = results.metrics
-    numbers = []
+    metrics, numbers = dict(results.metrics), []
+    if results.class_names:
+        metrics["chance_balanced"] = 1.0 / len(results.class_names)
     for key, name, beside in (
+        ("balanced_accuracy", "balanced accuracy", "chance_balanced"),
         ("test_accuracy", "test accuracy", "chance_accuracy"),
-        ("balanced_accuracy", "balanced accuracy", None),
         ("macro_f1", "macro F1", None),
+        ("test_r2", "R\N{SUPERSCRIPT TWO} of held-out samples", None),
+        ("spearman", "Spearman correlation", None),
+        ("pearson", "Pearson correlation", None),
         ("explained_variance", "explained variance", None),
         ("test_loss", "test loss", None),
     ):
@@ -93,44 +122,119 @@ def _headline(results: Results) -> list[tuple[str, str, str]]:
         notes += [f"chance {chance:.3f}"] if chance is not None else []
         numbers.append((f"{value:.3f}", name, ", ".join(notes)))
     if "n_runs" in metrics:
-        numbers.append((f"{metrics['n_accepted']} / {metrics['n_runs']}", "runs accepted", ""))
+        numbers.append((f"{metrics['n_runs']}", "run" if metrics["n_runs"] == 1 else "runs", ""))
+    if "n_called" in metrics:
+        numbers.insert(0, (f"{metrics['n_called']:,}", "features called", f"of {metrics['n_features_used']:,}"))
     return numbers
 
 
 def _warnings(results: Results) -> list[str]:
     warnings = []
-    if results.metrics.get("n_accepted") == 0:
-        warnings.append("No run was accepted: no feature has a rank, and the numbers below are means over all runs.")
-    elif not results.findings["rank"].notna().any():
-        warnings.append("No feature has a rank.")
     accuracy, chance = (_number(results.metrics.get(key)) for key in ("test_accuracy", "chance_accuracy"))
-    if accuracy is not None and chance is not None and accuracy <= chance:
+    # A job whose labels were tested says itself what it has learned.
+    tested = results.metrics.get("test_p") is not None
+    if accuracy is not None and chance is not None and accuracy <= chance and not tested:
         warnings.append(
             "Test accuracy is not above chance: the model has not learned the classes; distrust its ranking."
+        )
+    spearman = _number(results.metrics.get("spearman"))
+    if spearman is not None and spearman <= 0 and not tested:
+        warnings.append(
+            "Predictions of held-out samples do not rise with the quantity: it was not learned; distrust the ranking."
         )
     return warnings
 
 
-def _features(results: Results) -> list[dict[str, str]]:
+def _features(results: Results) -> list[dict[str, Any]]:
     top = results.findings[results.findings["rank"].notna()].iloc[:_TOP]
+    if top.empty:
+        return []
+    spread = top["importance_se"].fillna(0.0)
+    reach = float((top["importance"] + spread).max())
+    others = [column for column in _OTHER_RANKS if column in top]
     return [
         {
-            "rank": f"{row['rank']:g}",
+            "rank": f"{row['rank']:,g}",
             "feature": str(row["feature"]),
             "importance": f"{row['importance']:.3g}",
-            "spread": "" if np.isnan(row["importance_std"]) else f"± {row['importance_std']:.2g}",
+            "spread": "" if np.isnan(row["importance_se"]) else f"± {row['importance_se']:.1g}",
             "selected": f"{row['selection_frequency']:.0%}",
-            "mean_rank": f"{row['mean_rank']:.1f}",
-            "share": f"{row['importance'] / top['importance'].iloc[0]:.4f}",
+            "direction": str(row["direction"]),
+            "q": _p_value(row["q"]),
+            "called": bool(row["called"]),
+            "share": f"{row['importance'] / reach:.4f}",
+            "low": f"{max(0.0, row['importance'] - error) / reach:.4f}",
+            "width": f"{min(2 * error, row['importance'] + error) / reach:.4f}",
+            "others": ["" if np.isnan(row[column]) else f"{row[column]:,g}" for column in others],
         }
-        for _, row in top.iterrows()
+        for (_, row), error in zip(top.iterrows(), spread, strict=True)
     ]
+
+
+def _three_digits(score: float) -> str:
+    return f"{round(score, 3) + 0.0:.3f}"  # no -0.000
+
+
+def _p_value(p: float) -> str:
+    return "" if np.isnan(p) else f"{p:.2g}" if p >= _SMALLEST else f"< {_SMALLEST:g}"
+
+
+def _pairs(results: Results) -> list[dict[str, str]]:
+    if results.pairs is None:
+        return []
+    return [
+        {
+            "a": str(row["feature_a"]),
+            "b": str(row["feature_b"]),
+            "z": f"{row['z']:.2f}",
+            "p": _p_value(row["p_bonferroni"]),
+        }
+        for _, row in results.pairs.iloc[:_PAIRS].iterrows()
+    ]
+
+
+def _n_splits(metrics: Mapping[str, Any]) -> int:
+    models = (model for name, model in metrics.get("baselines", {}).items() if name != "test")
+    return max((int(model["n_splits"]) for model in models), default=0)
+
+
+def _splits(metrics: Mapping[str, Any]) -> str:
+    """Say which splits the methods are compared on."""
+    n = _n_splits(metrics)
+    if n >= metrics.get("n_runs", 0):
+        return "Scores are those of the runs' own splits."
+    return f"Scores are means over the splits of the first {counted(n, 'run')}; ours above is of all runs."
+
+
+def _methods(results: Results) -> list[dict[str, str]]:
+    """Say what the network and simpler methods score on the same splits, and how many features they call."""
+    metrics, baselines = results.metrics, results.metrics.get("baselines")
+    if not baselines:
+        return []
+    key = "r2" if results.task == "regression" else "balanced_accuracy"
+    linear = [baselines[name] for name in ("l2", "l1") if name in baselines]
+    n_splits = _n_splits(metrics)
+    own = [score for run in metrics["runs"][:n_splits] if (score := _number(run.get(key))) is not None]
+    named = results.config.get("backbone")
+    rows = [
+        {
+            "name": f"this network ({named})" if named else "this network",
+            "score": _three_digits(float(np.mean(own))) if own else "",
+            "called": f"{metrics['n_called']:,}" if "n_called" in metrics else "",
+        }
+    ]
+    for model in linear:
+        score = _number(model.get(key))
+        rows.append({"name": model["name"], "score": "" if score is None else _three_digits(score), "called": ""})
+    test = baselines["test"]
+    rows.append({"name": f"{test['name']}, each feature by itself", "score": "", "called": f"{test['n_called']:,}"})
+    return rows
 
 
 def _runs(runs: Any) -> list[dict[str, str]]:
     rows = []
     for number, run in enumerate(runs, start=1):
-        score = _number(run.get("accuracy", run.get("explained_variance", run.get("loss"))))
+        score = _number(run.get("accuracy", run.get("r2", run.get("explained_variance", run.get("loss")))))
         seconds = _number(run.get("seconds"))
         rows.append(
             {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FIGURES = "figures"
 # Not every job has these: those of an earlier job must not stay beside the files of a new one.
-_OPTIONAL_TABLES = ("predictions.csv", "latent.csv")
+_OPTIONAL_TABLES = ("predictions.csv", "latent.csv", "pairs.csv")
 _FILES = tuple(
     ["findings.csv", "history.csv", "metrics.json", "config.json", "report.html", "model.json", "model.safetensors"]
 )
@@ -84,7 +84,8 @@ def write_results(
     -------
     list of Path
         What was written: ``findings.csv``, ``history.csv``, ``metrics.json``, ``config.json``,
-        ``predictions.csv`` (where there are predictions), ``latent.csv`` (where there is a latent space), the
+        ``predictions.csv`` (where there are predictions), ``pairs.csv`` (where pairs were screened), ``latent.csv``
+        (where there is a latent space), the
         model's files, ``figures/*.png`` and ``report.html``.
 
     Raises
@@ -102,6 +103,8 @@ def write_results(
         _write_json({MARK: __version__, **results.config}, staging / "config.json")
         if results.predictions is not None:
             _write_csv(results.predictions, staging / "predictions.csv")
+        if results.pairs is not None:
+            _write_csv(results.pairs, staging / "pairs.csv")
         if results.latent is not None:
             _write_csv(results.latent.rename_axis(index="sample"), staging / "latent.csv", index=True)
         if save_model is not None:

@@ -46,6 +46,10 @@ class Source(ABC):
         ``feature_0`` ... and ``sample_0`` ... when absent. Features of one name are kept apart by a number.
     labels : array-like of shape (n_samples,), optional
         Labels as they came: numbers, strings, objects. Missing ones are None, NaN, ``pandas.NA`` or "".
+    groups : array-like of shape (n_samples,), optional
+        Which samples belong together, such as those of one donor: values as labels are, missing ones too.
+    covariates : dict of str to array-like of shape (n_samples,), optional
+        What else is known of the samples and is no feature: batch, age, sex.
     categories : dict of str to list of str, optional
         Features that were categorical and are now codes: the categories of codes 0, 1, 2, ... Of a column that was
         encoded one-hot the key is "column=", and key and category together are the name of a feature.
@@ -92,6 +96,8 @@ class Source(ABC):
         feature_names: Sequence[Any] | NDArray[Any] | None = None,
         sample_names: Sequence[Any] | NDArray[Any] | None = None,
         labels: Any = None,
+        groups: Any = None,
+        covariates: Mapping[str, Any] | None = None,
         categories: Mapping[str, list[str]] | None = None,
         messages: Sequence[str] | None = None,
         is_sparse: bool = False,
@@ -107,6 +113,9 @@ class Source(ABC):
         self.labels: NDArray[Any] | None = None
         if labels is not None:
             self.labels = check_labels(name, labels, self.n_samples)
+        self.groups: NDArray[Any] | None = None
+        self.covariates: dict[str, NDArray[Any]] = {}
+        describe(self, groups, covariates)
         self.categories = dict(categories or {})
         self.chunk_rows = max(1, min(chunk_rows, self.n_samples))
         self.block_size = block_rows(self.n_features, self.chunk_rows)
@@ -132,6 +141,17 @@ class Source(ABC):
         RowsError
             For rows that are not there.
         """
+
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Return what stands beside the values about the samples, by column; read when it is asked for.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples,)
+            With the columns of the labels, groups and covariates, where these are columns of the data. Missing values
+            are those of labels.
+        """
+        return dict(self.covariates)
 
     def tables(self) -> tuple[Any, Any]:
         """Return what is known of samples and of features beside names, as pandas.DataFrame, or None each."""
@@ -239,15 +259,15 @@ def as_array(name: str, data: Any) -> NDArray[Any]:
         raise InputError(f"{name}: rows must be of equal length, got others ({str(error).partition('.')[0]})") from None
 
 
-def check_labels(name: str, labels: Any, n_samples: int) -> NDArray[Any]:
-    """Return labels as a 1-D array of one label per sample, or raise InputError."""
-    array = as_array(f"{name}: labels", labels)
+def check_labels(name: str, labels: Any, n_samples: int, what: str = "labels") -> NDArray[Any]:
+    """Return labels as a 1-D array of one label per sample, or raise InputError; ``what`` says what they are."""
+    array = as_array(f"{name}: {what}", labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise InputError(f"{name}: labels must be 1-D, one per sample, got shape {array.shape}")
+        raise InputError(f"{name}: {what} must be 1-D, one per sample, got shape {array.shape}")
     if len(array) != n_samples:
-        raise InputError(f"{name}: labels must be {n_samples:,}, one per sample, got {len(array):,}")
+        raise InputError(f"{name}: {what} must be {n_samples:,}, one per sample, got {len(array):,}")
     return array
 
 
@@ -257,6 +277,29 @@ def relabelled(source: Source, labels: Any) -> Source:
         return source
     other = copy.copy(source)
     other.labels = check_labels(source.name, labels, source.n_samples)
+    return other
+
+
+def describe(source: Source, groups: Any, covariates: Mapping[str, Any] | None) -> None:
+    """Give a source its groups and covariates, those that are not None, or raise InputError.
+
+    A source that others may hold is copied before.
+    """
+    if groups is not None:
+        source.groups = check_labels(source.name, groups, source.n_samples, "groups")
+    if covariates:
+        source.covariates = {
+            name: check_labels(source.name, values, source.n_samples, f"covariate {name!r}")
+            for name, values in covariates.items()
+        }
+
+
+def described(source: Source, groups: Any, covariates: Mapping[str, Any] | None) -> Source:
+    """Return a source of the same values with other groups and covariates; without any, the source itself."""
+    if groups is None and not covariates:
+        return source
+    other = copy.copy(source)
+    describe(other, groups, covariates)
     return other
 
 

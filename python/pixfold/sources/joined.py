@@ -43,7 +43,12 @@ class SideBySide(Source):
                 prefix + name for part, prefix in zip(parts, prefixes, strict=True) for name in part.feature_names
             ],
             sample_names=samples,
-            labels=self._labels(samples),
+            labels=self._of_all(samples, "the label", [part.labels for part in parts]),
+            groups=self._of_all(samples, "the group", [part.groups for part in parts]),
+            covariates={
+                name: self._of_all(samples, f"the covariate {name!r}", [part.covariates.get(name) for part in parts])
+                for name in dict.fromkeys(name for part in parts for name in part.covariates)
+            },
             categories={
                 prefix + feature: list(categories)
                 for part, prefix in zip(parts, prefixes, strict=True)
@@ -96,12 +101,20 @@ class SideBySide(Source):
         )
         return prefixes
 
-    def _labels(self, samples: list[str]) -> NDArray[Any] | None:
-        """Labels of the one part that has them; of several, if they say the same."""
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of all parts, of one name that of the first; see :class:`Source`."""
+        columns: dict[str, NDArray[Any]] = {}
+        for part, own in zip(self.parts, self._rows, strict=True):
+            for name, values in part.sample_columns().items():
+                columns.setdefault(name, values[own])
+        return columns
+
+    def _of_all(self, samples: list[str], what: str, values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+        """What the one part that has it says of the samples; what several say, if they say the same."""
         labelled = [
-            (part, labels[own])
-            for part, own in zip(self.parts, self._rows, strict=True)
-            if (labels := part.labels) is not None
+            (part, of_part[own])
+            for part, own, of_part in zip(self.parts, self._rows, values, strict=True)
+            if of_part is not None
         ]
         if not labelled:
             return None
@@ -111,7 +124,7 @@ class SideBySide(Source):
                 # NaN, of a label that is missing in both, is not equal to itself.
                 if mine is not theirs and mine != theirs and not (mine != mine and theirs != theirs):
                     raise InputError(
-                        f"{part.name}: the label of sample {samples[row]!r} must be {mine!r} as in {first.name}, "
+                        f"{part.name}: {what} of sample {samples[row]!r} must be {mine!r} as in {first.name}, "
                         f"got {theirs!r}"
                     )
         return labels

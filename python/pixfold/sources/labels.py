@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
+from pixfold.sources.options import NoColumnError, ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import counted, listed
 
 _SHOWN = 10
 
 
-def check_column(name: str, label: str, columns: Sequence[str], likely: Sequence[str] = ()) -> None:
+# How messages call the columns that options name.
+_WORDS = {"label": "label column", "groups": "groups column", "covariates": "covariate column"}
+
+
+def check_columns(name: str, options: ReadOptions, columns: Sequence[str], likely: Sequence[str] = ()) -> None:
+    """Raise InputError unless the columns that options name are each one of ``columns``; see :func:`check_column`."""
+    if options.label is not None:
+        check_column(name, options.label, columns, likely)
+    if options.groups_column is not None:
+        check_column(name, options.groups_column, columns, likely, "groups")
+    for covariate in options.covariate_columns:
+        check_column(name, covariate, columns, likely, "covariates")
+
+
+def check_column(
+    name: str, label: str, columns: Sequence[str], likely: Sequence[str] = (), option: str = "label"
+) -> None:
     """Raise InputError unless exactly one of ``columns`` is named ``label``.
 
     Parameters
@@ -30,10 +47,12 @@ def check_column(name: str, label: str, columns: Sequence[str], likely: Sequence
         The columns there are.
     likely : sequence of str
         Those of ``columns`` that look like labels (they are not numeric): named first.
+    option : {"label", "groups", "covariates"}
+        The option that named it.
     """
     if label in columns:
         if (count := list(columns).count(label)) > 1:
-            raise InputError(f"{name}: label must name one column, got {label!r}, which {count} columns are called")
+            raise InputError(f"{name}: {option} must name one column, got {label!r}, which {count} columns are called")
         return
     close = difflib.get_close_matches(label, columns, n=3, cutoff=0.7)
     close += [c for c in columns if c.lower() == label.lower() and c not in close]
@@ -41,7 +60,24 @@ def check_column(name: str, label: str, columns: Sequence[str], likely: Sequence
     known = set(likely)
     ordered = [*likely, *(c for c in columns if c not in known)]
     there = f"columns there are: {listed(ordered, _SHOWN)}" if ordered else "there are no columns"
-    raise InputError(f"{name}: no label column {label!r}{hint or ';'} {there}")
+    raise NoColumnError(f"{name}: no {_WORDS[option]} {label!r}{hint or ';'} {there}", [label])
+
+
+def columns_of(options: ReadOptions, column: Callable[[str], Any]) -> dict[str, Any]:
+    """Read the groups and covariates that are columns, as keyword arguments of :class:`pixfold.sources.base.Source`.
+
+    Parameters
+    ----------
+    options : ReadOptions
+        What was asked for.
+    column : callable
+        Gives the values of a column, of its name.
+    """
+    values = {name: column(name) for name in options.columns}
+    return {
+        "groups": None if options.groups_column is None else values[options.groups_column],
+        "covariates": {name: values[name] for name in options.covariate_columns},
+    }
 
 
 def missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +13,11 @@ from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.arrays.array_source import ArraySource, is_sparse
-from pixfold.sources.base import AnyRows, Source, normalize_rows, relabelled, unique_names
+from pixfold.sources.base import AnyRows, Source, described, normalize_rows, relabelled, unique_names
 from pixfold.sources.formats import format_of
 from pixfold.sources.joined import joined
-from pixfold.sources.labels import split_labels
-from pixfold.sources.options import ReadOptions
+from pixfold.sources.labels import check_columns, split_labels
+from pixfold.sources.options import COLUMNS, NoColumnError, ReadOptions
 
 Opener = TypeVar("Opener", bound=Callable[..., Source])
 
@@ -67,16 +67,36 @@ def open_with(data: Any, options: ReadOptions) -> Source:
     if options.labels is None:
         source = _opened(data, options)
     else:
-        from pixfold.sources.tables.label_table import match_labels
-
-        source = _opened(data, dataclasses.replace(options, label=None, labels=None))
-        source = match_labels(source, Path(options.labels), str(options.label))
+        source = _with_table(data, options, Path(options.labels))
+    source = _with_values(source, options)
     if options.split is None:
         return source
     classes, message = split_labels(source.name, source.labels, options.split)
     result = relabelled(source, classes)
     result.messages = [*source.messages, message]
     return result
+
+
+def _with_table(data: Any, options: ReadOptions, path: Path) -> Source:
+    """Open data with labels, groups and covariates of a table beside them; columns that it lacks are the data's."""
+    from pixfold.sources.tables.label_table import columns_in, match_table
+
+    there = columns_in(path)
+    own = dataclasses.replace(options, label=None, labels=None)
+    own = own.in_columns([column for column in options.columns if column not in there])
+    try:
+        source = _opened(data, own)
+    except NoColumnError:
+        # The table is where these columns were looked for first, and most likely meant.
+        check_columns(str(path), own, there)
+        raise
+    return match_table(source, path, options.in_columns(there))
+
+
+def _with_values(source: Source, options: ReadOptions) -> Source:
+    """Give a source the groups and covariates that came as values, not as columns."""
+    groups = None if options.groups_column is not None else options.groups
+    return described(source, groups, options.covariates if isinstance(options.covariates, Mapping) else None)
 
 
 @_shows_options
@@ -129,7 +149,7 @@ def _opened(data: Any, options: ReadOptions) -> Source:
     if kind == "AnnData":
         from pixfold.sources.anndata.anndata import open_anndata
 
-        return open_anndata(data, label=options.label, layer=options.layer, y=options.y)
+        return open_anndata(data, options)
     if kind == "DataFrame" and options.sequence is not None:
         from pixfold.sources.sequences.sequences import open_frame as open_sequences
 
@@ -137,10 +157,8 @@ def _opened(data: Any, options: ReadOptions) -> Source:
     if kind == "DataFrame":
         from pixfold.sources.tables.frame import open_frame
 
-        return open_frame(
-            data, label=options.label, y=options.y, categories=options.categories, categorical=options.categorical
-        )
-    options.refuse(name, "label")
+        return open_frame(data, options=options)
+    options.refuse(name, *COLUMNS)
     if kind == "Dask":
         from pixfold.sources.arrays.dask import DaskSource
 
@@ -165,6 +183,9 @@ class AdaptedSource(Source):
             feature_names=source.feature_names,
             sample_names=source.sample_names,
             labels=source.labels,
+            # Of sources that were written before there were these.
+            groups=getattr(source, "groups", None),
+            covariates=getattr(source, "covariates", None),
             categories=source.categories,
             messages=source.messages,
             is_sparse=bool(source.is_sparse),
@@ -211,7 +232,7 @@ def _several(items: Sequence[Any], names: Sequence[str] | None, options: ReadOpt
         raise InputError(f"side_by_side: names must be {len(items)}, one per source, got {len(called)}")
     called = unique_names(called, [], "input")
     result = joined(_parts(items, called, options), called, options.join, stack=options.stack)
-    return relabelled(result, options.y)
+    return _with_values(relabelled(result, options.y), options)
 
 
 def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> list[Source]:
@@ -220,7 +241,7 @@ def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> 
     if not any(layered):
         options.refuse("side_by_side", "layer")
     parts: list[Source] = []
-    refusals: list[InputError] = []
+    refusals: dict[str, list[InputError]] = {}
     for item, name, with_layer in zip(items, names, layered, strict=True):
         if isinstance(item, Source):
             parts.append(item)
@@ -231,19 +252,38 @@ def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> 
             categorical=options.categorical,
             categories=None if known is None else {key.removeprefix(f"{name}:"): known[key] for key in known},
         )
-        try:
-            parts.append(open_with(item, dataclasses.replace(own, label=options.label)))
-        except InputError as error:
-            if options.label is None:
-                raise
-            # One that opens without the label has only that against it: another input may have the labels.
-            parts.append(open_with(item, own))
-            refusals.append(error)
-    if options.label is not None and all(part.labels is None for part in parts):
-        if len(refusals) == 1:
-            raise refusals[0]
-        raise InputError(f"no input has the labels {options.label!r}: {'; '.join(map(str, refusals))}")
+        parts.append(_part(item, own, options, refusals))
+    absent = {options.label: "labels"} if all(part.labels is None for part in parts) else {}
+    absent |= {options.groups_column: "groups"} if all(part.groups is None for part in parts) else {}
+    absent |= {
+        name: "covariate" for name in options.covariate_columns if all(name not in part.covariates for part in parts)
+    }
+    for column, what in absent.items():
+        if column is not None:
+            errors = refusals.get(column, [])
+            if len(errors) == 1:
+                raise errors[0]
+            raise NoColumnError(f"no input has the {what} {column!r}: {'; '.join(map(str, errors))}", [column])
     return parts
+
+
+def _part(item: Any, own: ReadOptions, options: ReadOptions, refusals: dict[str, list[InputError]]) -> Source:
+    """Open one of several inputs with those columns of labels, groups and covariates that it has."""
+    wanted = {*options.columns, *(() if options.label is None else (options.label,))}
+    while True:
+        named = options.in_columns(wanted)
+        label = options.label if options.label in wanted else None
+        try:
+            asked = dataclasses.replace(own, label=label, groups=named.groups, covariates=named.covariates)
+            return open_with(item, asked)
+        except InputError as error:
+            if not wanted:
+                raise
+            # One that opens without a column has only that against it: another input may have it.
+            lacking = wanted & set(error.columns) if isinstance(error, NoColumnError) else wanted
+            for column in lacking or wanted:
+                refusals.setdefault(column, []).append(error)
+            wanted = wanted - (lacking or wanted)
 
 
 def _stem(item: Any, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,16 +23,29 @@ Ambiguous = Literal["spread", "zero"]
 _NO_SEQUENCES = "it holds no sequences"
 
 
-def _about(help_text: str, refusal: str = "", in_commands: bool = True) -> dict[str, Any]:
-    return {"help": help_text, "refusal": refusal, "in_commands": in_commands}
+# What takes a column of the data; see :meth:`ReadOptions.refuse`.
+COLUMNS = ("label", "groups", "covariates")
+_NO_COLUMNS = "it has no columns to take {} from, so give {}"
+
+
+class NoColumnError(InputError):
+    """Columns were asked for that the data do not have: ``columns``."""
+
+    def __init__(self, message: str, columns: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.columns = tuple(columns)
+
+
+def _about(help_text: str, refusal: str = "", in_commands: bool = True, kind: Any = None) -> dict[str, Any]:
+    return {"help": help_text, "refusal": refusal, "in_commands": in_commands, "kind": kind}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
     """What :func:`pixfold.open_source`, the estimators and the commands take beside the data.
 
-    The metadata of a field hold its ``help``; ``in_commands``, whether commands have it as an option; and ``refusal``,
-    what a source that cannot use it says.
+    The metadata of a field hold its ``help``; ``in_commands``, whether commands have it as an option, and ``kind``, the
+    type of that option where it is not the field's own; and ``refusal``, what a source that cannot use it says.
 
     Raises
     ------
@@ -52,6 +65,24 @@ class ReadOptions:
         metadata=_about(
             "Table of its own (.csv, .tsv, .parquet) that LABEL is a column of, matched by sample name. Its first "
             "column names the samples if it has no header, else one called sample, id or IID, else the first.",
+        ),
+    )
+    groups: Any = field(
+        default=None,
+        metadata=_about(
+            "Column that says which samples belong together (donor, patient, family), looked for where LABEL is: "
+            "samples of one group are never parted.",
+            refusal=_NO_COLUMNS.format("groups", "one group per sample"),
+            kind=str | None,
+        ),
+    )
+    covariates: Any = field(
+        default=(),
+        metadata=_about(
+            "Columns about the samples that are no features (batch, age, sex), one or several: repeated, or with "
+            "commas between them.",
+            refusal=_NO_COLUMNS.format("covariates", "a dict of their names and values"),
+            kind=list[str],
         ),
     )
     split: Split | None = field(
@@ -124,6 +155,8 @@ class ReadOptions:
         for name, expected, fits in (
             ("label", "the name of a column", _is_text(self.label)),
             ("labels", "a path", self.labels is None or isinstance(self.labels, str | os.PathLike)),
+            ("groups", "the name of a column or one group per sample", _is_column_or_values(self.groups)),
+            ("covariates", "names of columns or a dict of names and values", _are_covariates(self.covariates)),
             ("split", _names(Split), self.split is None or _is_among(self.split, Split)),
             ("layer", "the name of a layer", _is_text(self.layer)),
             ("categorical", _names(Categorical), _is_among(self.categorical, Categorical)),
@@ -142,10 +175,41 @@ class ReadOptions:
         ):
             if not fits:
                 raise InputError(must_be("open_source", name, expected, vars(self)[name]))
+        if not isinstance(self.covariates, Mapping | str):
+            object.__setattr__(self, "covariates", tuple(self.covariates))
         if self.label is not None and self.y is not None:
             raise InputError(f"open_source: labels must be given either as the column {self.label!r} or as y, got both")
-        if self.labels is not None and self.label is None:
+        if self.label is not None and self.label in self.columns:
+            option = "groups" if self.groups_column == self.label else "covariates"
+            raise InputError(f"open_source: {option} must be other columns than the label, got {self.label!r}")
+        if self.labels is not None and self.label is None and not self.columns:
             raise InputError(f"open_source: label must name a column of {os.fspath(self.labels)}, got None")
+
+    @property
+    def groups_column(self) -> str | None:
+        """The column with the groups; None where there are none, or they were given as values."""
+        return self.groups if isinstance(self.groups, str) else None
+
+    @property
+    def covariate_columns(self) -> tuple[str, ...]:
+        """The columns with covariates; none where they were given as values."""
+        if isinstance(self.covariates, Mapping):
+            return ()
+        return (self.covariates,) if isinstance(self.covariates, str) else tuple(dict.fromkeys(self.covariates))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns about samples beside the label, each once."""
+        groups = () if self.groups_column is None else (self.groups_column,)
+        return tuple(dict.fromkeys((*groups, *self.covariate_columns)))
+
+    def in_columns(self, names: Collection[str]) -> ReadOptions:
+        """Return these options with those groups and covariates alone that are columns of these names."""
+        return dataclasses.replace(
+            self,
+            groups=self.groups_column if self.groups_column in names else None,
+            covariates=tuple(name for name in self.covariate_columns if name in names),
+        )
 
     @classmethod
     def of(cls, caller: str, given: Mapping[str, Any]) -> ReadOptions:
@@ -168,18 +232,40 @@ class ReadOptions:
         return {
             name: value
             for name, value in vars(self).items()
-            if value is not defaults[name] and (name == "y" or value != defaults[name])
+            if value is not defaults[name] and (name in ("y", "groups") or value != defaults[name])
         }
 
     def refuse(self, source: str, *names: str) -> None:
         """Raise InputError when one of these options is asked for, which a source cannot use."""
         asked = self.asked_for()
+        # Values come beside the data, whatever they are; it is columns that some data lack.
+        asked = {name: value for name, value in asked.items() if name not in ("groups", "covariates")}
+        asked |= {"groups": self.groups} if self.groups_column is not None else {}
+        asked |= {"covariates": self.covariates} if self.covariate_columns else {}
         for option in dataclasses.fields(self):
             if option.name in names and option.name in asked:
-                raise InputError(
-                    f"{source}: {option.name} must be {option.default}, because {option.metadata['refusal']}, "
+                message = (
+                    f"{source}: {option.name} must be {option.default or None}, because {option.metadata['refusal']}, "
                     f"got {short_repr(asked[option.name])}"
                 )
+                if option.name in COLUMNS:
+                    columns = self.covariate_columns if option.name == "covariates" else [asked[option.name]]
+                    raise NoColumnError(message, columns)
+                raise InputError(message)
+
+
+def _is_column_or_values(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return True
+    return not isinstance(value, bytes | Mapping) and (hasattr(value, "__array__") or isinstance(value, Sequence))
+
+
+def _are_covariates(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) for name in value)
+    if isinstance(value, str):
+        return True
+    return isinstance(value, Sequence) and all(isinstance(name, str) for name in value)
 
 
 def _names(choices: Any) -> str:

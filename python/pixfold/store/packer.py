@@ -89,7 +89,7 @@ def pack(
     progress : Progress, optional
         Where progress is shown; silent without it.
     **options
-        Of :func:`pixfold.open_source`: label, layer, y, split, ...
+        Of :func:`pixfold.open_source`: label, groups, covariates, layer, y, split, ...
 
     Returns
     -------
@@ -125,7 +125,8 @@ def _packed(
         _fill(part, state, source, budget, shown)
         check_replaceable(target, PACKED, force=force)  # once more: packing may take hours
         about = _about(source, state.chunking)
-        _finish(part, state, tables_of(source, options.get("label")), about)
+        groups = options.get("groups") if isinstance(options.get("groups"), str) else None
+        _finish(part, state, tables_of(source, options.get("label"), groups), about)
     if of is not None and of != fingerprint(data, source, options, budget):
         shutil.rmtree(part, ignore_errors=True)
         raise InputError(f"{source.name}: the data changed while it was packed; nothing is kept, pack it again")

@@ -13,11 +13,11 @@ from pixfold.sources.labels import missing_labels
 from pixfold.util.optional import require
 
 
-def tables_of(source: Source, label: str | None) -> tuple[Any, Any]:
+def tables_of(source: Source, label: str | None, groups: str | None = None) -> tuple[Any, Any]:
     """Make the tables of samples and of features.
 
-    Labels stand in the column
-    `label`, or "label" where they came beside the data.
+    Labels stand in the column `label`, or "label" where they came beside the data; so do groups. Covariates stand in
+    columns of their names.
 
     Raises
     ------
@@ -34,6 +34,10 @@ def tables_of(source: Source, label: str | None) -> tuple[Any, Any]:
     samples, features = frames
     if source.labels is not None:
         samples[label or "label"] = source.labels
+    if source.groups is not None:
+        samples[groups or "groups"] = source.groups
+    for name, values in source.covariates.items():
+        samples[name] = values
     for name in samples.columns:
         if samples[name].dtype == object:
             samples[name] = _column(np.asarray(samples[name]), f"{source.name}: {name!r}", pandas)

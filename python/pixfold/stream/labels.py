@@ -1,4 +1,4 @@
-"""Labels of a source: which samples have one, and classes as the codes 0, 1, 2, ..."""
+"""Labels of a source: which samples have one, classes as the codes 0, 1, 2, ..., and quantities as numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from pixfold.util.text import counted, listed
 
 # Labels that are not whole numbers and have more values than this are measurements, not classes.
 _MOST_FRACTIONAL_CLASSES = 20
+# Numbers of more values than this are a quantity, where nobody says what they are.
+_MOST_CLASSES_OF_NUMBERS = 10
+# What else can be done with numbers that are no classes.
+_OTHERWISE = ": DeepMapperRegressor (pixfold run --task regression) learns them as a quantity"
 
 
 def labelled_rows(source: Source, messages: list[str]) -> tuple[NDArray[np.int64], NDArray[Any] | None]:
@@ -74,12 +78,13 @@ def encode_classes(name: str, labels: NDArray[Any]) -> Classes:
         # scikit-learn's own checks look for "Unknown label type".
         raise InputError(
             f"{name}: Unknown label type: continuous. The labels must be classes, got {k:,} different numbers in {n:,} "
-            f"samples, such as {names[0]} and {names[-1]}, which look like a measurement"
+            f"samples, such as {names[0]} and {names[-1]}, which look like a measurement{_OTHERWISE}"
         )
     if k > max(n / 2, 2):
         raise InputError(
             f"{name}: labels must be classes that samples share, got {k:,} different labels in {n:,} samples "
             f"({listed(names)}), which look like an identifier or a measurement"
+            + (_OTHERWISE if values.dtype.kind in "iuf" else "")
         )
     messages = []
     odd = [i for i, value in enumerate(names) if value.strip().lower() in ("nan", "na", "none", "null")]
@@ -88,6 +93,66 @@ def encode_classes(name: str, labels: NDArray[Any]) -> Classes:
             f"the label {names[odd[0]]!r} is text and counts as a class ({counted(int(sizes[odd[0]]), 'sample')})"
         )
     return Classes(codes.astype(np.int64), names, values, messages)
+
+
+def encode_quantity(name: str, labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Labels of which none is missing as numbers, or say why they are no quantity.
+
+    Parameters
+    ----------
+    name : str
+        The source, for the message.
+    labels : array (n,)
+        As :func:`labelled_rows` gives them.
+
+    Returns
+    -------
+    float64 array (n,)
+
+    Raises
+    ------
+    InputError
+        For no label at all, text, infinite numbers, and labels that are all the same.
+    """
+    if not len(labels):
+        raise InputError(f"{name}: no sample has a label")
+    try:
+        numbers = labels.astype(np.float64)
+    except ValueError:
+        values = np.unique(labels)
+        raise InputError(
+            f"{name}: labels must be numbers to be learned as a quantity, got {listed(values.tolist())}"
+        ) from None
+    if not np.isfinite(numbers).all():
+        odd = int(np.count_nonzero(~np.isfinite(numbers)))
+        raise InputError(f"{name}: labels must be finite numbers, got {odd:,} infinite")
+    if (numbers == numbers[0]).all():
+        raise InputError(
+            f"{name}: labels must be of two different numbers or more, got only one number "
+            f"({_class_name(numbers[0])}, {counted(len(numbers), 'sample')})"
+        )
+    return numbers
+
+
+def is_quantity(labels: NDArray[Any]) -> bool:
+    """Whether labels look like a quantity rather than classes.
+
+    They do when they are numbers of more than ten different values, or of so many that samples hardly share them.
+    Whole numbers that count 0, 1, 2, ... or 1, 2, 3, ... without a gap, each of three samples or more, are codes of
+    classes.
+
+    Parameters
+    ----------
+    labels : array (n,)
+        As :func:`labelled_rows` gives them.
+    """
+    if labels.dtype.kind not in "iuf" or not len(labels):
+        return False
+    values, sizes = np.unique(labels, return_counts=True)
+    if len(values) <= _MOST_CLASSES_OF_NUMBERS and len(values) <= max(len(labels) / 2, 2):
+        return False
+    counts_on = values[0] in (0, 1) and bool(np.all(np.diff(values) == 1))
+    return not (counts_on and sizes.min() > 2)
 
 
 def class_names_of(labels: NDArray[Any]) -> list[str]:
@@ -122,6 +187,27 @@ def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDA
     if unknown:
         raise InputError(f"{name}: labels must be among {listed(class_names, 10)}, got {listed(unknown)}")
     return np.array([code[label] for label in names], dtype=np.int64)
+
+
+def group_codes(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """Encode groups as 0, 1, 2, ... in the order of their first samples; a sample without a group is one of its own.
+
+    Parameters
+    ----------
+    groups : array (n,)
+        Values as sources have them; missing ones are those of labels.
+
+    Returns
+    -------
+    int64 array (n,)
+    """
+    code_of: dict[Any, int] = {}
+    absent = missing_labels(groups)
+    codes = np.empty(len(groups), dtype=np.int64)
+    # What is missing gets a key that no other sample has.
+    for row, value in enumerate(groups.tolist()):
+        codes[row] = code_of.setdefault((row,) if absent[row] else value, len(code_of))
+    return codes
 
 
 def _uniform(name: str, labels: NDArray[Any]) -> NDArray[Any]:

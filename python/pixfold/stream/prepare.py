@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
-from pixfold.stream.labels import encode_classes, labelled_rows
+from pixfold.sources.labels import missing_labels
+from pixfold.stream.labels import Classes, encode_classes, encode_quantity, group_codes, labelled_rows
 from pixfold.stream.scan import ValueFacts, scan
 from pixfold.util.checks import choice
 from pixfold.util.progress import Progress
@@ -29,12 +30,12 @@ class Prepared:
         Where values are read from.
     rows : ndarray of int64, shape (n,)
         Positions in ``source`` of the samples that are used, sorted.
-    labels : ndarray of int64, shape (n,), or None
-        Class of each of ``rows``, counted from 0.
+    labels : ndarray of int64 or float64, shape (n,), or None
+        Class of each of ``rows``, counted from 0; or the quantity that is learned.
     class_names : list of str, or None
-        Names of the classes, in the order of their codes.
+        Names of the classes, in the order of their codes; None without classes.
     classes : ndarray, or None
-        Labels as they came, sorted: that of code 0, 1, 2, ...
+        Labels as they came, sorted: that of code 0, 1, 2, ...; None without classes.
     keep : ndarray of bool, shape (n_features,)
         Which features have a value other than zero in any of ``rows``.
     dropped_features, dropped_samples : list of str
@@ -49,7 +50,7 @@ class Prepared:
 
     source: Source
     rows: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
     class_names: list[str] | None
     classes: NDArray[Any] | None
     keep: NDArray[np.bool_]
@@ -65,12 +66,29 @@ class Prepared:
         names = self.source.sample_names
         return [names[row] for row in self.rows]
 
+    @property
+    def is_quantity(self) -> bool:
+        """Whether a quantity is learned, rather than classes or nothing."""
+        return self.labels is not None and self.class_names is None
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Group of each of ``rows``, counted from 0, or None; see :func:`pixfold.stream.labels.group_codes`."""
+        groups = self.source.groups
+        return None if groups is None else group_codes(groups[self.rows])
+
+    @property
+    def covariates(self) -> dict[str, NDArray[Any]]:
+        """Covariates of ``rows``, as the source has them."""
+        return {name: values[self.rows] for name, values in self.source.covariates.items()}
+
 
 def prepare(
     source: Source,
     *,
     missing: Missing = "error",
     supervised: bool = True,
+    quantity: bool = False,
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -88,6 +106,8 @@ def prepare(
         Whether values may be missing (NaN) in what is used, and how the normaliser will replace them.
     supervised : bool
         Whether labels are used; without them all samples are, labelled or not.
+    quantity : bool
+        Whether labels are a quantity rather than classes.
     memory : int, optional
         Budget of the pass, in bytes; see :func:`pixfold.stream.blocks.rows_within`.
     progress : Progress, optional
@@ -101,13 +121,13 @@ def prepare(
     ------
     InputError
         When values are infinite, or missing and not allowed; when all is empty; when labels are of one class
-        only or do not name classes.
+        only or do not name classes; when a quantity is the same for all samples or no number.
     """
     choice(("error", "zero", "mean"))("prepare", "missing", missing)
     messages = list(source.messages)
     rows, labels = labelled_rows(source, messages) if supervised else (np.arange(source.n_samples), None)
     # Bad labels are refused before the pass over the values, which may be long.
-    encoded = None if labels is None else encode_classes(source.name, labels)
+    encoded = None if labels is None else _encoded(source.name, labels, quantity)
     n_unlabelled = source.n_samples - len(rows)
 
     found = scan(source, rows, memory=memory, progress=progress)
@@ -136,15 +156,20 @@ def prepare(
         used = ~found.empty_samples
         rows = rows[used]
         if labels is not None:
-            encoded = encode_classes(source.name, labels[used])
-    if encoded is not None:
-        messages.extend(encoded.messages)
+            encoded = _encoded(source.name, labels[used], quantity)
+    classes = encoded if isinstance(encoded, Classes) else None
+    if classes is not None:
+        messages.extend(classes.messages)
+    if source.groups is not None:
+        alone = [source.sample_names[row] for row in rows[missing_labels(source.groups[rows])]]
+        if alone:
+            messages.append(f"{counted(len(alone), 'sample')} without a group, each taken for one: {listed(alone)}")
     return Prepared(
         source=source,
         rows=rows,
-        labels=None if encoded is None else encoded.codes,
-        class_names=None if encoded is None else encoded.names,
-        classes=None if encoded is None else encoded.values,
+        labels=encoded.codes if isinstance(encoded, Classes) else encoded,
+        class_names=None if classes is None else classes.names,
+        classes=None if classes is None else classes.values,
         keep=keep,
         facts=found.facts,
         dropped_features=dropped_features,
@@ -152,6 +177,10 @@ def prepare(
         n_unlabelled=n_unlabelled,
         messages=messages,
     )
+
+
+def _encoded(name: str, labels: NDArray[Any], quantity: bool) -> Classes | NDArray[np.float64]:
+    return encode_quantity(name, labels) if quantity else encode_classes(name, labels)
 
 
 def _raise_missing(source: Source, missing: NDArray[np.int64]) -> None:

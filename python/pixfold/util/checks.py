@@ -38,7 +38,7 @@ def number(*, most: float = math.inf, above_zero: bool = False, signed: bool = F
     """Check for a finite number: of 0 or more, above 0, from 0 to ``most``, or of any sign."""
     expected = "a finite number" + ("" if signed else " above 0" if above_zero else " of 0 or more")
     if most < math.inf:
-        expected = f"a number from 0 to {most:g}"
+        expected = f"a number above 0, at most {most:g}" if above_zero else f"a number from 0 to {most:g}"
 
     def check(op: str, name: str, value: Any) -> None:
         numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -84,15 +84,15 @@ def build(
         return _build(backbone, (c, h, w), n_outputs)
 
 
-def check(op: str, name: str, backbone: Any) -> None:
-    """Raise InputError unless :func:`build` takes a value as a backbone."""
+def check(op: str, name: str, backbone: Any, *others: str) -> None:
+    """Raise InputError unless :func:`build` takes a value as a backbone, or it is one of other names."""
     if isinstance(backbone, str):
-        if backbone in _BUILDERS or backbone in torchvision_models.classifier_names():
+        if backbone in (*others, *_BUILDERS) or backbone in torchvision_models.classifier_names():
             return
         close = difflib.get_close_matches(backbone, names(), n=3)
         raise InputError(
-            f"{op}: {name} must be one of {', '.join(_BUILDERS)}, or a torchvision classifier's name (resnet50, ...), "
-            f"got {short_repr(backbone)}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+            f"{op}: {name} must be one of {', '.join((*others, *_BUILDERS))}, or a torchvision classifier's name "
+            f"(resnet50, ...), got {short_repr(backbone)}" + (f"; did you mean {' or '.join(close)}?" if close else "")
         )
     if not isinstance(backbone, nn.Module) and not callable(backbone):
         raise InputError(must_be(op, name, "a name, a torch module or a callable that builds one", backbone))

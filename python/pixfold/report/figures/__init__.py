@@ -7,20 +7,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixfold.learn.results import Results
-from pixfold.report.figures.charts import confusion_matrix, latent, top_features, training_curves
+from pixfold.report.figures.charts import confusion_matrix, latent, run_scores, top_features, training_curves
 from pixfold.report.figures.feature_images import attribution_image, class_means
 from pixfold.report.figures.style import png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("training_curves", "confusion_matrix", "top_features", "class_means", "attribution_image", "latent")
+NAMES = (
+    "training_curves",
+    "run_scores",
+    "confusion_matrix",
+    "top_features",
+    "class_means",
+    "attribution_image",
+    "latent",
+)
 
 
 def render(results: Results) -> dict[str, bytes]:
     """Draw every figure that applies to the results: name (one of ``NAMES``) -> PNG file at 150 dpi."""
     figures: dict[str, Figure | None] = {
         "training_curves": training_curves(results.history, results.metrics),
+        "run_scores": run_scores(results.metrics, n_classes=len(results.class_names)),
         "confusion_matrix": _confusion(results),
         "top_features": top_features(results.findings, results.class_names),
         "class_means": None

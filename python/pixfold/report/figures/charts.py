@@ -1,4 +1,4 @@
-"""Charts: training curves, the confusion matrix, the best features, the latent space."""
+"""Charts: training curves, the scores of runs, the confusion matrix, the best features, the latent space."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TOP, _MOST_COUNTS = 20, 30
+_FEWEST_RUNS = 5
 
 
 def training_curves(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure | None:
@@ -31,8 +32,10 @@ def training_curves(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure | 
     Returns
     -------
     Figure or None
-        None when there is no epoch.
+        None when there is no epoch, or no run has more than one: that is no curve.
     """
+    if "epoch" in history and not (history["epoch"] > 1).any():
+        return None
     panels = [
         (what, [(part, f"{part}_{what}") for part in ("train", "validation") if f"{part}_{what}" in history])
         for what in ("loss", "accuracy")
@@ -78,6 +81,50 @@ def training_curves(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure | 
             legend.get_frame().set_linewidth(0.0)
             for line in legend.get_lines():
                 line.set_alpha(1.0)
+    return figure
+
+
+def run_scores(metrics: dict[str, Any], *, n_classes: int = 0) -> Figure | None:
+    """Draw the held-out score of every run, with chance, the mean, and the linear models where there are any.
+
+    Parameters
+    ----------
+    metrics : dict
+        ``runs``, each with ``balanced_accuracy``, or ``r2`` of a quantity; ``baselines``.
+    n_classes : int
+        Chance is one in so many.
+
+    Returns
+    -------
+    Figure or None
+        None below five runs: their numbers are in a table.
+    """
+    runs = metrics.get("runs", ())
+    key, name = ("balanced_accuracy", "balanced accuracy") if n_classes else ("r2", "R\N{SUPERSCRIPT TWO}")
+    scores = np.array([run[key] for run in runs if run.get(key) is not None], dtype=float)
+    if len(scores) < _FEWEST_RUNS:
+        return None
+    lines = [(f"mean {scores.mean():.3f}", float(scores.mean()), PALETTE[0], "-")]
+    for short, colour in (("l2", PALETTE[1]), ("l1", PALETTE[2])):
+        model = metrics.get("baselines", {}).get(short, {})
+        if model.get(key) is not None:
+            lines.append(
+                (f"{model['name']} {model[key]:.3f}, first {model['n_splits']} runs", model[key], colour, "--")
+            )
+    chance = 1.0 / n_classes if n_classes else 0.0
+    lines.append((f"chance {chance:.3f}" if n_classes else "no better than the mean", chance, INK, ":"))
+    with styled_figure(7.2, 3.0) as figure:
+        axes = figure.subplots()
+        axes.plot(np.arange(1, len(scores) + 1), scores, "o", color=PALETTE[0], alpha=0.55, markersize=5, linewidth=0)
+        for label, value, colour, style in lines:
+            axes.axhline(value, color=colour, linestyle=style, linewidth=1.3, label=label)
+        if n_classes:
+            axes.set_ylim(min(0.0, float(scores.min())) - 0.02, 1.04)
+        axes.set_xlabel("run")
+        axes.set_ylabel(name)
+        axes.set_title(f"{name[0].upper()}{name[1:]} on held-out samples, {len(scores)} runs")
+        axes.grid(axis="y")
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -129,9 +176,9 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> F
 
 
 def top_features(findings: pd.DataFrame, class_names: Sequence[str] = ()) -> Figure | None:
-    """Draw the 20 features with the best ranks: mean importance, standard deviation over runs, selection.
+    """Draw the 20 features with the best ranks: evidence, its standard error over runs, selection.
 
-    A bar's colour is the class whose mean signed attribution is the largest.
+    A bar's colour says what a high value of the feature speaks for.
 
     Returns
     -------
@@ -145,12 +192,13 @@ def top_features(findings: pd.DataFrame, class_names: Sequence[str] = ()) -> Fig
     names = [elided(name, 30) for name in top["feature"]]
     places = np.arange(len(top))
     importance = top["importance"].to_numpy(dtype=float)
-    spread = np.nan_to_num(top["importance_std"].to_numpy(dtype=float))
+    several = bool(top["importance_se"].notna().any())  # runs
+    spread = np.nan_to_num(top["importance_se"].to_numpy(dtype=float))
     with styled_figure(7.2, 1.3 + 0.235 * len(top) + (0.3 if legend else 0.0)) as figure:
         axes = figure.subplots()
         axes.barh(places, importance, color=colours, height=0.68)
         if spread.any():
-            # A share of importance is not negative, so neither is what the error bar reaches.
+            # Only positive evidence has a rank: the axis begins at 0.
             reach = np.vstack([np.minimum(spread, importance), spread])
             axes.errorbar(
                 importance, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.2, capthick=0.9
@@ -160,14 +208,15 @@ def top_features(findings: pd.DataFrame, class_names: Sequence[str] = ()) -> Fig
         axes.set_ylim(len(top) - 0.4, -0.6)
         axes.set_xlim(0.0, 1.04 * float((importance + spread).max()))
         axes.set_xlabel(
-            "importance: share of the run's total" + (", mean ± standard deviation" if spread.any() else "")
+            "share of each run's total, mean ± standard error over runs" if several else "share of the run's total"
         )
         axes.grid(axis="x")
         axes.set_title(f"Top {len(top)} features" if len(top) > 1 else "The only feature with a rank")
-        right = axes.get_yaxis_transform()
-        axes.text(1.02, -0.75, "in top k", transform=right, fontsize=7.5, color=GREY, va="bottom")
-        for place, frequency in zip(places.tolist(), top["selection_frequency"], strict=True):
-            axes.text(1.02, place, f"{frequency:.0%}", transform=right, fontsize=7.5, color=GREY, va="center")
+        if several:
+            right = axes.get_yaxis_transform()
+            axes.text(1.02, -0.75, "in top k", transform=right, fontsize=7.5, color=GREY, va="bottom")
+            for place, frequency in zip(places.tolist(), top["selection_frequency"], strict=True):
+                axes.text(1.02, place, f"{frequency:.0%}", transform=right, fontsize=7.5, color=GREY, va="center")
         if legend:
             handles = [axes.barh([0], [0], color=colour)[0] for colour in legend.values()]
             entries = [elided(name, 26) for name in legend]
@@ -177,7 +226,7 @@ def top_features(findings: pd.DataFrame, class_names: Sequence[str] = ()) -> Fig
                 loc="outside lower center",
                 # A line holds about 90 characters.
                 ncols=max(1, min(len(entries), 90 // (max(len(entry) for entry in entries) + 7))),
-                title="class it speaks for most",
+                title="a high value speaks for",
                 title_fontsize=8,
             )
     return figure
@@ -227,20 +276,18 @@ def latent(table: pd.DataFrame) -> Figure | None:
 
 
 def _class_colours(top: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return a colour for each feature, and the legend (class -> colour), which is empty without classes."""
-    names = [name for name in class_names if f"mean_{name}" in top]
-    signed = top[[f"mean_{name}" for name in names]].to_numpy(dtype=float) if names else np.empty((len(top), 0))
-    if not names or not np.isfinite(signed).any(axis=1).all():
+    """Return a colour for each feature, and the legend (direction -> colour), which is empty without directions."""
+    said = [str(direction) for direction in top["direction"]]
+    if not any(said):
         return [PALETTE[0]] * len(top), {}
-    best = np.nanargmax(signed, axis=1)
-    # Classes beyond the palette's seven share one grey; the commonest among the shown features come first.
-    codes, counts = np.unique(best, return_counts=True)
-    kept = sorted(codes[np.argsort(-counts, kind="stable")][:7].tolist())
-    if len(names) <= 7:
-        colour_of = {code: PALETTE[code] for code in kept}
-    else:
-        colour_of = {code: PALETTE[i] for i, code in enumerate(kept)}
-    legend = {names[code]: colour_of[code] for code in kept}
-    if len(codes) > len(kept):
-        legend["other classes"] = GREY
-    return [colour_of.get(int(code), GREY) for code in best], legend
+    names = list(class_names) or sorted(set(said) - {""})
+    # Directions beyond the palette's seven share one grey; the commonest among the shown features come first.
+    commonest = sorted(
+        {name for name in said if name in names}, key=lambda name: (-said.count(name), names.index(name))
+    )
+    kept = sorted(commonest[:7], key=names.index)
+    colour_of = {name: PALETTE[names.index(name) if len(names) <= 7 else i] for i, name in enumerate(kept)}
+    legend = dict(colour_of)
+    if any(name not in colour_of for name in said):
+        legend["other or unknown"] = GREY
+    return [colour_of.get(name, GREY) for name in said], legend

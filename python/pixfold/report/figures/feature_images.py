@@ -96,7 +96,8 @@ def attribution_image(findings: pd.DataFrame, layout: Layout) -> Figure | None:
     if ranked.empty:
         return None
     importance = findings["importance"].sort_index().to_numpy(dtype=float)
-    image = _pooled(_image(importance, layout))
+    # What speaks against the truth is no evidence.
+    image = _pooled(_image(np.maximum(importance, 0.0), layout))
     factor = _factor(layout.shape[1], layout.shape[2])
     marked = [int(feature) for feature in ranked.index if layout.pixel_of_feature[int(feature)] >= 0][:_MARKED]
     _, height, width = layout.shape
@@ -126,8 +127,8 @@ def attribution_image(findings: pd.DataFrame, layout: Layout) -> Figure | None:
         below = figure.add_axes((margin / total[0], 0.6 / total[1], side / total[0], 0.12 / total[1]))
         bar = figure.colorbar(drawn, cax=below, orientation="horizontal", ticks=MaxNLocator(4))
         bar.outline.set_visible(False)
-        bar.set_label("importance: share of the run's total (square-root scale)")
-        axes.set_title("Importance of every feature, in its place in the image")
+        bar.set_label("share of a run's total (square-root scale)")
+        axes.set_title("Every feature, in its place in the image")
     return figure
 
 

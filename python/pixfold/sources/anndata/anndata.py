@@ -15,9 +15,9 @@ from pixfold.sources.anndata.containers import Container, Hdf5File, quiet
 from pixfold.sources.anndata.stored import Matrix, open_matrix
 from pixfold.sources.arrays.array_source import ArraySource, is_sparse
 from pixfold.sources.arrays.dask import DaskSource
-from pixfold.sources.base import Source, check_size
+from pixfold.sources.base import Source, check_size, describe
 from pixfold.sources.disk.on_disk import StoredSource
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import listed
@@ -25,19 +25,16 @@ from pixfold.util.text import listed
 RAW = "raw"
 
 
-def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = None, y: Any = None) -> Source:
+def open_anndata(adata: Any, options: ReadOptions) -> Source:
     """Make a source of an AnnData object.
 
     Parameters
     ----------
     adata : anndata.AnnData
         In memory, or backed by an .h5ad file: then its matrix stays there.
-    label : str, optional
-        The column of ``obs`` with the labels.
-    layer : str, optional
-        A layer instead of ``X``, or ``"raw"``.
-    y : array-like of shape (n_obs,), optional
-        Labels beside the object, instead of ``label``.
+    options : ReadOptions
+        Its ``label``, ``groups`` and ``covariates`` are columns of ``obs``, ``layer`` is read instead of ``X`` (or
+        ``"raw"``), ``y`` are labels beside the object.
 
     Returns
     -------
@@ -49,28 +46,46 @@ def open_anndata(adata: Any, *, label: str | None = None, layer: str | None = No
         When the column or layer does not exist, or the matrix cannot be used.
     """
     with quiet():
-        labels = y
-        if label is not None:
-            obs = adata.obs
-            check_column("AnnData", label, list(map(str, obs.columns)), _likely(obs))
-            labels = _plain(obs[label].array)
+        obs, labels = adata.obs, options.y
+        check_columns("AnnData", options, list(map(str, obs.columns)), _likely(obs))
+        if options.label is not None:
+            labels = _plain(obs[options.label].array)
+        beside = columns_of(options, lambda column: _plain(obs[column].array))
         if adata.isbacked:
             if adata.is_view:
                 raise InputError("AnnData: a view of a backed object is not read; give its .to_memory()")
-            return open_stored(Hdf5File(Path(adata.filename)), ReadOptions(layer=layer, y=labels))
-        matrix, var_names = _layer_of(adata, layer)
+            backed = open_stored(Hdf5File(Path(adata.filename)), ReadOptions(layer=options.layer, y=labels))
+            describe(backed, **beside)
+            return backed
+        matrix, var_names = _layer_of(adata, options.layer)
     if is_dask(matrix):
-        return DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
+        lazy = DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
+        describe(lazy, **beside)
+        return lazy
     if not (is_sparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
         raise InputError(f"AnnData: X must be a NumPy, SciPy sparse or Dask matrix, got {kind}")
-    return ArraySource(
+    return _InMemory(
         matrix,
+        obs,
         name="AnnData",
         feature_names=list(var_names),
         sample_names=list(adata.obs_names),
         labels=labels,
+        **beside,
     )
+
+
+class _InMemory(ArraySource):
+    """AnnData in memory, which knows its obs."""
+
+    def __init__(self, matrix: Any, obs: Any, **about: Any) -> None:
+        super().__init__(matrix, **about)
+        self._obs = obs
+
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of obs; see :meth:`pixfold.sources.base.Source.sample_columns`."""
+        return _columns_of_frame(self._obs)
 
 
 def open_h5ad(path: Path, options: ReadOptions) -> Source:
@@ -88,7 +103,7 @@ def open_stored(container: Container, options: ReadOptions) -> StoredSource:
     container : Container
         The file or store.
     options : ReadOptions
-        Its ``label``, ``layer`` and ``y`` are those of :func:`open_anndata`.
+        Its ``label``, ``groups``, ``covariates``, ``layer`` and ``y`` are those of :func:`open_anndata`.
 
     Raises
     ------
@@ -107,12 +122,29 @@ def open_stored(container: Container, options: ReadOptions) -> StoredSource:
     samples = _names(container, "obs", matrix.shape[0])
     features = _names(container, var_key, matrix.shape[1])
     labels = options.y
+    with container.reading("obs" if options.label is None else f"obs/{options.label}"), quiet():
+        _check_obs(container.name, root["obs"], options)
     if (label := options.label) is not None:
         with container.reading(f"obs/{label}"), quiet():
-            labels = _label(container.name, root["obs"], label)
+            labels = _obs_column(root["obs"], label)
             messages += _absent_labels(container, label)
+
+    def beside(column: str) -> NDArray[Any]:
+        with container.reading(f"obs/{column}"), quiet():
+            messages.extend(_absent_labels(container, column, repr(column)))
+            return _obs_column(root["obs"], column)
+
+    kept = columns_of(options, beside)
+
     return AnnDataSource(
-        container, matrix, var_key, feature_names=features, sample_names=samples, labels=labels, messages=messages
+        container,
+        matrix,
+        var_key,
+        feature_names=features,
+        sample_names=samples,
+        labels=labels,
+        messages=messages,
+        **kept,
     )
 
 
@@ -122,6 +154,11 @@ class AnnDataSource(StoredSource):
     def __init__(self, container: Container, matrix: Matrix, var_key: str, **about: Any) -> None:
         super().__init__(container, matrix, **about)
         self._container, self._var_key = container, var_key
+
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Read the columns of obs; see :meth:`pixfold.sources.base.Source.sample_columns`."""
+        with self._container.reading("obs"), quiet():
+            return _columns_of_frame(_read_elem(self._container.node("obs")))
 
     def tables(self) -> tuple[Any, Any]:
         """Read the tables of samples and features, as pandas.DataFrame."""
@@ -141,10 +178,10 @@ def _names(container: Container, axis: str, count: int) -> list[str]:
     return names
 
 
-def _absent_labels(container: Container, label: str) -> list[str]:
+def _absent_labels(container: Container, label: str, what: str = "the labels") -> list[str]:
     files = [file for part in ("", "/codes", "/values") for file in container.absent(f"obs/{label}{part}")]
     return [
-        f"{container.name}: {file} of the labels is not stored: its samples get the first category, or 0"
+        f"{container.name}: {file} of {what} is not stored: its samples get the first category, or 0"
         for file in files[:1]
     ]
 
@@ -199,15 +236,27 @@ def _index(node: Any) -> Any:
     return _read_elem(node[node.attrs["_index"]]) if _is_table(node) else _read_elem(node).index
 
 
-def _label(name: str, obs: Any, label: str) -> NDArray[Any]:
+def _check_obs(name: str, obs: Any, options: ReadOptions) -> None:
+    """Raise InputError unless obs has the columns that options name."""
+    if options.label is None and not options.columns:
+        return
     if not _is_table(obs):
         frame = _read_elem(obs)
-        check_column(name, label, list(map(str, frame.columns)), _likely(frame))
-        return _plain(frame[label].array)
+        check_columns(name, options, list(map(str, frame.columns)), _likely(frame))
+        return
     columns = [str(c) for c in obs.attrs["column-order"]]
     text = [c for c in columns if c in obs and not _numeric_column(obs[c])]
-    check_column(name, label, columns, text)
-    return _plain(_read_elem(obs[label]))
+    check_columns(name, options, columns, text)
+
+
+def _obs_column(obs: Any, column: str) -> NDArray[Any]:
+    return _plain(_read_elem(obs[column])) if _is_table(obs) else _plain(_read_elem(obs)[column].array)
+
+
+def _columns_of_frame(frame: Any) -> dict[str, NDArray[Any]]:
+    """Columns of a pandas.DataFrame; of several of one name the first."""
+    once = frame.loc[:, ~frame.columns.duplicated()]
+    return {str(name): _plain(once[name].array) for name in once.columns}
 
 
 def _numeric_column(node: Any) -> bool:

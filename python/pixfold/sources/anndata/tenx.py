@@ -15,7 +15,7 @@ from pixfold.sources.anndata.mtx import MtxFile
 from pixfold.sources.anndata.stored import CsrMatrix
 from pixfold.sources.base import Source, check_size
 from pixfold.sources.disk.on_disk import StoredSource
-from pixfold.sources.options import ReadOptions
+from pixfold.sources.options import COLUMNS, ReadOptions
 from pixfold.util.text import counted, listed
 
 _FEATURES, _BARCODES = ("features.tsv", "genes.tsv"), ("barcodes.tsv",)
@@ -40,7 +40,7 @@ def open_mtx(path: Path, options: ReadOptions) -> Source:
     MissingDependencyError
         When pyarrow or pandas is not installed.
     """
-    options.refuse(str(path), "label")
+    options.refuse(str(path), *COLUMNS)
     matrix_path = (
         next(p for p in (path / "matrix.mtx.gz", path / "matrix.mtx") if p.exists()) if path.is_dir() else path
     )
@@ -110,7 +110,7 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
             raise InputError(
                 f"{path}: layer must be a genome of the file ({listed(groups, 10)}), got {options.layer!r}"
             )
-        options.refuse(str(path), "label")
+        options.refuse(str(path), *COLUMNS)
         key = groups[0]
         group = root[key]
         sizes = group["shape"][:]

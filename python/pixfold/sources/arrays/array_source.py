@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from pixfold.sources.base import (
     normalize_rows,
     relabelled,
 )
-from pixfold.sources.options import ReadOptions
+from pixfold.sources.labels import columns_of
+from pixfold.sources.options import COLUMNS, NoColumnError, ReadOptions
 from pixfold.util.text import listed
 
 
@@ -45,6 +46,8 @@ class ArraySource(Source):
         Names; ``feature_0`` ... and ``sample_0`` ... when absent.
     labels : array-like of shape (n_samples,), optional
         One label per sample.
+    groups, covariates : optional
+        See :class:`Source`.
     categories : dict, optional
         Categories of features that are codes.
     messages : list of str, optional
@@ -66,6 +69,8 @@ class ArraySource(Source):
         feature_names: Sequence[Any] | NDArray[Any] | None = None,
         sample_names: Sequence[Any] | NDArray[Any] | None = None,
         labels: Any = None,
+        groups: Any = None,
+        covariates: Mapping[str, Any] | None = None,
         categories: dict[str, list[str]] | None = None,
         messages: list[str] | None = None,
         kind: str | None = None,
@@ -92,6 +97,8 @@ class ArraySource(Source):
             feature_names=feature_names,
             sample_names=sample_names,
             labels=labels,
+            groups=groups,
+            covariates=covariates,
             categories=categories,
             messages=messages,
             is_sparse=is_sparse(matrix),
@@ -119,7 +126,7 @@ def open_npy(path: Path, options: ReadOptions) -> Source:
     InputError
         When the file is cut off, holds objects, or is no matrix of real numbers.
     """
-    options.refuse(str(path), "label")
+    options.refuse(str(path), *COLUMNS)
     with _readable(path):
         try:
             matrix = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -142,8 +149,8 @@ def open_npz(path: Path, options: ReadOptions) -> Source:
     path : Path
         The file.
     options : ReadOptions
-        Its ``label`` is the name of the array with the labels. Without it there are none, as for every other
-        format.
+        Its ``label`` is the name of the array with the labels, so are ``groups`` and ``covariates``. Without it there
+        are none, as for every other format.
 
     Raises
     ------
@@ -159,8 +166,8 @@ def open_npz(path: Path, options: ReadOptions) -> Source:
             is_scipys = {"format", "shape", "data"} <= set(keys)
             arrays = {} if is_scipys else {key: _member(archive, key, path) for key in keys}
     if not is_scipys:
-        return relabelled(_from_archive(path, arrays, options.label), options.y)
-    options.refuse(str(path), "label")
+        return relabelled(_from_archive(path, arrays, options), options.y)
+    options.refuse(str(path), *COLUMNS)
     return relabelled(ArraySource(_load_sparse(path), name=str(path)), options.y)
 
 
@@ -176,7 +183,7 @@ def is_sparse(data: Any) -> bool:
     return type(data).__module__.startswith("scipy.sparse") and hasattr(data, "tocsr")
 
 
-def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], label: str | None) -> ArraySource:
+def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], options: ReadOptions) -> ArraySource:
     matrices = [key for key, array in arrays.items() if array.ndim == 2]
     key = "X" if "X" in arrays else matrices[0] if len(matrices) == 1 else None
     if key is None:
@@ -184,8 +191,12 @@ def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], label: str | None
     matrix = arrays[key]
     messages = []
     vectors = [k for k, array in arrays.items() if array.ndim == 1 and k not in _NAMES]
-    if label is not None and label not in vectors:
-        raise InputError(f"{path}: no array of labels {label!r}; 1-D arrays there are: {listed(vectors, 10) or 'none'}")
+    label = options.label
+    covariates = [("covariates", name) for name in options.covariate_columns]
+    for what, name in (("labels", label), ("groups", options.groups_column), *covariates):
+        if name is not None and name not in vectors:
+            there = listed(vectors, 10) or "none"
+            raise NoColumnError(f"{path}: no array of {what} {name!r}; 1-D arrays there are: {there}", [name])
     if label is None and "y" in vectors:
         messages.append(f"{path}: the array 'y' is not used, because no label was asked for")
     return ArraySource(
@@ -194,6 +205,7 @@ def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], label: str | None
         feature_names=arrays.get("feature_names"),
         sample_names=arrays.get("sample_names"),
         labels=None if label is None else arrays[label],
+        **columns_of(options, arrays.__getitem__),
         messages=messages,
     )
 

@@ -15,7 +15,7 @@ from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import AnyRows, Source, block_rows, check_size, normalize_rows, unique_names
 from pixfold.sources.genotypes.bed_file import BedFile
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import counted
@@ -30,7 +30,7 @@ _NOT_KNOWN = ("-9", "NA", "na", "NaN", "nan", ".")
 
 def open_plink(path: Path, options: ReadOptions) -> PlinkSource:
     """Open a .bed file; see :class:`PlinkSource`."""
-    return PlinkSource(path, label=options.label, y=options.y)
+    return PlinkSource(path, options)
 
 
 class PlinkSource(Source):
@@ -48,11 +48,10 @@ class PlinkSource(Source):
     ----------
     path : Path
         The .bed file.
-    label : str, optional
-        A column of the .fam file: family, individual, father, mother, sex or phenotype. A phenotype of -9 or NA is
-        missing, and 0 where all phenotypes are of -9, 0, 1 and 2; a sex of 0 and a parent or family 0 are missing.
-    y : array-like of shape (n_samples,), optional
-        Labels beside the file, instead of ``label``.
+    options : ReadOptions, optional
+        Its ``label``, ``groups`` and ``covariates`` are columns of the .fam file: family, individual, father, mother,
+        sex or phenotype. A phenotype of -9 or NA is missing, and 0 where all phenotypes are of -9, 0, 1 and 2; a sex of
+        0 and a parent or family 0 are missing. Its ``y`` are labels beside the file.
 
     Raises
     ------
@@ -63,8 +62,9 @@ class PlinkSource(Source):
 
     kind = "genotypes"
 
-    def __init__(self, path: Path, *, label: str | None = None, y: Any = None) -> None:
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         name, messages = str(path), list[str]()
+        options = options or ReadOptions()
         self._fam, self._bim = _beside(path, ".fam"), _beside(path, ".bim")
         columns = list(zip(*_fields(self._fam, FAM_COLUMNS), strict=True)) or [()] * len(FAM_COLUMNS)
         self._columns = dict(zip(FAM_COLUMNS, columns, strict=True))
@@ -72,9 +72,10 @@ class PlinkSource(Source):
         variants = unique_names(_variant_names(self._bim), messages, "variant")
         check_size(name, len(samples), len(variants))
         self._bed = BedFile(path, len(samples), len(variants), self._fam.name, self._bim.name)
-        if label is not None:
-            check_column(name, label, FAM_COLUMNS, ("phenotype", "sex", "family"))
-            y = _column(label, self._columns[label], messages)
+        check_columns(name, options, FAM_COLUMNS, ("phenotype", "sex", "family"))
+        labels = options.y
+        if options.label is not None:
+            labels = _column(options.label, self._columns[options.label], messages)
         row_bytes = -(-len(variants) // 4)
         # Samples of four to a byte: spans begin with a byte.
         self._span = max(4, _SPAN_BYTES // row_bytes // 4 * 4)
@@ -84,7 +85,8 @@ class PlinkSource(Source):
             np.dtype(np.float32),
             feature_names=variants,
             sample_names=samples,
-            labels=y,
+            labels=labels,
+            **columns_of(options, lambda column: _column(column, self._columns[column], messages)),
             messages=messages,
             chunk_rows=self._span if self.variant_major else 1,
         )
@@ -112,6 +114,10 @@ class PlinkSource(Source):
         """Read rows of a variant-major file as they are: (last - first, ceil(n_samples / 4)) bytes."""
         return self._bed.rows(first, last)
 
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of the .fam file; see :meth:`pixfold.sources.base.Source.sample_columns`."""
+        return {name: _column(name, self._columns[name], []) for name in FAM_COLUMNS}
+
     def tables(self) -> tuple[Any, Any]:
         """Read what the .fam and .bim files say of samples and variants.
 
@@ -121,7 +127,7 @@ class PlinkSource(Source):
             One row each, in order; missing values as :class:`PlinkSource` takes them.
         """
         pandas = require("pandas", "io", "a table of samples")
-        samples = pandas.DataFrame({name: _column(name, self._columns[name], []) for name in FAM_COLUMNS})
+        samples = pandas.DataFrame(self.sample_columns())
         types = dict.fromkeys(BIM_COLUMNS, "str") | dict.fromkeys(("chromosome", "allele_1", "allele_2"), "category")
         features = pandas.read_csv(
             self._bim, sep=r"\s+", header=None, names=BIM_COLUMNS, dtype=types, keep_default_na=False, usecols=range(6)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import AnyRows, Source, normalize_rows
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.packed.store import PackedStore
 from pixfold.util.optional import require
@@ -21,7 +21,7 @@ from pixfold.util.optional import require
 
 def open_packed(path: Path, options: ReadOptions) -> PackedSource:
     """Open a packed store; see :class:`PackedSource`."""
-    return PackedSource(path, label=options.label, y=options.y, verify=options.verify)
+    return PackedSource(path, options)
 
 
 class PackedSource(Source):
@@ -33,12 +33,9 @@ class PackedSource(Source):
     ----------
     path : Path
         The folder.
-    label : str, optional
-        A column of its table of samples.
-    y : array-like of shape (n_samples,), optional
-        Labels beside the store, instead of ``label``.
-    verify : bool
-        Read everything once and check it.
+    options : ReadOptions, optional
+        Its ``label``, ``groups`` and ``covariates`` are columns of the store's table of samples, ``y`` are labels
+        beside it; with ``verify`` everything is read once and checked.
 
     Raises
     ------
@@ -48,9 +45,9 @@ class PackedSource(Source):
         When zarr or anndata is not installed.
     """
 
-    def __init__(self, path: Path, *, label: str | None = None, y: Any = None, verify: bool = False) -> None:
-        self._store = PackedStore(path)
-        if verify:
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        self._store, options = PackedStore(path), options or ReadOptions()
+        if options.verify:
             self._store.verify()
         about = self._store.about
         name, shape = str(path), (int(about["shape"][0]), int(about["shape"][1]))
@@ -58,12 +55,11 @@ class PackedSource(Source):
         for names, count, table in ((samples, shape[0], "obs"), (features, shape[1], "var")):
             if len(names) != count:
                 raise InputError(f"{path}: {table} must name {count:,} as the store says, got {len(names):,} names")
-        if label is not None:
-            columns = [str(column) for column in self._store.group_attributes("obs")["column-order"]]
-            check_column(name, label, columns)
-            values = self._store.element(f"obs/{label}")
-            # Categories and nullable types become objects.
-            y = np.asarray(values, None if isinstance(values, np.ndarray) else object)
+        labels = options.y
+        if options.label is not None or options.columns:
+            check_columns(name, options, self._obs_columns())
+        if options.label is not None:
+            labels = self._obs(options.label)
         self._stored = str(about["kind"])
         self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits"}[self._stored]
         array = self._store.array(self._array)
@@ -74,7 +70,8 @@ class PackedSource(Source):
             np.dtype(np.float32 if self._stored == "genotypes" else about["dtype"]),
             feature_names=features,
             sample_names=samples,
-            labels=y,
+            labels=labels,
+            **columns_of(options, self._obs),
             categories=about["categories"],
             messages=about["messages"],
             is_sparse=self._stored == "csr",
@@ -97,6 +94,10 @@ class PackedSource(Source):
         parts = [self._picked(self._block(run[0], run[-1] + 1), run - run[0]) for run in _runs(ordered, self._gap())]
         return self._picked(self._joined(parts), order)
 
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Read the columns of the table of samples; see :meth:`pixfold.sources.base.Source.sample_columns`."""
+        return {column: self._obs(column) for column in self._obs_columns()}
+
     def tables(self) -> tuple[Any, Any]:
         """Read the tables of samples and features, as pandas.DataFrame."""
         return self._store.element("obs"), self._store.element("var")
@@ -109,6 +110,14 @@ class PackedSource(Source):
         """Restore what :meth:`__getstate__` left."""
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+    def _obs_columns(self) -> list[str]:
+        return [str(column) for column in self._store.group_attributes("obs")["column-order"]]
+
+    def _obs(self, column: str) -> NDArray[Any]:
+        values = self._store.element(f"obs/{column}")
+        # Categories and nullable types become objects.
+        return np.asarray(values, None if isinstance(values, np.ndarray) else object)
 
     def _index(self, table: str) -> list[str]:
         key = self._store.group_attributes(table)["_index"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.base import AnyRows, Source, normalize_rows
 from pixfold.sources.disk.scratch import ScratchArray
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_column, check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.sequences.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, detected
 from pixfold.sources.tables.delimited import Header
@@ -30,11 +30,15 @@ _PROTEIN_SUFFIXES, _DNA_SUFFIXES = (".faa",), (".fna", ".fastq", ".fq")
 
 
 class Record(NamedTuple):
-    """One sequence as it came; a name of None is counted, a label of None is missing."""
+    """One sequence as it came; a name of None is counted, a label of None is missing.
+
+    ``beside`` are groups and covariates by their columns.
+    """
 
     name: str | None
     letters: str
     label: Any = None
+    beside: Mapping[str, Any] = {}
 
 
 class SequenceSource(Source):
@@ -73,6 +77,7 @@ class SequenceSource(Source):
     ) -> None:
         letters, lengths = _Letters(), list[int]()
         samples, labels, messages = list[str](), [], list[str]()
+        beside: dict[str, list[Any]] = {column: [] for column in options.columns}
         for number, record in enumerate(records):
             called = f"sample_{number}" if record.name is None else record.name
             text = "".join(record.letters.split()).upper().encode("ascii", "replace")
@@ -82,6 +87,8 @@ class SequenceSource(Source):
             lengths.append(len(text))
             samples.append(called)
             labels.append(record.label)
+            for column, values in beside.items():
+                values.append(record.beside.get(column))
         if not lengths:
             raise InputError(f"{name}: sequences must be at least one, got none")
         self._letters = letters.done()
@@ -105,6 +112,7 @@ class SequenceSource(Source):
             feature_names=[f"{place}:{letter}" for letter in chosen.channels for place in range(1, self._length + 1)],
             sample_names=samples,
             labels=None if given is None else np.array(given, dtype=object),
+            **columns_of(options, lambda column: _objects(beside[column])),
             messages=messages,
         )
         self.channel_sizes = [self._length] * len(chosen.channels)
@@ -152,6 +160,12 @@ class SequenceSource(Source):
         return messages
 
 
+def _objects(values: list[Any]) -> NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
 class _Letters:
     """Letters one after the other, counted, in memory or in a temporary file."""
 
@@ -194,7 +208,7 @@ def open_sequences(path: Path, options: ReadOptions) -> Source:
         Alone or followed by ``.gz`` or ``.zst``.
     options : ReadOptions
         See :class:`SequenceSource`. Its ``label`` is a field of the headers, ``>id label=x`` or ``[label=x]``, or
-        "description", all that follows the first word.
+        "description", all that follows the first word; so are ``groups`` and ``covariates``.
 
     Raises
     ------
@@ -206,23 +220,26 @@ def open_sequences(path: Path, options: ReadOptions) -> Source:
     suffix = next((s.lower() for s in reversed(path.suffixes) if s.lower() not in (".gz", ".zst")), "")
     alphabet = PROTEIN if suffix in _PROTEIN_SUFFIXES else DNA if suffix in _DNA_SUFFIXES else None
     fields: set[str] = set()
-    source = SequenceSource(_records(path, options.label, fields), str(path), options, alphabet)
-    if options.label is not None and options.label not in fields:
-        check_column(str(path), options.label, sorted(fields))
+    source = SequenceSource(_records(path, options, fields), str(path), options, alphabet)
+    check_columns(str(path), options, sorted(fields))
     return source
 
 
 def open_frame(frame: Any, options: ReadOptions, name: str = "DataFrame") -> Source:
     """Make a source of a column of sequences of a pandas DataFrame; its index names the samples."""
     columns = [str(column) for column in frame.columns]
-    for wanted in (options.sequence, options.label):
-        if wanted is not None:
-            check_column(name, wanted, columns)
+    if options.sequence is not None:
+        check_column(name, options.sequence, columns)
+    check_columns(name, options, columns)
     letters = frame.iloc[:, columns.index(str(options.sequence))]
     texts = ["" if missing else str(text) for text, missing in zip(letters, letters.isna(), strict=True)]
     labels = [None] * len(frame) if options.label is None else list(frame.iloc[:, columns.index(options.label)])
     samples = map(str, frame.index)
-    records = (Record(*record) for record in zip(samples, texts, labels, strict=True))
+    beside = [
+        dict(zip(options.columns, row, strict=True))
+        for row in zip(*(frame.iloc[:, columns.index(column)] for column in options.columns), strict=True)
+    ] or [{}] * len(frame)
+    records = (Record(*record) for record in zip(samples, texts, labels, beside, strict=True))
     return SequenceSource(records, name, options)
 
 
@@ -236,39 +253,42 @@ def open_table(path: Path, options: ReadOptions) -> Source:
         elif lower.endswith((".feather", ".arrow")):
             frame = pandas.read_feather(path)
         else:
-            # NA is a sequence, of N and A; of a label it says that there is none.
+            # NA is a sequence, of N and A; of a label it says that there is none, and so beside it.
+            named = (*(() if options.label is None else (options.label,)), *options.columns)
             frame = pandas.read_csv(
                 path,
                 sep=Header(path).delimiter,
                 dtype=str,
                 encoding="utf-8-sig",
                 keep_default_na=False,
-                na_values={} if options.label is None else {options.label: ["", "NA", "NaN", "nan", "null", "None"]},
+                na_values={column: ["", "NA", "NaN", "nan", "null", "None"] for column in named},
             )
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: cannot read the table: {' '.join(str(error).split())}") from error
-    used = (options.sequence, options.label)
-    named = next((c for c in frame.columns if str(c).lower() in _NAMES and str(c) not in used), None)
-    return open_frame(frame if named is None else frame.set_index(named), options, str(path))
+    used = (options.sequence, options.label, *options.columns)
+    naming = next((c for c in frame.columns if str(c).lower() in _NAMES and str(c) not in used), None)
+    return open_frame(frame if naming is None else frame.set_index(naming), options, str(path))
 
 
 _NAMES = ("id", "iid", "name", "sample", "unnamed: 0", "")
 
 
-def _records(path: Path, label: str | None, fields: set[str]) -> Iterator[Record]:
+def _records(path: Path, options: ReadOptions, fields: set[str]) -> Iterator[Record]:
     """Yield the records of a file; what a decompressor raises differs with what is installed."""
     dnaio = require("dnaio", "io", "reading FASTA and FASTQ files")
     try:
         with dnaio.open(str(path), open_threads=0) as reader:
             for record in reader:
                 name, _, description = record.name.partition(" ")
-                if label is None:
+                if options.label is None and not options.columns:
                     yield Record(name, record.sequence)
                     continue
                 found = {a or c: b if a else d.strip('"') for a, b, c, d in _FIELD.findall(description)}
                 found.setdefault(_DESCRIPTION, description.strip())
                 fields.update(found)
-                yield Record(name, record.sequence, found.get(label) or None)
+                label = None if options.label is None else found.get(options.label) or None
+                beside = {column: found.get(column) or None for column in options.columns}
+                yield Record(name, record.sequence, label, beside)
     except InputError:
         raise
     except dnaio.FileFormatError as error:

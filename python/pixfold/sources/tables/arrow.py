@@ -13,7 +13,7 @@ import numpy as np
 from pixfold.errors import InputError, OutputError
 from pixfold.sources.base import Source, block_rows
 from pixfold.sources.disk.changes import unchanged
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_columns
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.builder import Columns, TableBuilder, numeric_columns
 from pixfold.sources.tables.categories import known_categories
@@ -44,7 +44,8 @@ def open_arrow(path: Path, options: ReadOptions) -> Source:
     path : Path
         ``.parquet``, ``.feather`` or ``.arrow``.
     options : ReadOptions
-        Its ``label``, ``y``, ``categories`` and ``categorical`` are those of :func:`pixfold.open_source`.
+        Its ``label``, ``groups``, ``covariates``, ``y``, ``categories`` and ``categorical`` are those of
+        :func:`pixfold.open_source`.
 
     Returns
     -------
@@ -150,11 +151,11 @@ def _columns(name: str, schema: Any, options: ReadOptions) -> Columns:
     types = require("pyarrow", "io", _PURPOSE).types
     columns = Columns([field.name for field in schema], naming=index_columns(schema))
     text = {at for at, field in enumerate(schema) if _is_text(types, field.type)}
-    if options.label is not None:
-        there = [at for at in range(len(columns.names)) if at not in columns.naming]
-        names = [columns.names[at] for at in there]
-        check_column(name, options.label, names, [columns.names[at] for at in there if at in text])
-        columns.label = there[names.index(options.label)]
+    there = [at for at in range(len(columns.names)) if at not in columns.naming]
+    names = [columns.names[at] for at in there]
+    check_columns(name, options, names, [columns.names[at] for at in there if at in text])
+    columns.label = None if options.label is None else there[names.index(options.label)]
+    columns.others = {column: there[names.index(column)] for column in options.columns}
     columns.categorical = {at for at, field in enumerate(schema) if types.is_dictionary(field.type)}
     columns.text = text | {
         at for at in columns.features if known_categories(columns.names[at], options.categories) is not None
@@ -188,7 +189,7 @@ def _read(name: str, schema: Any, columns: Columns, options: ReadOptions, batche
                     builder.texts[at].declare(known, ordered=array.type.ordered)
             builder.add(
                 numeric_columns([_number(pyarrow, batch.column(at)) for at in numeric], batch.num_rows),
-                {at: _other(pyarrow, batch.column(at), at == columns.label) for at in others},
+                {at: _other(pyarrow, batch.column(at), at in columns.kept) for at in others},
                 np.arange(start, start + batch.num_rows),
             )
             start += batch.num_rows
@@ -215,8 +216,8 @@ def _number(pyarrow: Any, array: Any) -> Any:
     return array.cast(pyarrow.float32()) if pyarrow.types.is_null(array.type) else array
 
 
-def _other(pyarrow: Any, array: Any, is_label: bool) -> Any:
-    """Labels as they are, all else as strings."""
+def _other(pyarrow: Any, array: Any, is_kept: bool) -> Any:
+    """Labels, groups and covariates as they are, all else as strings."""
     if pyarrow.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    return array if is_label else array.cast(pyarrow.string())
+    return array if is_kept else array.cast(pyarrow.string())

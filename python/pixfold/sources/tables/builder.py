@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pixfold.sources.base import Source, check_labels, check_size, unique_names
 from pixfold.sources.disk.row_store import RowStore, source_of
-from pixfold.sources.labels import label_values
+from pixfold.sources.labels import columns_of, label_values
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.categories import Coding, Encoding, TextColumn, check_known, known_categories
 
@@ -29,6 +29,8 @@ class Columns:
         As they are in the file.
     label : int or None
         The position of the column with the labels.
+    others : dict of str to int
+        Positions of the columns with groups and covariates, by name.
     naming : tuple of int
         Columns that name the samples.
     may_name : bool
@@ -41,15 +43,21 @@ class Columns:
 
     names: list[str]
     label: int | None = None
+    others: dict[str, int] = field(default_factory=dict)
     naming: tuple[int, ...] = ()
     may_name: bool = False
     text: set[int] = field(default_factory=set)
     categorical: set[int] = field(default_factory=set)
 
     @property
+    def kept(self) -> set[int]:
+        """Columns of labels, groups and covariates, which are kept as they are."""
+        return {*([] if self.label is None else [self.label]), *self.others.values()}
+
+    @property
     def features(self) -> list[int]:
         """Columns that are features."""
-        apart = {self.label, *self.naming, *({0} if self.may_name else ())}
+        apart = {*self.kept, *self.naming, *({0} if self.may_name else ())}
         return [at for at in range(len(self.names)) if at not in apart]
 
     @property
@@ -62,7 +70,7 @@ class Columns:
         return (
             not self.naming
             and len(self.names) > 1
-            and self.label != 0
+            and 0 not in self.kept
             and known_categories(self.names[0], options.categories) is None
         )
 
@@ -101,7 +109,7 @@ class TableBuilder:
         self._first = TextColumn(name, columns.names[0]) if columns.may_name else None
         self._n_unnamed = 0
         self._samples: list[str] = []
-        self._labels: list[Any] = []
+        self._kept: dict[int, list[Any]] = {at: [] for at in columns.kept}
         self._store = RowStore(name)
 
     def add(self, numbers: NDArray[Any], others: Mapping[int, Any], places: NDArray[np.int64]) -> None:
@@ -112,19 +120,19 @@ class TableBuilder:
         numbers : ndarray of shape (n, len(columns.numbers))
             Values of the features that hold numbers, missing ones as NaN.
         others : mapping of int to pyarrow.Array
-            All other columns, by position. All but the labels are strings.
+            All other columns, by position. All but ``columns.kept`` are strings.
         places : ndarray of int64
             Line or row of each, for messages.
         """
         columns = self._columns
-        if columns.label is not None:
-            self._labels.append(others[columns.label])
+        for at, parts in self._kept.items():
+            parts.append(others[at])
         if self._first is not None:
             self._first.add(others[0], places)
             self._n_unnamed += others[0].null_count
         naming = columns.naming or ((0,) if self._first is not None else ())
-        parts = [others[at].fill_null(_UNNAMED).to_pylist() for at in naming]
-        self._samples += [" ".join(names) for names in zip(*parts, strict=True)]
+        names = [others[at].fill_null(_UNNAMED).to_pylist() for at in naming]
+        self._samples += [" ".join(parts) for parts in zip(*names, strict=True)]
         if not self.texts:
             self._store.append(numbers)
             return
@@ -159,8 +167,9 @@ class TableBuilder:
         n_samples = self._store.n_rows
         check_size(self._name, n_samples, len(self._positions))
         labels = self._options.y
+        kept = {at: label_values(parts, is_text=is_text, decimal=decimal) for at, parts in self._kept.items()}
         if self._columns.label is not None:
-            labels = label_values(self._labels, is_text=is_text, decimal=decimal)
+            labels = kept[self._columns.label]
         if labels is not None:
             labels = check_labels(self._name, labels, n_samples)
         codings = self._codings(n_samples)
@@ -176,6 +185,7 @@ class TableBuilder:
             feature_names=encoding.feature_names,
             sample_names=self._samples or None,
             labels=labels,
+            **columns_of(self._options, lambda column: kept[self._columns.others[column]]),
             categories=encoding.categories,
             messages=self._messages + encoding.messages(),
         )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.arrays.array_source import ArraySource
 from pixfold.sources.base import check_dtype, check_labels, check_size, unique_names
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_columns, columns_of
+from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.categories import (
     BOOLEAN,
     Encoding,
@@ -33,10 +34,7 @@ Place = Callable[[int, int], str]
 def open_frame(
     frame: Any,
     *,
-    label: str | None = None,
-    y: Any = None,
-    categories: Mapping[str, Sequence[str]] | None = None,
-    categorical: str = "ordinal",
+    options: ReadOptions | None = None,
     name: str = "DataFrame",
 ) -> ArraySource:
     """Make a source of a pandas DataFrame: columns are features, the index names the samples.
@@ -48,35 +46,33 @@ def open_frame(
     ----------
     frame : pandas.DataFrame
         One row per sample.
-    label : str, optional
-        The column with the labels.
-    y : array-like of shape (n_samples,), optional
-        Labels beside the table, instead of ``label``.
-    categories : mapping of str to sequence of str, optional
-        The categories that columns were encoded by before: they are used again, and a value outside them is
-        an error. Other text columns are errors then.
-    categorical : {"ordinal", "onehot"}
-        Codes, or a feature for every category, named "column=category".
+    options : ReadOptions, optional
+        Its ``label``, ``groups``, ``covariates``, ``y``, ``categories`` and ``categorical`` are those of
+        :func:`pixfold.open_source`.
     name : str
         How messages call it.
 
     Raises
     ------
     InputError
-        When there is no such label column, or a column is no feature: text among numbers, an identifier,
+        When there is no column that an option names, or a column is no feature: text among numbers, an identifier,
         dates.
     """
     columns = [str(column) for column in frame.columns]
     positions = list(range(len(columns)))
-    labels = y
-    if label is not None:
+    given = options or ReadOptions()
+    categories, label, labels = given.categories, given.label, given.y
+    named = (*(() if label is None else (label,)), *given.columns)
+    if named:
         text = [c for c, dtype in zip(columns, frame.dtypes, strict=True) if not _is_number(dtype)]
-        check_column(name, str(label), columns, text)
-        at = columns.index(str(label))
-        positions.remove(at)
-        labels = _values(frame.iloc[:, at])
+        check_columns(name, given, columns, text)
+        apart = {columns.index(column) for column in named}
+        positions = [at for at in positions if at not in apart]
+    if label is not None:
+        labels = _values(frame.iloc[:, columns.index(label)])
     if columns and len(frame) and not positions:
-        raise InputError(f"{name}: the table must hold features beside the label {label!r}, got none")
+        beside = " and ".join([*([] if label is None else [f"the label {label!r}"]), *map(repr, given.columns)])
+        raise InputError(f"{name}: the table must hold features beside {beside}, got none")
     check_size(name, len(frame), len(positions))
     if labels is not None:
         labels = check_labels(name, labels, len(frame))
@@ -92,13 +88,14 @@ def open_frame(
         matrix: Any = chosen.sparse.to_coo()  # every column is sparse: never make it dense
     else:
         matrix, encoded = _matrix(chosen, features, name, place, categories)
-    encoding = Encoding(features, encoded, categorical, categories)
+    encoding = Encoding(features, encoded, given.categorical, categories)
     return ArraySource(
         matrix if encoding.is_ordinal else encoding.apply(matrix),
         name=name,
         feature_names=encoding.feature_names,
         sample_names=[str(i) for i in frame.index],
         labels=labels,
+        **columns_of(given, lambda column: _values(frame.iloc[:, columns.index(column)])),
         categories=encoding.categories,
         messages=messages + encoding.messages(),
         kind="table",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pixfold.sources.base import Source
 from pixfold.sources.disk.changes import unchanged
-from pixfold.sources.labels import check_column
+from pixfold.sources.labels import check_columns
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.builder import Columns, TableBuilder
 from pixfold.sources.tables.categories import NUMBER, is_mixed, known_categories, wrong_cell
@@ -36,7 +36,8 @@ def open_text(path: Path, options: ReadOptions) -> Source:
     path : Path
         ``.csv``, ``.tsv`` or ``.txt``, alone or followed by ``.gz`` or ``.zst``.
     options : ReadOptions
-        Its ``label``, ``y``, ``categories`` and ``categorical`` are those of :func:`pixfold.open_source`.
+        Its ``label``, ``groups``, ``covariates``, ``y``, ``categories`` and ``categorical`` are those of
+        :func:`pixfold.open_source`.
 
     Returns
     -------
@@ -55,12 +56,14 @@ def open_text(path: Path, options: ReadOptions) -> Source:
     """
     with unchanged(path), readable(path):
         header = Header(path)
-        label = None
-        if options.label is not None:
-            first = int(header.names_samples)
-            check_column(str(path), options.label, header.columns[first:], header.text_columns)
-            label = header.columns.index(options.label, first)
-        columns = Columns(header.columns, label=label, naming=(0,) if header.names_samples else ())
+        first = int(header.names_samples)
+        check_columns(str(path), options, header.columns[first:], header.text_columns)
+        columns = Columns(
+            header.columns,
+            label=None if options.label is None else header.columns.index(options.label, first),
+            others={column: header.columns.index(column, first) for column in options.columns},
+            naming=(0,) if header.names_samples else (),
+        )
         columns.text = {
             at
             for at in (columns.features if options.categories else ())
