@@ -31,7 +31,9 @@ class Fit:
 
     @property
     def ranked(self) -> bool:
-        return bool(np.isfinite(self.importance).any())
+        findings = getattr(self.model, "findings_", {})
+        places = findings.get("rank", self.importance)
+        return bool(np.isfinite(places).any())
 
 
 class Ours:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixfold.learn.accept import chance_p_value
+from pixfold.learn.accept import by_group, chance_p_value
 from pixfold.learn.significance import LEVEL
 
 
@@ -67,3 +67,14 @@ def test_agrees_with_the_exact_test_of_two_by_two_tables():
     assert LEVEL < exact < 1
     # Four standard errors of a share of 999 tables, and the one that counts itself.
     assert abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / 999) + 1 / 1000
+
+
+def test_groups_of_one_label_are_one_witness():
+    labels, groups = np.repeat([0, 1, 0], 4), np.repeat([7, 3, 5], 4)
+    predicted = np.array([0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 0])
+    truth, named = by_group(labels, predicted, groups)
+    assert truth.tolist() == [1, 0, 0]  # groups 3, 5, 7
+    assert named.tolist() == [1, 1, 0]
+    assert by_group(labels, predicted, None)[1] is predicted
+    within = np.zeros(12, dtype=np.int64)  # labels differ within the group
+    assert by_group(labels, predicted, within)[0] is labels

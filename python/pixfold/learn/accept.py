@@ -62,3 +62,22 @@ def correlation_p_value(values: NDArray[np.float64], predicted: NDArray[np.float
         return 1.0
     stats = require("scipy.stats", "train", "judging a run against chance")
     return float(stats.spearmanr(values, predicted, alternative="greater").pvalue)
+
+
+def by_group(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], groups: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take each group of one label as one sample, whose prediction is its commonest: its samples are one witness.
+
+    Labels that differ within a group are compared within it, and stay as they are.
+    """
+    if groups is None:
+        return labels, predicted
+    names, of_sample = np.unique(groups, return_inverse=True)
+    shared = np.zeros((len(names), int(max(labels.max(), predicted.max())) + 1), dtype=np.int64)
+    np.add.at(shared, (of_sample, labels), 1)
+    if (np.count_nonzero(shared, axis=1) > 1).any():
+        return labels, predicted
+    named = np.zeros_like(shared)
+    np.add.at(named, (of_sample, predicted), 1)
+    return shared.argmax(axis=1), named.argmax(axis=1)

@@ -13,7 +13,7 @@ from torch import nn
 
 from pixfold.layout import Layout
 from pixfold.learn import backbones
-from pixfold.learn.accept import chance_p_value, correlation_p_value
+from pixfold.learn.accept import by_group, chance_p_value, correlation_p_value
 from pixfold.learn.attribute import attribute, attribute_evidence, attribute_quantity
 from pixfold.learn.consensus import RunImportance
 from pixfold.learn.job import Job
@@ -196,7 +196,9 @@ def classify(job: Job, run: int) -> RunOutcome:
     held_out = np.concatenate([labels[s.split.validation], labels[s.split.test]])
     guessed = np.concatenate([predicted_validation, predicted])
     accuracy = float(np.mean(held_out == guessed))
-    p_value = chance_p_value(held_out, guessed, k, s.seed)
+    positions = np.concatenate([s.split.validation, s.split.test])
+    groups = None if job.groups is None else job.groups[positions]
+    p_value = chance_p_value(*by_group(held_out, guessed, groups), k, s.seed)
     importance = z = None
     if result.rejected is None:
         importance, z = _evidence(job, s, result.module)
@@ -231,6 +233,8 @@ def _evidence(job: Job, s: _Setting, module: nn.Module) -> tuple[RunImportance, 
     importance = RunImportance(
         evidence, found.mean, found.mean_abs, n_used, found.count, slopes.importance, slopes.mean
     )
+    if job.groups is not None:
+        return importance, None  # samples of a group are no independent witnesses
     weights = slopes.mean - slopes.mean.mean(axis=0)
     return importance, _z(weights, seen_pixels)
 

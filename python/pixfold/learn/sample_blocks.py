@@ -134,11 +134,13 @@ def permuted_labels(
 ) -> PermutedLabels:
     """Permute labels within blocks, as they could have come if they said nothing about the samples.
 
-    Every permutation has in every block as many samples of each class as there are. With groups, what belongs together
-    stays together: a group of one label gets that of another such group as a whole, and labels that differ within a
-    group are permuted within it. Groups exchange labels with those of about their size (up to a factor of two) in
-    their block; where that gives too few different permutations, with any in their block, then with those of their
-    size in all blocks, then with all.
+    Every permutation has in every block as many samples (or groups) of each class as there are: runs that hold out
+    blocks then see labels that are as balanced as the true ones. Without that, what the training samples have too much
+    of, the held-out ones have too little of, and every permutation looks worse than the truth.
+
+    With groups, what belongs together stays together: a group of one label gets that of another such group as a whole,
+    and labels that differ within a group are permuted within it. Groups exchange labels with those of about their size
+    (up to a factor of two) in their block; where that gives too few different permutations, with any in their block.
 
     Parameters
     ----------
@@ -156,8 +158,8 @@ def permuted_labels(
     Returns
     -------
     PermutedLabels
-        All different from each other and from the labels as they are, unless there are too few of them: then
-        ``messages`` says so.
+        All different from each other and from the labels as they are. Where there are fewer than ``n`` of them, all
+        there are, and ``messages`` says so.
 
     Raises
     ------
@@ -176,7 +178,7 @@ def permuted_labels(
     known, codes = np.unique(values, return_inverse=True)
     units = _Units(codes, of_block, of_group)
     messages: list[str] = []
-    strata = units.strata(n, messages)
+    strata = units.strata(n)
     drawn = _drawn(units.labels, strata, n, np.random.default_rng(seed), messages)
     return PermutedLabels(known[drawn[:, units.of_sample]], messages)
 
@@ -206,26 +208,20 @@ class _Units:
         self._blocks = np.unique(blocks, return_inverse=True)[1][first]
         self._sizes = np.floor(np.log2(sizes)).astype(np.int64)
 
-    def strata(self, n: int, messages: list[str]) -> NDArray[np.int64]:
-        """Units that exchange labels have one number; ``messages`` is told when they are not of one block."""
+    def strata(self, n: int) -> NDArray[np.int64]:
+        """Units that exchange labels have one number: never those of two blocks."""
         none = np.zeros_like(self._blocks)
-        wider = [(self._blocks, self._sizes), (self._blocks, none), (none, self._sizes), (none, none)]
-        # Samples by themselves never leave their block.
-        stays, best, chosen = self._within >= 0, -1.0, wider[1]
+        # Samples by themselves never leave their block, nor the group that they share with other labels.
+        stays, best = self._within >= 0, -1.0
         strata = np.empty(0, dtype=np.int64)
-        for blocks, sizes in wider if self._grouped else wider[1:2]:
-            key = np.stack([self._within, np.where(stays, 0, blocks), np.where(stays, 0, sizes)])
+        for sizes in (self._sizes, none) if self._grouped else (none,):
+            key = np.stack([self._within, np.where(stays, 0, self._blocks), np.where(stays, 0, sizes)])
             tried = np.unique(key, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
-            # Wider strata only where they give more permutations, by more than rounding.
+            # Groups of other sizes only where that gives more permutations, by more than rounding.
             if (there := _log_arrangements(self.labels, tried)) > best + 1e-6:
-                best, strata, chosen = there, tried, (blocks, sizes)
+                best, strata = there, tried
             if best > math.log(2 * n):
                 break
-        if chosen[0] is none:
-            messages.append(
-                "the groups of a block are too few to exchange labels among themselves, so that they are permuted over "
-                "all blocks: classes may be of other sizes within a block"
-            )
         return strata
 
 
@@ -320,22 +316,19 @@ def _drawn(
     """Draw permutations within strata; those that came already, and the labels as they are, are drawn again."""
     places = np.argsort(strata, kind="stable")
     seen = {labels.tobytes()}
-    result = np.empty((n, len(labels)), dtype=np.int64)
-    repeated = 0
-    # More draws cannot help where all there are have come.
-    most = math.exp(min(_log_arrangements(labels, strata), 700.0))
-    for row in range(n):
-        for _ in range(_TRIES if len(seen) < round(most) else 1):
-            # One sort by strata and at random within them; below 1, so that no rounding reaches the next stratum.
-            result[row, places] = labels[np.argsort(strata + 0.999 * rng.random(len(labels)))]
-            if (key := result[row].tobytes()) not in seen:
-                seen.add(key)
-                break
-        else:
-            repeated += 1
-    if repeated:
+    # Others than the labels as they are.
+    most = min(n, max(round(math.exp(min(_log_arrangements(labels, strata), 50.0))) - 1, 0))
+    result = np.empty((most, len(labels)), dtype=np.int64)
+    row = tries = 0
+    while row < most and tries < _TRIES * (most + 1):
+        tries += 1
+        result[row, places] = labels[np.lexsort((rng.random(len(labels)), strata))]
+        if (key := result[row].tobytes()) not in seen:
+            seen.add(key)
+            row += 1
+    if row < n:
         messages.append(
-            f"the labels can be permuted in few ways: {repeated:,} of {counted(n, 'permutation')} came before, or are "
-            "the labels as they are"
+            f"the labels can be permuted in {row:,} other ways only, within blocks and groups: a p-value cannot be "
+            f"below {1 / (row + 1):.2g}"
         )
-    return result
+    return result[:row]

@@ -96,7 +96,7 @@ class _Fit:
         parted = sample_blocks(
             self.labels,
             job.groups,
-            n_blocks=int(np.clip(self.n // _SAMPLES_OF_A_BLOCK, 3, _BLOCKS)),
+            n_blocks=self.n_blocks(),
             seed=int(seeds[0]),
             class_names=job.prepared.class_names,
         )
@@ -123,6 +123,13 @@ class _Fit:
         self.scores = torch.zeros(len(labellings), dtype=torch.float64, device=device)
         self.held: list[tuple[NDArray[np.int64], Tensor]] = []
         self.pairs = self.screened()
+
+    def n_blocks(self) -> int:
+        """Blocks with several samples, or several groups, each: labels are permuted within them."""
+        groups = self.job.groups
+        if groups is None or len(np.unique(groups)) == self.n:
+            return int(np.clip(self.n // _SAMPLES_OF_A_BLOCK, 3, _BLOCKS))
+        return int(np.clip(len(np.unique(groups)) // 2, 2, _BLOCKS))
 
     def run(self) -> Fitted:
         job = self.job
