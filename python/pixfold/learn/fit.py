@@ -270,5 +270,5 @@ def _summary(outcome: RunOutcome) -> str:
     names = {"accuracy": "test accuracy", "r2": "test R2", "explained_variance": "explained variance"}
     key = next(key for key in names if key in m)
     score = f"{names[key]} unknown" if m[key] is None else f"{names[key]} {m[key]:.3f}"
-    end = "accepted" if m["accepted"] else f"not accepted: {m['reason']}"
-    return f"run {outcome.number}: {score}, {m['seconds']:.1f} s, {end}"
+    end = "" if m["accepted"] else f", not used: {m['reason']}"
+    return f"run {outcome.number}: {score}, {m['seconds']:.1f} s{end}"
