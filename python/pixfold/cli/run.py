@@ -54,7 +54,7 @@ _RUNS = {
     "pair_screen": Given(
         bool | None,
         None,
-        "Screen all pairs of features, too. Default: where that takes little. Only with --label.",
+        "Screen all pairs of features, too. Default: where that takes little. Only with --label, not with --groups.",
         flag="--pair-screen/--no-pair-screen",
     ),
     "baselines": Given(

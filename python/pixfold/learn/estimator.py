@@ -272,7 +272,7 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         False discovery rate of the features that are called.
     pair_screen : bool, optional
         Screen all pairs of features (:func:`pixfold.pair_screen`) and give the additive network the products of those
-        that the training samples show. Without it: where that takes little.
+        that the training samples show. Without it: where that takes little. Never with groups.
     baselines : bool
         Put a test of each feature and linear models on the same splits beside the findings.
     normalize : str or Normalizer

@@ -162,7 +162,12 @@ class _Fit:
         )
 
     def screened(self) -> PairScreen | None:
-        """Screen all pairs of features on all samples, where it was asked for or takes little; say what it found."""
+        """Screen all pairs of features on all samples, where it was asked for or takes little.
+
+        Not with groups: the screen takes every sample for a witness of its own.
+        """
+        if self.job.groups is not None:
+            return None
         asked, used = self.job.options.pair_screen, np.flatnonzero(self.job.prepared.keep)
         work = float(len(used)) ** 2 * self.n
         if asked is False or (asked is None and work > _WORK_OF_PAIRS) or len(used) < 2 or self.n < _SAMPLES_OF_PAIRS:
