@@ -86,6 +86,7 @@ def test_findings_table(haystack, fitted):
     assert findings.columns.tolist() == [
         *("feature", "rank", "importance", "importance_se", "direction", "p", "q", "called"),
         *("selection_frequency", "mean_rank", "saliency", "dropped"),
+        *("test_statistic", "test_p", "test_q", "rank_test", "rank_l2", "rank_l1"),
         *("mean_0", "mean_abs_0", "mean_1", "mean_abs_1"),
     ]
     assert len(findings) == 1024
@@ -195,10 +196,10 @@ def test_runs_stop_when_the_ranking_has_converged():
     clf = classifier(n_runs=9, top_k=1, epochs=8).fit_source(
         ArraySource(X, labels=np.arange(120) % 2), progress=Listener()
     )
-    assert clf.metrics_["n_runs"] == 4  # the fewest that may count as converged
+    assert clf.metrics_["n_runs"] == 2  # the fewest that may count as converged
     assert clf.metrics_["converged"]
     assert clf.metrics_["agreement"] == 1.0
-    assert sum(message.startswith("run ") for message in told) == 4
+    assert sum(message.startswith("run ") for message in told) == 2
     assert clf.findings_.index[0] == 20
 
 
@@ -206,7 +207,7 @@ def test_shuffled_runs(small_haystack):
     X, y, needles, _ = small_haystack
     settings = {**QUICK, "backbone": "patchnet", "n_runs": 3, "arrangement": "shuffled"}
     clf = pf.DeepMapperClassifier(**settings).fit(X, y)
-    assert clf.metrics_["n_runs"] == 3
+    assert 2 <= clf.metrics_["n_runs"] <= 3  # fewer when two agree
     assert clf.metrics_["test_accuracy"] > 0.9
     assert_needles_first(clf, needles)
     assert not np.array_equal(clf.layout_.pixel_of_feature, np.arange(X.shape[1]))
@@ -714,9 +715,9 @@ def test_a_budget_streams_what_does_not_fit_into_half_of_it(tmp_path):
         return clf.fit_source(source, progress=Watched()), [name for name, _ in sources]
 
     held, tasks = fitted("100MB")
-    assert tasks[:3] == ["checking values", "reading into memory", "normaliser"]
+    assert tasks[:4] == ["checking values", "reading into memory", "looking for leaks", "normaliser"]
     streamed, tasks = fitted("380kB")
-    assert tasks[:2] == ["checking values", "normaliser"]
+    assert tasks[:3] == ["checking values", "looking for leaks", "normaliser"]
     assert "reading into memory" not in tasks
     assert {"training", "predicting", "class means"} <= set(tasks)
     for clf in (held, streamed):
