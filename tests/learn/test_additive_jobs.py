@@ -364,10 +364,7 @@ def test_rate_of_jobs_of_noise_with_anything_called():
 @pytest.mark.slow
 def test_rate_of_jobs_of_permuted_labels_with_anything_called(shared_data):
     """Real expression data, features that go together, classes of 47 and 25."""
-    path = shared_data / "golub.csv.gz"
-    if not path.is_file():
-        pytest.skip("golub.csv.gz is not on this machine")
-    table = pd.read_csv(path, index_col=0)
+    table = pd.read_csv(shared_data / "golub.csv.gz", index_col=0)
     y, X = table.pop("label").to_numpy(), table.to_numpy(np.float32)
     found = 0
     for seed in range(50):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.learn.agreement import halves, in_words, rank_biased_overlap
+from pixfold.learn.agreement import in_words, rank_biased_overlap
 
 
 def literal(one: list[int], other: list[int], p: float, depth: int) -> float:
@@ -113,47 +113,6 @@ def test_wrong_scores(a, b, k, message):
     with pytest.raises(InputError) as raised:
         rank_biased_overlap(a, b, k)
     assert str(raised.value) == message
-
-
-def test_halves_of_runs_that_agree_and_that_do_not():
-    rng = np.random.default_rng(0)
-    signal = rng.gamma(0.1, size=3000)
-    same = signal * rng.uniform(0.99, 1.01, (8, 3000))
-    assert halves(same) > 0.9
-    assert halves(rng.random((8, 3000))) < 0.1
-    assert halves(np.stack([signal] * 5)) == pytest.approx(1.0)
-
-
-def test_halves_take_all_ways_where_they_are_few():
-    rng = np.random.default_rng(1)
-    runs = rng.random((4, 40))
-    ways = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
-    expected = np.mean([rank_biased_overlap(runs[list(a)].mean(0), runs[list(b)].mean(0), 5) for a, b in ways])
-    assert halves(runs, k=5, seed=3) == pytest.approx(expected, abs=1e-12)
-    three = np.mean([rank_biased_overlap(runs[i], runs[j], 5) for i, j in ((0, 1), (0, 2), (1, 2))])
-    assert halves(runs[:3], k=5) == pytest.approx(three, abs=1e-12)
-    assert halves(runs[:2], k=5) == rank_biased_overlap(runs[0], runs[1], 5)
-
-
-def test_halves_depend_on_the_seed_alone():
-    runs = np.random.default_rng(2).random((9, 200))
-    assert halves(runs, k=5, seed=1) == halves(runs, k=5, seed=1)
-    assert halves(runs, k=5, seed=1) != halves(runs, k=5, seed=2)
-
-
-@pytest.mark.parametrize("n_runs", [0, 1])
-def test_too_few_runs(n_runs):
-    value = halves(np.zeros((n_runs, 5)))
-    assert math.isnan(value)
-    assert "too few runs" in in_words(value)
-
-
-def test_wrong_evidence():
-    with pytest.raises(InputError) as raised:
-        halves(np.zeros(3))
-    assert str(raised.value) == (
-        "halves: evidence must be numbers of shape (n_runs, n_features), got float64 of shape (3,)"
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How far two ranked lists of features agree, with the top weighing most; and how far a job agrees with itself.
+"""How far two ranked lists of features agree, with the top weighing most, and how to say it.
 
 The measure is rank-biased overlap (Webber, Moffat and Zobel, 2010). A reader goes down both lists together and stops
 after each rank with probability ``1 - p``; the overlap is the share of features that the lists have in common down to
@@ -16,7 +16,6 @@ M. Corsi and J. Urbano (2024). The treatment of ties in rank-biased overlap. SIG
 from __future__ import annotations
 
 import math
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +34,6 @@ _DEPTHS = 10
 _CHECKS = {
     "k": whole_number(1),
     "depth": whole_number(1, optional=True),
-    "n_halvings": whole_number(1),
-    "seed": whole_number(0),
 }
 
 _WORDS = (
@@ -90,49 +87,6 @@ def rank_biased_overlap(a: ArrayLike, b: ArrayLike, k: int = 50, *, depth: int |
     p = 1.0 - 1.0 / k
     weights = (1.0 - p) * p ** np.arange(depth)
     return float(min(1.0, share @ weights + share[-1] * p**depth))
-
-
-def halves(evidence: ArrayLike, *, k: int = 50, n_halvings: int = 10, seed: int = 0) -> float:
-    """Agreement of the mean evidence of one half of the runs with that of the other half.
-
-    Parameters
-    ----------
-    evidence : float array (n_runs, n_features)
-        What each run says of each feature, all on one scale (shares of a run's importance, say).
-    k : int
-        As for :func:`rank_biased_overlap`.
-    n_halvings : int
-        Over how many ways to halve the runs the agreement is averaged. They are drawn at random, or all there are where
-        these are no more. Of an odd number of runs, each halving leaves one out.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    float
-        From 0 to 1; NaN below two runs. It is the agreement of jobs of half as many runs: that of two jobs of all of
-        them is higher.
-
-    Raises
-    ------
-    InputError
-        For evidence of another shape or with NaN, and for wrong numbers.
-    """
-    op = "halves"
-    check_all(op, _CHECKS, {"k": k, "n_halvings": n_halvings, "seed": seed})
-    runs = as_array(op, "evidence", evidence)
-    if runs.dtype.kind not in "fiub" or runs.ndim != 2 or not runs.shape[1]:
-        raise InputError(
-            f"{op}: evidence must be numbers of shape (n_runs, n_features), got {runs.dtype} of shape {runs.shape}"
-        )
-    if len(runs) < 2:
-        return math.nan
-    ways = _halvings(len(runs), n_halvings, seed)
-    found = []
-    for first, second in ways:
-        # Sums are means here: the halves are of one size.
-        found.append(rank_biased_overlap(runs[first].sum(axis=0), runs[second].sum(axis=0), k))
-    return float(np.mean(found))
 
 
 def in_words(agreement: float) -> str:
@@ -210,18 +164,6 @@ def _common(one: _Top, other: _Top, depth: int) -> Floats:
     q0, q1, q2 = np.cumsum(polynomials, axis=1)[:, 1 : depth + 1]
     common: Floats = q0 + d * (q1 + d * q2)
     return common
-
-
-def _halvings(n_runs: int, most: int, seed: int) -> list[tuple[Ints, Ints]]:
-    """Pairs of disjoint sets of ``n_runs // 2`` runs: all of them, or as many as wanted at random."""
-    half = n_runs // 2
-    n_ways = math.comb(n_runs, half) * math.comb(n_runs - half, half) // 2
-    if n_ways <= most:
-        pairs = combinations(combinations(range(n_runs), half), 2)
-        return [(np.array(a), np.array(b)) for a, b in pairs if not set(a) & set(b)]
-    rng = np.random.default_rng(seed)
-    orders = [rng.permutation(n_runs) for _ in range(most)]
-    return [(order[:half], order[half : 2 * half]) for order in orders]
 
 
 def _scores(op: str, name: str, values: Any) -> Floats:

@@ -95,8 +95,8 @@ def _as_well(
     """Say it where a linear model predicts as well, with the scores on the same splits."""
     own = np.array([outcome.metrics[score] for outcome in used], dtype=np.float64)
     known = [model for model in models if not np.isnan(model.scores[score]).all()]
-    if not known:
-        return []
+    if not known or not any(outcome.metrics["accepted"] for outcome in used):
+        return []  # where nothing was learned, there is nothing to do as well as
     best = max(known, key=lambda model: _mean(model.scores[score]))
     theirs, mine = _mean(best.scores[score]), _mean(own[: len(best.scores[score])])
     if theirs < mine - _AS_WELL or (score == "r2" and theirs <= 0):

@@ -80,13 +80,13 @@ def by_permutation(
     return Significance(p, q, (q <= fdr) & (test_p <= LEVEL), test_p, "permuted labels", n)
 
 
-def with_pairs(found: Significance, pairs: PairScreen) -> Significance:
+def with_pairs(found: Significance, pairs: PairScreen, *, fdr: float) -> Significance:
     """Call the features of significant pairs, too: a pair's p-value holds for all pairs together (Bonferroni)."""
     p, q, called = found.p.copy(), found.q.copy(), found.called.copy()
     for features in (pairs.feature_a, pairs.feature_b):
         np.minimum.at(p, features, pairs.p_bonferroni)
         np.minimum.at(q, features, pairs.p_bonferroni)
-        called[features] = True
+        called[features] |= pairs.p_bonferroni <= fdr
     # A job that has a pair has learned something, if nothing else.
     test_p = min([found.test_p, *pairs.p_bonferroni])
     return replace(found, p=p, q=q, called=called, test_p=float(test_p))

@@ -145,7 +145,7 @@ class _Fit:
             self.evidence.cpu().numpy(), self.scores.cpu().numpy(), used=job.prepared.keep, fdr=job.options.fdr
         )
         if self.pairs is not None and len(self.pairs):
-            found = significance.with_pairs(found, self.pairs)
+            found = significance.with_pairs(found, self.pairs, fdr=job.options.fdr)
         stability = self.stability()
         factor = 1.0 if self.unit is not None else temperature(self.held, self.labels)
         outcomes = [self.judged(outcome, held, factor) for outcome, held in zip(self.outcomes, self.held, strict=True)]
@@ -309,11 +309,11 @@ class _Fit:
         own = self.true_labels()
         rng = np.random.default_rng([self.job.seed, 1])
         k, n_used = self.consensus.k, int(self.job.prepared.keep.sum())
-        frequency = np.zeros(self.job.source.n_features)
+        times = np.zeros(self.job.source.n_features)
         for _ in range(n_pairs):
             for half in halves(self.labels, rng):
-                frequency[chosen(images.clone(), half, own, self.pixel, k)] += 1.0 / (2 * n_pairs)
-        return Stability(frequency, threshold(n_used, k, n_pairs) if k < n_used else None, k, n_pairs)
+                times[chosen(images.clone(), half, own, self.pixel, k)] += 1.0
+        return Stability(times / (2 * n_pairs), threshold(n_used, k, n_pairs) if k < n_used else None, k, n_pairs)
 
     def true_labels(self) -> Targets:
         classes = self.targets.classes
