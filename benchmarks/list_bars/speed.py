@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.list_bars.bench import Bench
-from benchmarks.list_bars.machine import ROOT, cores
+from benchmarks.list_bars.machine import cores
 from benchmarks.list_bars.results import Row, skipped
+
+import pixfold
 
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "PIXFOLD_ISA": "avx2"}
 TABLE_SECONDS = 60
@@ -107,7 +109,9 @@ def run(data: Path, out: Path, options: tuple[str, ...], *interpreter: str) -> t
         str(out),
         "--quiet",
     ]
-    python = os.pathsep.join(filter(None, (str(ROOT / "python"), os.environ.get("PYTHONPATH"))))
+    # The package that runs here, installed or not, is the one that is timed.
+    package = str(Path(pixfold.__file__).resolve().parents[1])
+    python = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     environment = os.environ | AVX2 | {"PYTHONPATH": python}
     started = time.perf_counter()
     done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True)

@@ -371,7 +371,7 @@ def test_the_table():
     ("given", "message"),
     [
         ({"top_k": 0}, "top_k must be a positive integer, got 0"),
-        ({"alpha": 0}, "alpha must be a number from 0 to 1, got 0"),
+        ({"alpha": 0}, "alpha must be a number above 0, at most 1, got 0"),
         ({"threshold": "fdr"}, "threshold must be one of bonferroni, permutation, got 'fdr'"),
         ({"transform": "log"}, "transform must be one of auto, sign, rank, standard, got 'log'"),
         ({"missing": "zero"}, "missing must be one of error, mean, got 'zero'"),

@@ -29,8 +29,8 @@ _NETWORK = {
         "Network: auto (default: additive where up to some 3,000 samples can be solved for at once, else patchnet), "
         "additive, patchnet, resnet18 (the paper's), resnet18-plain, or a torchvision classifier. Only with --label.",
     ),
-    "epochs": Given(int | None, None, "Epochs per run at most. Default: chosen from the data."),
-    "batch_size": Given(int | None, None, "Samples per training step."),
+    "epochs": Given(int | None, None, "Of trained networks: epochs per run at most. Default: chosen from the data."),
+    "batch_size": Given(int | None, None, "Of trained networks: samples per training step."),
     "latent_dim": Given(int | None, None, "Size of the latent space. Only without --label."),
 }
 _RUNS = {
