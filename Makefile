@@ -69,8 +69,8 @@ stubs: dev  ## Compile what changed, then write the stubs of the extensions from
 	$(BIN)/python csrc/bindings/stubs.py
 
 test-user: $(VENV)/.user  ## Tests of formats with what users get and pytest, before the tools are there.
-	$(BIN)/python -m pip install --quiet pytest
-	$(BIN)/python -m pytest -m "not slow" tests/sources tests/store
+	$(BIN)/python -m pip install --quiet pytest pytest-xdist
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/sources tests/store
 
 # Of the tests that test-user runs, those that ask for a package of development run again with it.
 ASK := $(shell grep -lE 'hypothesis|zarrs|bed_reader|jax|ml_dtypes' tests/sources/test_*.py tests/store/test_*.py)

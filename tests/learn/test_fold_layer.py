@@ -15,6 +15,7 @@ from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import fold
 
 torch = pytest.importorskip("torch")
+captum = pytest.importorskip("captum.attr")
 
 from pixfold.learn.fold_layer import Fold  # noqa: E402
 
@@ -173,3 +174,66 @@ def test_integrated_gradients_of_raw_values_find_the_planted_features():
     for images in (network[0](held_out), network[0](baseline)):
         sizes = sizes + (images.flatten(1).abs() * weights).sum(1)
     assert bool((delta.abs() <= (32 + 64) * 2.0**-24 * sizes).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_model_of_another_dtype_gets_images_of_it(dtype):
+    net, x = model().to(dtype), torch.from_numpy(samples())
+    images = net[0](x)
+    assert images.dtype == dtype
+    computed = torch.float32 if dtype == torch.float64 else dtype
+    assert torch.equal(images, fold(x, net[0].layout, net[0].normalizer, dtype=computed).to(dtype))
+    assert net(x).dtype == dtype
+    assert net(x.to(dtype)).dtype == dtype
+    assert copy.deepcopy(net)[0](x).dtype == dtype
+    assert list(net.state_dict()) == list(model().state_dict())
+    given = Fold(net[0].layout, dtype="bfloat16").to(dtype)
+    assert given(x).dtype == torch.bfloat16
+
+
+class OfImages(torch.nn.Module):
+    """A network of layers that LRP has rules for; it has none for Flatten."""
+
+    def __init__(self, layout):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = torch.nn.Conv2d(1, 3, 3, padding=1)
+        self.bends = torch.nn.ReLU()
+        self.linear = torch.nn.Linear(3 * layout.n_pixels, 2)
+
+    def forward(self, images):
+        return self.linear(self.bends(self.convolution(images)).flatten(1))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_lrp_gives_each_feature_the_relevance_of_its_pixel(shared):
+    pixel = np.arange(N_FEATURES) // 2
+    layout = (
+        Layout.from_coordinates(pixel // 6, pixel % 6, (1, 5, 6)) if shared else Layout.shuffled(N_FEATURES, seed=4)
+    )
+    of_images, x = OfImages(layout), torch.from_numpy(samples()).requires_grad_()
+    net = torch.nn.Sequential(Fold(layout, Normalizer("zscore").fit(samples(20, seed=1))), of_images)
+    target = torch.tensor([0, 1] * 3)
+    for _ in range(2):  # LRP takes the rules off the layers at its end
+        found, delta = captum.LRP(net).attribute(x, target=target, return_convergence_delta=True)
+        pixels = captum.LRP(of_images).attribute(net[0](x).detach().requires_grad_(), target=target).detach()
+        if shared:
+            torch.testing.assert_close(found[:, ::2], found[:, 1::2])
+        else:
+            pixel = layout.slot_pixel[np.argsort(layout.slot_feature)]
+            torch.testing.assert_close(found, pixels.flatten(1)[:, pixel])
+        torch.testing.assert_close(found.sum(1), pixels.flatten(1).sum(1), rtol=1e-4, atol=1e-5)
+        assert delta.shape == (6,)
+    assert found.abs().sum() > 0
+    pickle.loads(pickle.dumps(net))
+
+
+def test_noise_tunnel_needs_a_normalizer_that_takes_negative_values():
+    x, tunnel = torch.from_numpy(samples()).requires_grad_(), captum.NoiseTunnel(captum.Saliency(model()))
+    with pytest.raises(InputError, match="negative='shift' handles them"):
+        tunnel.attribute(x, target=0, nt_samples=3, stdevs=5.0)
+    shifted = Normalizer("log1p-minmax", negative="shift").fit(samples(20, seed=1))
+    found = captum.NoiseTunnel(captum.Saliency(model(normalizer=shifted))).attribute(
+        x, target=0, nt_samples=3, stdevs=5.0
+    )
+    assert torch.isfinite(found).all()

@@ -26,8 +26,8 @@ class Fold(nn.Module):
     """Samples in, pseudo-images out: :func:`pixfold.fold` as a layer, so that a model takes raw feature values.
 
     What it knows (layout and normaliser) is part of ``state_dict``, as one tensor of bytes, and comes back with
-    ``load_state_dict``: weights that were trained on one arrangement never meet another. It has no parameters to learn
-    and nothing that ``.to()``, ``.half()`` or ``.double()`` could change.
+    ``load_state_dict``: weights that were trained on one arrangement never meet another. It has no parameters to learn.
+    Captum's LRP goes through it: a feature gets the relevance of its pixel.
 
     Parameters
     ----------
@@ -35,8 +35,9 @@ class Fold(nn.Module):
         Feature -> pixel map.
     normalizer : Normalizer, optional
         A fitted normaliser. The layer keeps it as it is now: fitting it again does not change the layer.
-    dtype : {"float32", "float16", "bfloat16"} or torch.dtype
-        Element type of the images.
+    dtype : {"float32", "float16", "bfloat16"} or torch.dtype, optional
+        Element type of the images. Default: float32 until the model's ``.half()``, ``.bfloat16()``, ``.double()`` or
+        ``.to(dtype)`` asks for another. A dtype that is given stays.
     threads : int, optional
         As for :func:`pixfold.fold`.
 
@@ -61,11 +62,14 @@ class Fold(nn.Module):
         layout: Layout,
         normalizer: Normalizer | None = None,
         *,
-        dtype: Any = "float32",
+        dtype: Any = None,
         threads: int | None = None,
     ) -> None:
         super().__init__()
-        self.dtype = dtype_name(dtype)
+        self._given = None if dtype is None else dtype_name(dtype)
+        # Has no elements: the model's .half() and the like change its dtype, as they change the parameters'.
+        self.register_buffer("_follows", torch.empty(0, dtype=torch.float32), persistent=False)
+        self._rule: Any = None
         threads_argument("fold", threads)
         self.threads = threads
         self._hold(layout, normalizer)
@@ -74,6 +78,26 @@ class Fold(nn.Module):
         kept = copy.copy(normalizer)
         named_fold(layout, kept)  # refuses what does not fit
         self.layout, self.normalizer = layout, kept
+        self._rule = None
+
+    @property
+    def dtype(self) -> str:
+        """Element type of the images, by name."""
+        return self._given or str(self.get_buffer("_follows").dtype).removeprefix("torch.")
+
+    @property
+    def rule(self) -> Any:
+        """What Captum's LRP asks a layer for: a feature gets the relevance of its pixel, shared where it is shared."""
+        if self._rule is None:
+            from pixfold.learn.fold_relevance import FoldRule
+
+            self._rule = FoldRule(self.layout)
+        return self._rule
+
+    @rule.deleter
+    def rule(self) -> None:
+        # LRP takes its rules off all layers at the end.
+        self._rule = None
 
     def forward(self, X: Tensor) -> Tensor:
         """Fold a batch.
@@ -86,8 +110,11 @@ class Fold(nn.Module):
         -------
         tensor (n_samples, channels, height, width)
         """
-        images: Tensor = fold(X, self.layout, self.normalizer, dtype=self.dtype, threads=self.threads)
-        return images
+        # The kernels write at most 32 bits; a model of doubles gets them widened.
+        wide = self.dtype == "float64"
+        dtype = "float32" if wide else self.dtype
+        images: Tensor = fold(X, self.layout, self.normalizer, dtype=dtype, threads=self.threads)
+        return images.double() if wide else images
 
     def get_extra_state(self) -> Tensor:
         """Layout and normaliser as the bytes of an .npz file, which torch and safetensors save as any tensor."""
