@@ -10,7 +10,17 @@ from typing import Any
 # As the command line of pixfold does, and before anything loads OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from benchmarks.list_bars import accuracy, haystack, nulls, planted, replication, speed, two_features
+from benchmarks.list_bars import (
+    accuracy,
+    haystack,
+    nulls,
+    planted,
+    reference,
+    replication,
+    speed,
+    structure,
+    two_features,
+)
 from benchmarks.list_bars.bench import Bench, Journal
 from benchmarks.list_bars.methods import Ours
 from benchmarks.list_bars.results import Row, save
@@ -20,10 +30,12 @@ from benchmarks.list_bars.settings import parse
 BARS: dict[str, Callable[[Bench], list[Row]]] = {
     "replication": replication.rows,
     "planted": planted.rows,
+    "reference": reference.rows,
     "nulls": nulls.rows,
     "two-features": two_features.rows,
     "accuracy": accuracy.rows,
     "haystack": haystack.rows,
+    "structure": structure.rows,
     "time": speed.rows,
 }
 

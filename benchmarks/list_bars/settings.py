@@ -34,6 +34,8 @@ class Settings:
     nulls: int = 100
     null_features: int = 2_000
     pair_seeds: int = 5
+    structure_seeds: int = 5
+    reference_seeds: int = 10
     repeats: int = 5
     seeds: int = 10
     curve_seeds: int = 3
@@ -92,6 +94,8 @@ def parse(arguments: Sequence[str] | None, bars: list[str]) -> tuple[list[str], 
     add("nulls", at_least(1), "nulls: data sets of each kind", **everywhere)
     add("null_features", at_least(2), "nulls: features of the sets of noise", **everywhere)
     add("pair_seeds", at_least(1), "two-features: data sets of each width", **everywhere)
+    add("reference_seeds", at_least(2), "reference: data sets of each scenario", **everywhere)
+    add("structure_seeds", at_least(2), "structure: data sets on each background", **everywhere)
     add("repeats", at_least(2), "accuracy: repeats of 5-fold cross-validation", **everywhere)
     add("seeds", at_least(1), "haystack: data sets with effects at full size", **everywhere)
     add("curve_seeds", at_least(1), "haystack: data sets with each of the smaller effects", **everywhere)

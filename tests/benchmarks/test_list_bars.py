@@ -23,7 +23,7 @@ try:
     from benchmarks.list_bars import __main__ as command
     from benchmarks.list_bars import machine, planted, replication, results, speed
     from benchmarks.list_bars.data import background, log_values, normal_scores, real_sets
-    from benchmarks.list_bars.methods import benjamini_hochberg, f_test, ranks_of, top
+    from benchmarks.list_bars.methods import Ours, benjamini_hochberg, f_test, ranks_of, top
     from benchmarks.list_bars.numbers import interval
     from benchmarks.list_bars.settings import Settings, parse
 finally:
@@ -338,3 +338,34 @@ def test_the_machine_is_named_without_its_name() -> None:
     assert "cores of" in text
     assert "torch" in text
     assert platform.node() not in text.split()
+
+
+def test_what_is_called_beside_knockoffs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.list_bars import reference
+
+    def truth_and_one_more(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+        apart = np.abs(X[y == 1].mean(axis=0) - X[y == 0].mean(axis=0))
+        called: np.ndarray = apart >= np.sort(apart)[-reference.PLANTED - 1]
+        return called
+
+    monkeypatch.setattr(reference, "knockoffs", truth_and_one_more)
+    found = reference.measure(Ours(None, {"n_runs": 4, "baselines": False}), 100, 4.0, 0)
+    assert found["ours_power"] == found["f_power"] == found["knockoffs_power"] == 1
+    assert found["knockoffs_fdp"] == pytest.approx(1 / 11)
+    assert found["ours_fdp"] <= 0.25
+
+
+def test_hidden_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.list_bars import structure
+
+    X, planted = structure.data(None, np.random.default_rng(0))
+    assert X.shape == (structure.SAMPLES, structure.FEATURES)
+    assert len(set(planted)) == structure.PLANTED
+    share = np.isin(np.argsort(-structure.loadings(X))[: structure.PLANTED], planted).mean()
+    assert share > 0.7  # the groups are there to be found
+    assert np.isin(np.argsort(-X.var(axis=0))[: structure.PLANTED], planted).mean() < 0.3
+    monkeypatch.setattr(structure, "ours", lambda X, seed: np.where(np.isin(np.arange(X.shape[1]), planted), 1.0, 0.1))
+    monkeypatch.setattr(structure, "data", lambda real, rng: (X, planted))
+    found = structure.measure(None, 0)
+    assert found["ours"] == found["jaccard"] == 1
+    assert not found["empty"]
