@@ -8,6 +8,7 @@ job. All others hold an epoch of a FoldLoader, thrown away, to reading the same 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -365,6 +366,83 @@ def test_packing_genotypes(benchmark: Any, cohort: tuple[Path, int, int], tmp_pa
     )
 
 
+PACK_JOB = """
+import json, sys, time
+from pathlib import Path
+
+import pixfold as pf
+
+small, path, out, budget = sys.argv[1:]
+
+def status(name):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+pf.pack(small, out, memory=int(budget))  # packages are loaded once
+own = status("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+started = time.perf_counter()
+pf.pack(path, out, memory=int(budget), force=True)
+print(json.dumps({"s": time.perf_counter() - started, "peak": status("VmHWM") - own}))
+"""
+
+
+def pgen_of(bed: Path, n_samples: int, n_variants: int, path: Path) -> Path:
+    """Write the variants of a .bed file as .pgen, with .pvar and .psam."""
+    pgenlib = pytest.importorskip("pgenlib")
+    with (
+        bed.open("rb") as file,
+        pgenlib.PgenWriter(os.fsencode(path), n_samples, variant_ct=n_variants, nonref_flags=False) as writer,
+    ):
+        file.seek(3)
+        for start in range(0, n_variants, 2_000):
+            rows = min(2_000, n_variants - start)
+            bits = np.frombuffer(file.read(rows * -(-n_samples // 4)), np.uint8).reshape(rows, -1)
+            copies = pf.PackedGenotypes(bits, n_samples).toarray("int8")
+            copies[copies < 0] = -9
+            writer.append_biallelic_batch(copies)
+    path.with_suffix(".psam").write_text("#IID\n" + "".join(f"i{i}\n" for i in range(n_samples)))
+    with path.with_suffix(".pvar").open("w") as file:
+        file.write("#CHROM\tPOS\tID\tREF\tALT\n")
+        file.writelines(f"1\t{j + 1}\trs{j}\tC\tA\n" for j in range(n_variants))
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_packing_pgen(benchmark: Any, cohort: tuple[Path, int, int], tmp_path: Path) -> None:
+    """From .pgen into the packed store, from opening it on; how long Pgenlib alone reads, into int8, stands beside."""
+    pgenlib = pytest.importorskip("pgenlib")
+    bed, n_samples, n_variants = cohort
+    path, budget = pgen_of(bed, n_samples, n_variants, tmp_path / "x.pgen"), 500_000_000
+    small = pgen_of(bed, n_samples, 8, tmp_path / "small.pgen")
+    found: dict[str, Any] = {}
+
+    def once() -> None:
+        words = [sys.executable, "-c", PACK_JOB, str(small), str(path), str(tmp_path / "o.zarr"), str(budget)]
+        found.update(json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout))
+
+    benchmark.pedantic(once, rounds=1, iterations=1)
+    source, packed = pf.open_source(bed), pf.open_source(tmp_path / "o.zarr")
+    np.testing.assert_array_equal(source.read(slice(0, 8)).bits, packed.read(slice(0, 8)).bits)
+    reader, buffer = pgenlib.PgenReader(os.fsencode(path)), np.empty((1_000, n_samples), np.int8)
+    started = time.perf_counter()
+    for start in range(0, n_variants, len(buffer)):
+        reader.read_range(start, start + len(buffer), buffer)
+    alone = time.perf_counter() - started
+    rate = n_samples * n_variants / found["s"]
+    noted(
+        benchmark,
+        f"pack a .pgen of {n_samples:,} x {n_variants:,} with 500 MB",
+        "100 million genotypes a second",
+        wanted=1.0,
+        ratio=100e6 / rate,
+        seconds=found["s"],
+        genotypes_per_s=rate,
+        pgenlib_alone_s=alone,
+        peak=found["peak"],
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_a_million_genotypes(benchmark: Any, cohort: tuple[Path, int, int], tmp_path: Path) -> None:
     """Fit and an epoch from the packed store; the budget is a fifth of what the genotypes take at two bits.
@@ -389,4 +467,37 @@ def test_a_million_genotypes(benchmark: Any, cohort: tuple[Path, int, int], tmp_
         ratio=found[0]["peak"] / budget,
         seconds=found[0]["s"],
         fit_s=found[0]["fit_s"],
+    )
+
+
+N_GENES, N_MEASURED = 20_000, 1_000
+
+
+@pytest.fixture(scope="module")
+def gene_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Genes as rows and samples as columns, 20 million numbers of three decimals."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("tables") / "genes.csv.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("gene_id," + ",".join(f"S{i}" for i in range(N_MEASURED)) + "\n")
+        for gene in range(N_GENES):
+            values = rng.gamma(0.7, 8, N_MEASURED).round(3).tolist()
+            file.write(f"ENSG{gene:011d}," + ",".join(map(str, values)) + "\n")
+    return path
+
+
+def test_a_table_by_features(versus: Versus, gene_table: Path) -> None:
+    """Opening reads all of it and brings it to samples; pyarrow leaves it by genes."""
+    arrow_csv = pytest.importorskip("pyarrow.csv")
+    expected = arrow_csv.read_csv(gene_table)
+    source = pf.open_source(gene_table)
+    assert source.feature_names == expected.column(0).to_pylist()
+    for sample in (0, N_MEASURED - 1):
+        np.testing.assert_array_equal(source.read([sample])[0], expected.column(sample + 1).to_numpy())
+    del source, expected
+    versus(
+        lambda: pf.open_source(gene_table),
+        {"pyarrow.csv.read_csv": lambda: arrow_csv.read_csv(gene_table)},
+        work=f"opening a .csv.gz of {N_GENES:,} genes (rows) x {N_MEASURED:,} samples",
+        wanted=1.5,
     )

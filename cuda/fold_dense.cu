@@ -2,6 +2,7 @@
 // load. Where samples lie side by side, one load also brings the values of several of them.
 #include "counts.hpp"
 #include "elements.hpp"
+#include "fold_natural.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
 #include "pixels.hpp"
@@ -217,6 +218,10 @@ void fold_typed(const DenseView& x, const Slots& slots, const NormalizeParameter
 void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, FoldOutput out,
                 unsigned long long* counts, void* stream, const std::int64_t* sample_offset) {
     if (x.n_samples == 0 || slots.n_pixels == 0) {
+        return;
+    }
+    if (is_natural(x, slots, sample_offset)) {
+        fold_natural(x, slots, parameters, out, counts, stream, sample_offset);
         return;
     }
     with_storage(x.dtype, [&](auto storage) {

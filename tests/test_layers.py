@@ -26,15 +26,15 @@ LAYERS = (
     "sources",
     "stream",
     "normalize",
-    "store images loader pairs",
+    "store images loader pairs compat",
     "learn",
-    "report examples",
+    "report examples anndata",
     "cli",
     "__init__ __main__",
 )
 
 # Import with NumPy alone. ops/torch.py is about torch.
-NUMPY_ALONE = ("layout", "formula", "genotypes", "image_pool", "arrays", "ops", "normalize")
+NUMPY_ALONE = ("layout", "formula", "genotypes", "image_pool", "arrays", "ops", "normalize", "compat")
 EXCEPT = ("pixfold.ops.torch",)
 
 PACKAGE = Path(pixfold.__file__).parent

@@ -35,6 +35,13 @@ def test_import_is_light(module):
     assert said(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
+def test_drop_ins_come_when_asked_for():
+    assert (
+        said("import sys, pixfold; pixfold.fold; print([m for m in sys.modules if m.startswith('pixfold.compat')])")
+        == "[]"
+    )
+
+
 def test_core_works_with_numpy_alone(tmp_path):
     code = f"""{NUMPY_ALONE}
 import numpy as np, pixfold as pf

@@ -105,7 +105,7 @@ CASES = {
     "cut-off h5ad": (half_h5ad, ["--label", "label"], ["half.h5ad", "damaged or cut off"]),
     "missing file": (lambda d: d / "absent.h5ad", [], ["absent.h5ad: no such file"]),
     "folder": (lambda d: d, [], ["the input must be a file, or a folder with zarr.json", "got another folder"]),
-    "unknown ending": (lambda d: zipped(d / "x.xlsx", b"PK"), [], ["the name must end in .h5ad"]),
+    "unknown ending": (lambda d: zipped(d / "x.dat", b"PK"), [], ["the name must end in .h5ad"]),
     "no labels in an array": (lambda d: array(d, np.ones((9, 4))), [], ["no columns to take labels from"]),
     "all zero": (lambda d: array(d, np.zeros((9, 4))), [SELF], ["all values are zero or missing"]),
     "one sample": (lambda d: array(d, np.ones((1, 4))), [SELF], ["n_samples must be 3 or more", "got 1"]),

@@ -131,7 +131,7 @@ def test_images_as_those_of_a_saved_model(tmp_path):
     new.drop(columns="g3").to_csv(tmp_path / "short.csv")
     result = invoke(tmp_path / "short.csv", tmp_path / "short.npy", "--like", tmp_path / "model", "--label", "level")
     assert result.exit_code == 2
-    assert "1 missing ('g3')" in result.stderr
+    assert "1 of the 10 features that the model learned are missing ('g3')" in result.stderr
 
 
 @pytest.mark.parametrize(

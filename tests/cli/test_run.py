@@ -119,7 +119,7 @@ def test_help_of_run_names_all_choices_of_the_owners(invoke):
     ours = [
         name for name in backbones.names() if name == "resnet18" or name not in torchvision_models.classifier_names()
     ]
-    for name in (*PRESETS, *methods.METHODS, *ours, *READING, "latent-dim"):
+    for name in (*PRESETS, *methods.METHODS, *ours, *(flag.replace("_", "-") for flag in READING), "latent-dim"):
         assert name in text
 
 

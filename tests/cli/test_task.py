@@ -53,7 +53,7 @@ def run_of(table, label, *flags):
 
 
 def test_a_quantity_is_inferred_and_said(table):
-    result, out = run_of(table, "age")
+    result, out = run_of(table, "age", "--no-pair-screen")
     assert result.exit_code == 0, result.output
     said = "age has 19 different numbers: learned as a quantity (--task classification learns 19 classes)"
     assert result.stderr.count(said) == 1
@@ -73,6 +73,7 @@ def test_a_quantity_is_inferred_and_said(table):
     ("label", "flags", "estimator"),
     [
         ("age", ("--task", "regression"), "DeepMapperRegressor"),
+        ("age", ("--task", "regression", "--no-pair-screen"), "DeepMapperRegressor"),
         ("age", ("--task", "classification"), "DeepMapperClassifier"),
         ("age", ("--split", "median"), "DeepMapperClassifier"),
         ("dose", (), "DeepMapperClassifier"),
@@ -106,6 +107,7 @@ def test_text_is_no_quantity(table):
         (("--task", "regression", "--label", "age", "--split", "median"), "leave out --split"),
         (("--task", "regression", "--label", "age", "--min-accuracy", "0.6"), "regression has no --min-accuracy"),
         (("--task", "regression", "--label", "age", "--method", "saliency"), "regression has no --method"),
+        (("--task", "regression", "--label", "age", "--pair-screen"), "regression has no --pair-screen"),
     ],
 )
 def test_tasks_that_are_refused(tmp_path, flags, words):

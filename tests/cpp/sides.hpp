@@ -2,7 +2,6 @@
 // simulator of its threads.
 #pragma once
 
-#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <string>
@@ -19,9 +18,7 @@ inline std::vector<Side> sides() {
 #ifdef PIXFOLD_NO_DEVICE
     return {Side::cpu};
 #else
-    // A run with few blocks has nothing new to say of the CPU.
-    return std::getenv("PIXFOLD_SIMT_BLOCKS") == nullptr ? std::vector{Side::cpu, Side::device}
-                                                         : std::vector{Side::device};
+    return {Side::cpu, Side::device};
 #endif
 }
 

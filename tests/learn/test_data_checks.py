@@ -9,7 +9,8 @@ import pytest
 from scipy import sparse
 
 from pixfold import PackedGenotypes
-from pixfold.learn.data_checks import class_sizes, confounded, leaks, messages_of_data, unnamed_groups
+from pixfold.learn.data_checks import class_sizes, confounded, messages_of_data, unnamed_groups
+from pixfold.learn.leaks import leaks
 from pixfold.sources import ArraySource, open_source
 from pixfold.stream.prepare import prepare
 
@@ -153,8 +154,8 @@ def test_features_that_tell_the_classes_apart(form: Any, memory: int | None) -> 
     X[:, 7] = 5 - 5 * LABELS
     said = found(form(X), memory=memory)
     assert said == [
-        "1 feature has one value in each class and may be the label itself ('f7'); if so, leave it out of the table",
-        "1 feature alone tells the classes apart ('f3'); if it was made from the label, leave it out of the table",
+        "1 feature has one value in each class and may be the label itself ('f7'); if so, leave it out: --drop f7",
+        "1 feature alone tells the classes apart ('f3'); if it was made from the label, leave it out: --drop f3",
     ]
     X[0, 3] = 0 if LABELS[0] else 200
     assert len(found(form(X), memory=memory)) == 1
@@ -171,7 +172,7 @@ def test_chance_is_no_leak() -> None:
     assert found(X, labels) == []
     # One of twenty does with that of 0.0002.
     assert found(X[:, :20], labels) == [
-        "1 feature alone tells the classes apart ('f0'); if it was made from the label, leave it out of the table"
+        "1 feature alone tells the classes apart ('f0'); if it was made from the label, leave it out: --drop f0"
     ]
 
 
@@ -198,10 +199,25 @@ def test_running_numbers_and_identifiers(form: Any, memory: int | None, labels: 
     X[:, 9] = np.cumsum(RNG(0).integers(1, 9, N))
     assert found(form(X), labels, memory=memory) == [
         "2 features look like a running number, rising or falling by one step from sample to sample ('f2', 'f5'): it "
-        "says where a sample stands in the file; leave them out of the table",
+        "says where a sample stands in the file; leave them out: --drop f2,f5",
         "1 feature looks like an identifier, rising or falling from sample to sample ('f9'): it says where a sample "
-        "stands in the file; leave it out of the table",
+        "stands in the file; leave it out: --drop f9",
     ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("labels", [LABELS, None, np.linspace(0, 1, N)])
+def test_consecutive_numbers_in_any_order(form: Any, labels: Any) -> None:
+    X = matrix()
+    X[:, 2] = 500 + RNG(3).permutation(N)
+    X[:, 4] = RNG(4).permutation(N)
+    X[0, 4] = X[1, 4]  # one is there twice
+    expected = (
+        "1 feature holds consecutive numbers, each once ('f2'): it may be an identifier of samples; leave it out: "
+        "--drop f2"
+    )
+    assert found(form(X), labels) == [expected]
+    assert found(form(X), labels, memory=100_000) == [expected]
 
 
 def test_what_is_no_running_number() -> None:
@@ -220,7 +236,7 @@ def test_a_copy_of_a_measurement() -> None:
     X = RNG(1).normal(size=(N, 5)).astype(np.float32)
     assert found(X, y) == []
     X[:, 3] = y
-    assert found(X, y) == ["1 feature has the values of the label ('f3'); leave it out of the table"]
+    assert found(X, y) == ["1 feature has the values of the label ('f3'); leave it out: --drop f3"]
     assert found(X, y, memory=20_000) == found(X, y)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,6 +76,26 @@ def table(path: Path, X: Any) -> Path:
     return path
 
 
+def by_features(path: Path, X: Any) -> Path:
+    frame_of(X).T.rename_axis("gene_id").to_csv(path, sep="\t", compression="gzip")
+    return path
+
+
+def gct(path: Path, X: Any) -> Path:
+    frame = frame_of(X).T.rename_axis("Name")
+    frame.insert(0, "Description", "na")
+    path.write_text(f"#1.2\n{M}\t{N}\n" + frame.to_csv(sep="\t"))
+    return path
+
+
+def series_matrix(path: Path, X: Any) -> Path:
+    table = frame_of(X).T.rename_axis("ID_REF").to_csv(sep="\t")
+    head = "!Sample_geo_accession\t" + "\t".join(SAMPLES)
+    text = f"{head}\n!series_matrix_table_begin\n{table}!series_matrix_table_end\n"
+    path.write_bytes(gzip.compress(text.encode()))
+    return path
+
+
 def h5ad(path: Path, X: Any) -> Path:
     anndata_of(X).write_h5ad(path)
     return path
@@ -126,6 +147,44 @@ def bed(path: Path, X: Any) -> Path:
     return path
 
 
+def pgen(path: Path, X: Any) -> Path:
+    pgenlib: Any = pytest.importorskip("pgenlib", reason="Pgenlib has no wheel for Windows")
+    calls = np.ascontiguousarray(np.minimum(X, 2).astype(np.int8).T)
+    with pgenlib.PgenWriter(os.fsencode(path), N, variant_ct=M, nonref_flags=False) as writer:
+        writer.append_biallelic_batch(calls)
+    path.with_suffix(".psam").write_text("#IID\n" + "".join(f"{name}\n" for name in SAMPLES))
+    lines = "".join(f"1\t{j}\t{name}\tC\tA\n" for j, name in enumerate(FEATURES))
+    path.with_suffix(".pvar").write_text("#CHROM\tPOS\tID\tREF\tALT\n" + lines)
+    return path
+
+
+def bgen(path: Path, X: Any) -> Path:
+    library: Any = pytest.importorskip("bgen")
+    chances = np.eye(3)[np.minimum(X, 2).astype(np.int64)]
+    with library.BgenWriter(str(path), N, samples=SAMPLES) as writer:
+        for j, name in enumerate(FEATURES):
+            writer.add_variant(name, name, "1", j, ["C", "A"], chances[:, j])
+    return path
+
+
+def vcf_zarr(path: Path, X: Any) -> Path:
+    import zarr
+
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    alleles = np.stack([X > 0, X > 1], axis=2).transpose(1, 0, 2).astype(np.int8)
+    for key, values in {
+        "call_genotype": alleles,
+        "sample_id": np.array(SAMPLES),
+        "variant_position": np.arange(M),
+        "variant_contig": np.zeros(M, dtype=np.int8),
+        "contig_id": np.array(["1"]),
+        "variant_allele": np.array([["C", "A"]] * M),
+        "variant_id": np.array(FEATURES),
+    }.items():
+        group.create_array(key, data=values)
+    return path
+
+
 def letters(X: Any) -> list[str]:
     return ["".join("ACGT"[int(value) % 4] for value in row) for row in X]
 
@@ -168,6 +227,9 @@ FORMATS: dict[str, tuple[Callable[[Path, Any], Any], tuple[str, ...], tuple[str,
     "x.npy": (npy, DENSE, TYPES, np.asarray),
     "x.npz": (npz, ("dense", "csr"), TYPES, np.asarray),
     **{f"x.{end}": (table, DENSE, TYPES, np.asarray) for end in ("csv", "tsv.gz", "csv.zst", "parquet", "feather")},
+    "by_features.tsv.gz": (by_features, DENSE, TYPES, np.asarray),
+    "x.gct": (gct, DENSE, TYPES, np.asarray),
+    "series_matrix.txt.gz": (series_matrix, DENSE, TYPES, np.asarray),
     "x.h5ad": (h5ad, ALL, TYPES, np.asarray),
     "zarr2": (zarr_store(2), ALL, TYPES, np.asarray),
     "zarr3": (zarr_store(3), ALL, TYPES, np.asarray),
@@ -175,6 +237,9 @@ FORMATS: dict[str, tuple[Callable[[Path, Any], Any], tuple[str, ...], tuple[str,
     "tenx": (tenx_folder, CSR, TYPES, np.asarray),
     "packed.zarr": (packed, ("dense", "csr"), TYPES, np.asarray),
     "x.bed": (bed, DENSE, ("uint8",), lambda X: np.minimum(X, 2)),
+    "x.pgen": (pgen, DENSE, ("uint8",), lambda X: np.minimum(X, 2)),
+    "x.bgen": (bgen, DENSE, ("uint8",), lambda X: np.minimum(X, 2)),
+    "x.vcz": (vcf_zarr, DENSE, ("uint8",), lambda X: np.minimum(X, 2)),
     "x.fasta": (fasta, DENSE, ("uint8",), one_hot),
     "x.fa.gz": (fasta, DENSE, ("uint8",), one_hot),
     "array": (lambda _, X: X, ALL, TYPES, np.asarray),

@@ -40,6 +40,6 @@ def test_both_readers_find_the_same_cells(tmp_path_factory: pytest.TempPathFacto
             )
         )
     assert found[0] == found[1]
-    missing = set(delimited._MISSING)
+    missing = set(delimited.MISSING)
     kept = [row for row in rows if any(cell.strip() for cell in row) or len(row) > 1]
     assert found[0][0] == [None if c.strip() in missing else c.strip() for row in kept for c in row]

@@ -115,6 +115,46 @@ def growth(path: Path, small: Path) -> int:
     return int(json.loads(result.stdout))
 
 
+READ_TABLE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from pixfold.sources import open_source
+from pixfold.sources.disk import row_store
+from pixfold.sources.matrices import tiles
+row_store.MEMORY_BYTES, tiles.TILE_BYTES = int(sys.argv[2]), int(sys.argv[2]) // 4
+def peak():
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+open_source(sys.argv[3]).read(slice(0, 10))
+before = peak()
+source = open_source(sys.argv[1])
+for start in range(0, source.n_samples, 5):
+    block = source.read(slice(start, start + 5))
+    rows = np.arange(start, start + 5)[:, None]
+    np.testing.assert_array_equal(block, (rows + np.arange(source.n_features)) % 100 + 0.7)
+print(json.dumps(peak() - before))
+"""
+
+
+def write_by_features(path: Path, n_features: int, n_samples: int = 300) -> Path:
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("gene_id," + ",".join(f"S{i}" for i in range(n_samples)) + "\n")
+        rows = [",".join(f"{(first + i) % 100}.7" for i in range(n_samples)) for first in range(100)]
+        file.writelines(f"ENSG{j:011d},{rows[j % 100]}\n" for j in range(n_features))
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_memory_of_a_table_by_features(tmp_path: Path) -> None:
+    small, large = (write_by_features(tmp_path / f"{n}.csv.gz", n) for n in (12_000, 48_000))
+    budget = 16 << 20
+    assert budget * 5 < 300 * 36_000 * 8  # what the larger one has more
+    command = [sys.executable, "-c", READ_TABLE, str(large), str(budget), str(small)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(json.loads(result.stdout)) < 3 * budget
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("kind", ["h5ad", "zarr", "mtx"])
 def test_memory_stays_within_the_budget(tmp_path: Path, kind: str) -> None:

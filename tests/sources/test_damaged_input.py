@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,7 @@ anndata = pytest.importorskip("anndata")
 pd = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
 pytest.importorskip("zarr")
+pytest.importorskip("python_calamine")
 from scipy import sparse  # noqa: E402
 
 N, M = 24, 60
@@ -38,6 +44,60 @@ def csv(folder: Path, name: str = "x.csv") -> Path:
     path = folder / name
     path.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
     return path
+
+
+def compressed(folder: Path, suffix: str, *others: str) -> Path:
+    text = csv(folder).read_bytes()
+    path = folder / f"x.csv{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("x.csv", *others):
+                archive.writestr(name, text)
+    else:
+        path.write_bytes(bz2.compress(text) if suffix == ".bz2" else lzma.compress(text))
+    (folder / "x.csv").unlink()
+    return path
+
+
+def zipped(path: Path, at: str = "", without: str = "") -> Path:
+    """A folder as a ZIP archive."""
+    archive = path.with_name(f"{path.name}.zip")
+    with zipfile.ZipFile(archive, "w") as file:
+        for each in sorted(path.rglob("*")):
+            name = each.relative_to(path).as_posix()
+            if each.is_file() and name != without:
+                file.write(each, at + name)
+    shutil.rmtree(path)
+    return archive
+
+
+def xlsx(folder: Path, cell: Any = None) -> Path:
+    """What readers of a spreadsheet ask for: a book of one sheet, with texts in its cells."""
+    rows = [["sample", "kind", *(f"f{j}" for j in range(M))]]
+    rows += [[f"s{i}", KINDS[i], *map(float, X[i])] for i in range(N)]
+    rows[4][2] = rows[4][2] if cell is None else cell
+    cells = [
+        "".join(f"<c><v>{v}</v></c>" if isinstance(v, float) else f'<c t="str"><v>{v}</v></c>' for v in row)
+        for row in rows
+    ]
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    parts = {
+        "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r" Type="{office}/officeDocument" '
+        'Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="data" sheetId="1" '
+        'r:id="a"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}"><Relationship Id="a" '
+        f'Type="{office}/worksheet" Target="worksheets/s.xml"/></Relationships>',
+        "xl/worksheets/s.xml": f'<worksheet xmlns="{main}"><sheetData>'
+        + "".join(f"<row>{row}</row>" for row in cells)
+        + "</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(folder / "x.xlsx", "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return folder / "x.xlsx"
 
 
 def parquet(folder: Path) -> Path:
@@ -92,10 +152,81 @@ def bed(folder: Path) -> Path:
     return folder / "x.bed"
 
 
+CALLS = np.minimum(X, 2).astype(np.int8)
+
+
+def pgen(folder: Path) -> Path:
+    pgenlib = pytest.importorskip("pgenlib", reason="Pgenlib has no wheel for Windows")
+    with pgenlib.PgenWriter(os.fsencode(folder / "x.pgen"), N, variant_ct=M, nonref_flags=False) as writer:
+        writer.append_biallelic_batch(np.ascontiguousarray(CALLS.T))
+    (folder / "x.pvar").write_text("#CHROM\tPOS\tID\tREF\tALT\n" + "".join(f"1\t{j}\trs{j}\tC\tA\n" for j in range(M)))
+    lines = "".join(f"f{i} i{i} {1 + i % 2} {1 + i % 2}\n" for i in range(N))
+    (folder / "x.psam").write_text("#FID IID SEX PHENO1\n" + lines)
+    return folder / "x.pgen"
+
+
+def bgen(folder: Path) -> Path:
+    library = pytest.importorskip("bgen")
+    path = folder / "x.bgen"
+    chances = np.eye(3)[CALLS]
+    with library.BgenWriter(str(path), N, samples=[f"i{i}" for i in range(N)]) as writer:
+        for j in range(M):
+            writer.add_variant(f"v{j}", f"rs{j}", "1", j, ["C", "A"], chances[:, j])
+    path.with_suffix(".bgen.bgi").unlink(missing_ok=True)
+    lines = "".join(f"f{i} i{i} 0 {1 + i % 2}\n" for i in range(N))
+    path.with_suffix(".sample").write_text("ID_1 ID_2 missing case\n0 0 0 B\n" + lines)
+    return path
+
+
+def vcz(folder: Path) -> Path:
+    import zarr
+
+    group = zarr.open_group(str(folder / "x.vcz"), mode="w", zarr_format=2)
+    alleles = np.stack([CALLS > 0, CALLS > 1], axis=2).transpose(1, 0, 2).astype(np.int8)
+    group.create_array("call_genotype", data=alleles, chunks=(20, N, 2))
+    for key, values in {
+        "sample_id": np.array([f"i{i}" for i in range(N)]),
+        "sample_kind": np.array(KINDS),
+        "variant_position": np.arange(M),
+        "variant_contig": np.zeros(M, dtype=np.int8),
+        "contig_id": np.array(["1"]),
+        "variant_allele": np.array([["C", "A"]] * M),
+    }.items():
+        group.create_array(key, data=values)
+    return folder / "x.vcz"
+
+
 def fasta(folder: Path) -> Path:
     path = folder / "x.fa"
     path.write_text("".join(f">s{i} kind={KINDS[i]}\n{'ACGT' * 5}\n" for i in range(N)))
     return path
+
+
+def gct(folder: Path) -> Path:
+    """GCT 1.3, the labels in a line of their own."""
+    rows = [f"g{j}\tgene {j}\t" + "\t".join(f"{x:g}" for x in X[:, j]) for j in range(M)]
+    about = "\t".join(["kind", "na", *KINDS])
+    head = ["#1.3", f"{M}\t{N}\t1\t1", "\t".join(["id", "name", *(f"s{i}" for i in range(N))]), about]
+    (folder / "x.gct").write_text("\n".join([*head, *rows]) + "\n")
+    return folder / "x.gct"
+
+
+def series(folder: Path, name: str = "x_series_matrix.txt") -> Path:
+    names = "\t".join(f'"s{i}"' for i in range(N))
+    rows = [f'"{j}_at"\t' + "\t".join(f"{x:g}" for x in X[:, j]) for j in range(M)]
+    kinds = "\t".join(f'"kind: {kind}"' for kind in KINDS)
+    head = [f"!Sample_geo_accession\t{names}", f"!Sample_characteristics_ch1\t{kinds}", "!series_matrix_table_begin"]
+    text = "\n".join([*head, f'"ID_REF"\t{names}', *rows, "!series_matrix_table_end"]) + "\n"
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def by_features(folder: Path) -> Path:
+    rows = [f"ENSG{j:011d}\t" + "\t".join(f"{x:g}" for x in X[:, j]) for j in range(M)]
+    (folder / "x.tsv").write_text("\n".join(["\t".join(["gene_id", *(f"s{i}" for i in range(N))]), *rows]) + "\n")
+    (folder / "labels.csv").write_text("sample,kind\n" + "".join(f"s{i},{KINDS[i]}\n" for i in range(N)))
+    return folder / "x.tsv"
 
 
 def cut(path: Path, n: int) -> Path:
@@ -131,12 +262,46 @@ def flipped(folder: Path) -> Path:
     return path
 
 
+def other_records(folder: Path) -> Path:
+    """The genotypes of a .pgen file are other bytes, of the same size."""
+    path = pgen(folder)
+    content = path.read_bytes()
+    return put(path, content[:-200] + b"\xff" * 200)
+
+
+def other_index(folder: Path) -> Path:
+    library, path = pytest.importorskip("bgen"), bgen(folder)
+    with library.BgenWriter(str(folder / "y.bgen"), N, samples=["name"] * N) as writer:
+        for j in range(M):
+            writer.add_variant(f"v{j}", f"rs{j}", "1", j, ["C", "A"], np.eye(3)[CALLS[:, j]])
+    (folder / "y.bgen.bgi").rename(folder / "x.bgen.bgi")
+    return path
+
+
+def cut_pvar(folder: Path) -> Path:
+    zstandard, path = pytest.importorskip("zstandard"), pgen(folder)
+    content = zstandard.ZstdCompressor().compress(path.with_suffix(".pvar").read_bytes())
+    path.with_suffix(".pvar").unlink()
+    put(folder / "x.pvar.zst", content[:-9])
+    return path
+
+
+def zarr_array(path: Path, key: str, values: Any) -> Path:
+    import zarr
+
+    zarr.open_group(str(path), mode="r+").create_array(key, data=values, overwrite=True)
+    return path
+
+
 def half(size: float) -> Callable[[Path], Path]:
     return lambda path: cut(path, int(path.stat().st_size * size))
 
 
 TENX = ("--labels", "labels.csv")
 FAM = ("--label", "phenotype")
+PSAM = ("--label", "PHENO1")
+SAMPLE = ("--label", "case")
+VCZ = ("--label", "sample_kind")
 
 # What is wrong: how the input is made, further arguments (a file's name is one beside the input), parts of the line.
 CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]] = {
@@ -147,8 +312,102 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]
     "empty bed": (lambda d: cut(bed(d), 0), FAM, ("x.bed", "the file is empty")),
     "empty mtx": (lambda d: cut(tenx(d), 0), TENX, ("matrix.mtx", "the file is empty")),
     "empty fasta": (lambda d: put(d / "x.fa", b""), (), ("x.fa", "the file is empty")),
+    "empty gct": (lambda d: put(d / "x.gct", b""), (), ("x.gct", "the file is empty")),
+    "cut-off gct": (lambda d: half(0.6)(gct(d)), (), ("x.gct: ", "must hold")),
+    "gct of fewer rows": (
+        lambda d: put(gct(d), gct(d).read_bytes().rsplit(b"\n", 2)[0] + b"\n"),
+        (),
+        ("x.gct: the table must hold 60 rows, as line 2 says, got 59",),
+    ),
+    "gct of other sizes": (
+        lambda d: swap(gct(d), "\t24\t1", "\t25\t1"),
+        (),
+        ("x.gct: line 3 must hold 27 fields", "got 26"),
+    ),
+    "wrong magic, gct": (
+        lambda d: swap(gct(d), "#1.3", "#3.1"),
+        (),
+        ("x.gct: line 1 must be #1.2 or #1.3, got '#3.1'",),
+    ),
+    "gct in gzip by its name alone": (lambda d: gct(d).rename(d / "x.gct.gz"), (), ("must be gzip", "got text")),
+    "no label column in gct": (gct, ("--label", "king"), ("no label column 'king'", "did you mean 'kind'")),
+    "cut-off series matrix": (lambda d: half(0.7)(series(d)), (), ("x_series_matrix.txt", "it is cut off")),
+    "cut-off series_matrix.txt.gz": (
+        lambda d: half(0.7)(series(d, "x_series_matrix.txt.gz")),
+        (),
+        ("x_series_matrix.txt.gz", "damaged or cut off"),
+    ),
+    "unclosed series matrix": (
+        lambda d: swap(series(d), "!series_matrix_table_end\n", ""),
+        (),
+        ("must end with the line !series_matrix_table_end", "it is cut off"),
+    ),
+    "series matrix without a table": (
+        lambda d: swap(series(d), "!series_matrix_table_begin\n", ""),
+        (),
+        ("must hold a line !series_matrix_table_begin, got none",),
+    ),
+    "no label column in a series matrix": (series, ("--label", "king"), ("no label column 'king'", "'kind'")),
+    "word in a series matrix": (
+        lambda d: swap(series(d), '"9_at"\t', '"9_at"\tx'),
+        (),
+        ("x_series_matrix.txt: line 14, column 's0' must hold a number, got 'x",),
+    ),
+    "features as rows, cut off": (lambda d: half(0.5)(by_features(d)), TENX, ("x.tsv: line", "must hold 25 fields")),
+    "features as rows, a sample twice": (
+        lambda d: swap(by_features(d), "\ts4\t", "\ts3\t"),
+        TENX,
+        ("x.tsv: columns must name samples, each once, got 's3' more than once",),
+    ),
+    "features as rows, no numbers": (
+        lambda d: put(by_features(d), b"gene_id\tgene_name\n" + b"".join(b"ENSG%011d\tg\n" % j for j in range(M))),
+        (*TENX, "--transpose"),
+        ("x.tsv: the table must hold a column of numbers for each sample, got none",),
+    ),
+    "transposing what is no text": (npy, ("--transpose",), ("x.npz: transpose must be None", "got True")),
     "empty store": (lambda d: (d / "x.zarr").mkdir() or d / "x.zarr", (), ("x.zarr", "must be")),
     "cut-off csv.gz": (lambda d: half(0.9)(csv(d, "x.csv.gz")), (), ("x.csv.gz", "damaged or cut off")),
+    "cut-off csv.bz2": (lambda d: half(0.9)(compressed(d, ".bz2")), (), ("x.csv.bz2", "damaged or cut off")),
+    "cut-off csv.xz": (lambda d: half(0.9)(compressed(d, ".xz")), (), ("x.csv.xz", "damaged or cut off")),
+    "cut-off csv.zip": (lambda d: half(0.9)(compressed(d, ".zip")), (), ("x.csv.zip", "damaged or cut off")),
+    "cut-off xlsx": (lambda d: half(0.9)(xlsx(d)), (), ("x.xlsx", "damaged or cut off")),
+    "cut-off zarr.zip": (lambda d: half(0.9)(zipped(zarr(d))), (), ("x.zarr.zip", "damaged or cut off")),
+    "cut-off store in a zip": (lambda d: half(0.9)(zipped(store(d))), (), ("x.zarr.zip", "damaged or cut off")),
+    "cut-off raw": (
+        lambda d: put(d / "x.raw", b"FID IID PAT MAT SEX PHENOTYPE a_A b_C\nf i 0 0 1 1 0 1\nf j 0 0 1 2 0"),
+        ("--label", "PHENOTYPE"),
+        ("x.raw: line 3 must hold 8 fields", "got 7"),
+    ),
+    "cut-off utf-16": (
+        lambda d: cut(put(d / "x.csv", csv(d).read_text().encode("utf-16")), 2001),
+        (),
+        ("x.csv: the text in UTF-16 is damaged or cut off",),
+    ),
+    "empty xlsx": (lambda d: put(d / "x.xlsx", b""), (), ("x.xlsx", "the file is empty")),
+    "empty zip": (lambda d: put(d / "x.zip", b"PK\x05\x06" + bytes(18)), (), ("must hold one file", "got no file")),
+    "wrong magic, xlsx": (lambda d: csv(d).rename(d / "x.xlsx"), (), ("must be a ZIP archive", "got text")),
+    "wrong magic, xz": (lambda d: csv(d).rename(d / "x.csv.xz"), (), ("must be xz, as its name says, got text",)),
+    "xlsx that is another archive": (
+        lambda d: compressed(d, ".zip").rename(d / "x.xlsx"),
+        (),
+        ("x.xlsx: the spreadsheet is damaged",),
+    ),
+    "word in xlsx": (lambda d: xlsx(d, "high"), (), ("x.xlsx: row 5, column 'f0' must hold a number, got 'high'",)),
+    "two tables in a zip": (
+        lambda d: compressed(d, ".zip", "more.csv"),
+        (),
+        ("x.csv.zip: the archive must hold one file, got 'x.csv', 'more.csv'",),
+    ),
+    "folder of a store in a zip": (
+        lambda d: zipped(store(d), at="x.zarr/"),
+        (),
+        ("x.zarr.zip: the archive must hold zarr.json or .zgroup at its top",),
+    ),
+    "shard in a zip that is not there": (
+        lambda d: zipped(store(d), without="X/c/0/0"),
+        (),
+        ("x.zarr.zip: X/c/0/0 is missing",),
+    ),
     "cut-off parquet": (lambda d: half(0.6)(parquet(d)), (), ("x.parquet", "damaged or cut off")),
     "cut-off h5ad": (lambda d: half(0.5)(h5ad(d)), (), ("x.h5ad", "damaged or cut off")),
     "cut-off npz": (lambda d: half(0.8)(npy(d)), (), ("x.npz", "damaged or cut off")),
@@ -171,7 +430,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]
     "wrong magic, bed": (
         lambda d: put(bed(d), b"chr1\t5\t9\n"),
         FAM,
-        ("must be PLINK 1 .bed, as its name says, got text",),
+        ("must be PLINK .bed or .pgen, as its name says, got text",),
     ),
     "wrong magic, npy": (lambda d: csv(d).rename(d / "x.npy"), (), ("x.npy", "must be", "got text")),
     "wrong magic, mtx": (
@@ -199,6 +458,155 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]
         FAM,
         ("x.bim: line 8 must hold 6 columns", "got 5"),
     ),
+    "empty pgen": (lambda d: cut(pgen(d), 0), PSAM, ("x.pgen", "the file is empty")),
+    "empty bgen": (lambda d: cut(bgen(d), 0), SAMPLE, ("x.bgen", "the file is empty")),
+    "empty pvar": (lambda d: beside(pgen(d), "x.pvar", lambda p: cut(p, 0)), PSAM, ("x.pgen: 0 feature(s)",)),
+    "empty psam": (lambda d: beside(pgen(d), "x.psam", lambda p: cut(p, 0)), PSAM, ("x.pgen: 0 sample(s)",)),
+    "wrong magic, pgen": (
+        lambda d: put(pgen(d), b"chr1\t5\t9\n"),
+        PSAM,
+        ("x.pgen: the file must be PLINK .bed or .pgen, as its name says, got text",),
+    ),
+    "wrong magic, bgen": (lambda d: put(bgen(d), bytes(60)), SAMPLE, ("must be BGEN, as its name says, got binary",)),
+    "pgen of nothing": (
+        lambda d: put(pgen(d), b"\x6c\x1b\x10" + bytes(50)),
+        PSAM,
+        ("x.pgen: the header must say how many variants and samples there are, got 0 variants of 0 samples",),
+    ),
+    "pgen of an unknown mode": (
+        lambda d: put(pgen(d), b"\x6c\x1b\x09" + bytes(50)),
+        PSAM,
+        ("x.pgen: the storage mode (third byte) must be one of PLINK 2's, got 0x09",),
+    ),
+    "pgen with its index elsewhere": (
+        lambda d: put(pgen(d), b"\x6c\x1b\x20" + bytes(50)),
+        PSAM,
+        ("x.pgen: the file keeps its index in a .pgen.pgi file", "--make-pgen"),
+    ),
+    "cut-off pgen": (
+        lambda d: cut(pgen(d), pgen(d).stat().st_size - 5),
+        PSAM,
+        ("x.pgen: the file is cut off: it must be of", "bytes by its header, got"),
+    ),
+    "pgen cut off in its index": (lambda d: cut(pgen(d), 40), PSAM, ("x.pgen: the file is cut off in its index",)),
+    "pgen cut off in its header": (lambda d: cut(pgen(d), 9), PSAM, ("x.pgen: the file is cut off: its header",)),
+    "pgen with other bytes": (other_records, PSAM, ("x.pgen: variants 1 to 60 cannot be read, the file is damaged",)),
+    "pgen against pvar": (
+        lambda d: beside(pgen(d), "x.pvar", lambda p: p.write_text("".join(p.read_text().splitlines(True)[:-5]))),
+        PSAM,
+        ("x.pgen: the file must hold 55 variants, as x.pvar does, got 60 variants",),
+    ),
+    "pgen against psam": (
+        lambda d: beside(pgen(d), "x.psam", lambda p: p.write_text("".join(p.read_text().splitlines(True)[:-5]))),
+        PSAM,
+        ("x.pgen: the file must hold 19 samples, as x.psam does, got 24 samples",),
+    ),
+    "pgen without pvar": (
+        lambda d: beside(pgen(d), "x.pvar", lambda p: p.unlink()),
+        PSAM,
+        ("x.pgen: there is no x.pvar or x.pvar.zst or x.bim beside it",),
+    ),
+    "short pvar": (
+        lambda d: beside(pgen(d), "x.pvar", lambda p: swap(p, "rs7\tC\tA", "rs7\tC")),
+        PSAM,
+        ("x.pvar: line 9 must hold 5 columns (CHROM, POS, ID, REF, ALT), got 4",),
+    ),
+    "pvar of other columns": (
+        lambda d: beside(pgen(d), "x.pvar", lambda p: swap(p, "#CHROM\tPOS", "#CHROM\tCM")),
+        PSAM,
+        ("x.pvar: the header must begin with #CHROM POS ID REF ALT, got '#CHROM CM ID REF ALT'",),
+    ),
+    "pvar with a word for a place": (
+        lambda d: beside(pgen(d), "x.pvar", lambda p: swap(p, "\t7\trs7", "\there\trs7")),
+        PSAM,
+        ("x.pvar: variant 8 ('rs7'): its position must be a whole number, got 'here'",),
+    ),
+    "cut-off pvar.zst": (
+        cut_pvar,
+        PSAM,
+        ("x.pvar.zst: the file is damaged or cut off",),
+    ),
+    "psam without #": (
+        lambda d: beside(pgen(d), "x.psam", lambda p: swap(p, "#FID", "FID")),
+        PSAM,
+        ("x.psam: the header must begin with #FID or #IID, got 'FID'",),
+    ),
+    "vcf zarr with names missing": (
+        lambda d: (vcz(d) / "sample_id" / "0").unlink() or d / "x.vcz",
+        VCZ,
+        ("x.vcz: sample_id/0 is missing",),
+    ),
+    "vcf zarr with damaged alleles": (
+        lambda d: put(vcz(d) / "variant_allele" / "0.0", b"\0" * 30).parents[1],
+        VCZ,
+        ("x.vcz: the description of the variants is damaged or no VCF Zarr",),
+    ),
+    "vcf zarr with alleles of another form": (
+        lambda d: zarr_array(vcz(d), "variant_allele", np.zeros(M, np.int8)),
+        VCZ,
+        ("x.vcz: variant_allele must be an array of 2 axes",),
+    ),
+    "short psam": (
+        lambda d: beside(pgen(d), "x.psam", lambda p: swap(p, "f3 i3 2 2", "f3 i3 2")),
+        PSAM,
+        ("x.psam: line 5 must hold 4 columns (FID, IID, SEX, PHENO1), got 3",),
+    ),
+    "psam with a sample twice": (
+        lambda d: beside(pgen(d), "x.psam", lambda p: swap(p, "f3 i3", "f2 i2")),
+        PSAM,
+        ("x.psam: samples must be there once each, got 'f2:i2' twice",),
+    ),
+    "psam without IID": (
+        lambda d: beside(pgen(d), "x.psam", lambda p: swap(p, "IID", "ID")),
+        PSAM,
+        ("x.psam: the header must begin with #FID or #IID, got '#FID ID SEX PHENO1'",),
+    ),
+    "cut-off bgen": (lambda d: half(0.6)(bgen(d)), SAMPLE, ("x.bgen: the file is damaged or cut off after",)),
+    "bgen cut off at its end": (
+        lambda d: cut(bgen(d), bgen(d).stat().st_size - 3),
+        SAMPLE,
+        ("x.bgen: the file is damaged or cut off after 59 variants of 60",),
+    ),
+    "bgen cut off in its header": (lambda d: cut(bgen(d), 22), SAMPLE, ("x.bgen: the file is damaged, or no BGEN",)),
+    "bgen against sample": (
+        lambda d: beside(bgen(d), "x.sample", lambda p: swap(p, "f3 i3 0 2\n", "")),
+        SAMPLE,
+        ("x.bgen: the file must hold 23 samples, as x.sample does, got 24 samples",),
+    ),
+    "sample without types": (
+        lambda d: beside(bgen(d), "x.sample", lambda p: swap(p, "0 0 0 B\n", "")),
+        SAMPLE,
+        ("x.sample: line 2 must hold the type of each column (0, D, C, P or B), got 'f0 i0 0 1'",),
+    ),
+    "bgen with the index of another file": (
+        other_index,
+        SAMPLE,
+        ("x.bgen: variant 1 ('rs0') cannot be read: the index x.bgen.bgi is of another file (remove it), or the file",),
+    ),
+    "vcf zarr without samples": (
+        lambda d: shutil.rmtree(vcz(d) / "sample_id") or d / "x.vcz",
+        VCZ,
+        ("x.vcz: a store with call_genotype must hold sample_id, ", "got no sample_id"),
+    ),
+    "vcf zarr of other numbers": (
+        lambda d: zarr_array(vcz(d), "variant_position", np.arange(M - 1)),
+        VCZ,
+        ("x.vcz: variant_position must be of 60 variants, as call_genotype is, got 59",),
+    ),
+    "vcf zarr of many copies": (
+        lambda d: zarr_array(vcz(d), "call_genotype", np.zeros((M, N, 4), np.int8)),
+        VCZ,
+        ("call_genotype must be integers of shape (variants, samples, 1 or 2 copies), got int8 of shape (60, 24, 4)",),
+    ),
+    "vcf zarr with a damaged chunk": (
+        lambda d: put(vcz(d) / "call_genotype" / "1.0.0", b"\0" * 30).parents[1],
+        VCZ,
+        ("x.vcz: call_genotype/1.0.0 is damaged or cut off",),
+    ),
+    "vcf": (lambda d: put(d / "x.vcf.gz", b"\x1f\x8b"), (), ("pixfold does not read VCF", "plink2 --vcf x.vcf.gz")),
+    "no label column in pgen": (pgen, ("--label", "PHENO"), ("did you mean 'PHENO1'", "'SEX'")),
+    "no label column in bgen": (bgen, ("--label", "cases"), ("did you mean 'case'",)),
+    "no label column in vcf zarr": (vcz, ("--label", "kind"), ("'sample_kind'",)),
     "no label column in csv": (csv, ("--label", "king"), ("no label column 'king'", "did you mean 'kind'", "'f0'")),
     "no label column in parquet": (parquet, ("--label", "king"), ("no label column 'king'", "did you mean 'kind'")),
     "no label column in h5ad": (h5ad, ("--label", "king"), ("no label column 'king'", "did you mean 'kind'")),
@@ -300,6 +708,9 @@ CHANGING = {
     "store": (store, "x.zarr/zarr.json", ()),
     "bed": (bed, "x.bed", FAM),
     "mtx": (tenx, "matrix.mtx", TENX),
+    "pgen": (pgen, "x.pgen", PSAM),
+    "bgen": (bgen, "x.bgen", SAMPLE),
+    "vcf zarr": (vcz, "x.vcz/call_genotype/.zarray", VCZ),
 }
 
 

@@ -115,3 +115,55 @@ def test_arguments_that_do_not_go_together(tmp_path: Path) -> None:
     np.save(tmp_path / "l.npy", np.ones(3))
     with pytest.raises(InputError, match="labels must be a table"):
         open_source(DATA, labels=tmp_path / "l.npy", label="kind")
+
+
+BARCODES = [f"TCGA-AB-{i:04d}-{kind}-11R" for i in range(4) for kind in ("01A", "11A")][:7]
+CLINICAL = "id,kind\n" + "".join(f"TCGA-AB-{i:04d},{'uv'[i % 2]}\n" for i in range(4))
+
+
+@pytest.mark.parametrize("sign", ["-", "."])
+def test_names_that_begin_alike_are_offered_and_matched_when_asked(tmp_path: Path, sign: str) -> None:
+    data = pd.DataFrame({"a": np.arange(7.0)}, index=[name.replace("-", sign) for name in BARCODES])
+    (tmp_path / "c.csv").write_text(CLINICAL)
+    with pytest.raises(
+        InputError, match=r"7 of 7 samples agree with a row in the first 12 characters.*--match prefix:12"
+    ):
+        open_source(data, labels=tmp_path / "c.csv", label="kind")
+    source = open_source(data, labels=tmp_path / "c.csv", label="kind", match="prefix:12")
+    assert source.labels is not None
+    assert source.labels.tolist() == list("uuvvuuv")
+    assert "3 rows used for several samples each" in source.messages[-1]
+
+
+def test_a_part_of_the_names_that_begins_alike_is_offered(tmp_path: Path) -> None:
+    data = pd.DataFrame({"a": np.arange(7.0)}, index=["TCGA-AB-0000", *BARCODES[1:]])
+    (tmp_path / "c.csv").write_text(CLINICAL)
+    source = open_source(data, labels=tmp_path / "c.csv", label="kind")
+    assert "5 of 6 samples agree with a row in the first 12 characters" in source.messages[-1]
+
+
+@pytest.mark.parametrize(
+    ("match", "message"),
+    [
+        ("prefix:9", "is the same for 'TCGA-AB-0000', 'TCGA-AB-0001'"),
+        ("prefix:13", r"prefix:13 and 4 shorter names"),
+        ("prefix:0", "match must be 'prefix:' and a number"),
+        ("prefix", "match must be 'prefix:' and a number"),
+        ("12", "match must be 'prefix:' and a number"),
+    ],
+)
+def test_prefixes_that_are_refused(tmp_path: Path, match: str, message: str) -> None:
+    (tmp_path / "c.csv").write_text(CLINICAL)
+    data = pd.DataFrame({"a": np.arange(7.0)}, index=BARCODES)
+    with pytest.raises(InputError, match=message):
+        open_source(data, labels=tmp_path / "c.csv", label="kind", match=match)
+    with pytest.raises(InputError, match="must be left out without labels"):
+        open_source(data, match="prefix:12")
+
+
+def test_a_condition_on_columns_of_the_table(tmp_path: Path) -> None:
+    text = "id,kind,stage\ns1,u,1\ns2,v,2\ns3,u,3\ns4,v,\n"
+    (tmp_path / "l.csv").write_text(text)
+    source = open_source(DATA, labels=tmp_path / "l.csv", label="kind", where="stage <= 2 and b < 6")
+    assert source.sample_names == ["s1"]
+    assert source.feature_names == ["a"]

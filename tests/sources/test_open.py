@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import bz2
 import dataclasses
 import gzip
 import inspect
+import lzma
 import subprocess
 import sys
 from pathlib import Path
@@ -24,13 +26,18 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
         ("x.h5ad", gzip.compress(b"x", mtime=0), "must be HDF5, as its name says, got gzip"),
         ("x.csv", HDF5, "must be text, as its name says, got HDF5"),
         ("x.csv", gzip.compress(b"a,b\n1,2\n", mtime=0), "must be text, as its name says, got gzip"),
-        ("x.csv", "a,b\n1,2\n".encode("utf-16"), "must be text, as its name says, got text in UTF-16"),
+        ("x.h5ad", "a,b\n1,2\n".encode("utf-16"), "must be HDF5, as its name says, got text in UTF-16"),
+        ("x.csv", "a,b\n1,2\n".encode("utf-16")[:-1], "the text in UTF-16 is damaged or cut off"),
+        ("x.csv.bz2", b"a,b\n1,2\n", "must be bzip2, as its name says, got text"),
+        ("x.csv.xz", bz2.compress(b"a,b\n1,2\n"), "must be xz, as its name says, got bzip2"),
+        ("x.csv.zip", b"a,b\n1,2\n", "must be a ZIP archive, as its name says, got text"),
+        ("x.csv.zip", b"PK\x03\x04" + bytes(50), "the ZIP archive file is damaged or cut off"),
         ("x.tsv", b"PK\x03\x04" + bytes(50), "must be text, as its name says, got a ZIP archive"),
         ("x.txt", bytes(50), "must be text, as its name says, got binary data"),
         ("x.csv.gz", b"a,b\n1,2\n", "must be gzip, as its name says, got text"),
         ("x.csv.zst", b"a,b\n1,2\n", "must be Zstandard, as its name says, got text"),
         ("x.csv.gz", b"\x28\xb5\x2f\xfd" + bytes(50), "must be gzip, as its name says, got Zstandard"),
-        ("x.tsv.zst", b"\x28\xb5\x2f\xfd" + bytes(50), "the zstd file is damaged or cut off"),
+        ("x.tsv.zst", b"\x28\xb5\x2f\xfd" + bytes(50), "the Zstandard file is damaged or cut off"),
         ("x.parquet", b"a,b\n1,2\n", "must be Parquet, as its name says, got text"),
         ("x.feather", b"PAR1" + bytes(50), "must be Arrow, as its name says, got Parquet"),
         ("x.parquet", b"PAR1" + bytes(50), "the Parquet file is damaged or cut off"),
@@ -46,7 +53,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
             "the gzip file is damaged or cut off",
         ),
         ("x.csv", b"a,b\n1,\xff\n", "line 2 must be text in UTF-8, got other bytes"),
-        ("x.xlsx", b"PK\x03\x04", r"the name must end in \.h5ad, .*\.csv"),
+        ("x.dat", b"PK\x03\x04", r"the name must end in \.h5ad, .*\.csv"),
         ("x", b"1", "the name must end in"),
         *[
             (f"x{end}", b"", "the file is empty")
@@ -117,15 +124,23 @@ def test_options_are_those_of_read_options() -> None:
     assert all(option.metadata["help"] for option in dataclasses.fields(ReadOptions))
 
 
-@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst", ".csv.bz2", ".csv.xz"])
 def test_a_cut_off_table(tmp_path: Path, suffix: str) -> None:
     pyarrow: Any = pytest.importorskip("pyarrow")
     rows = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(99_999))
-    packed = gzip.compress(rows, mtime=0) if suffix == ".csv.gz" else pyarrow.compress(rows, codec="zstd", asbytes=True)
+    packed = {
+        ".csv.gz": lambda: gzip.compress(rows, mtime=0),
+        ".csv.zst": lambda: pyarrow.compress(rows, codec="zstd", asbytes=True),
+        ".csv.bz2": lambda: bz2.compress(rows),
+        ".csv.xz": lambda: lzma.compress(rows),
+    }[suffix]()
     path = tmp_path / f"x{suffix}"
     for size in (len(packed) - 3, len(packed) // 2, 30):
         path.write_bytes(packed[:size])
-        with pytest.raises(InputError, match=r"the (gzip|zstd) file is damaged or cut off \(Truncated"):
+        with pytest.raises(
+            InputError,
+            match=r"the (gzip|Zstandard|bzip2|xz) file is damaged or cut off \((Truncated|Compressed file ended)",
+        ):
             open_source(path)
 
 

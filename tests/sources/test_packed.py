@@ -198,7 +198,7 @@ def test_a_store_that_changes_under_us(store: tuple[str, Path]) -> None:
 
 def test_other_zarr_stores(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
-    with pytest.raises(InputError, match="the store must be AnnData, or packed by pixfold"):
+    with pytest.raises(InputError, match="the store must be AnnData, VCF Zarr, or packed by pixfold"):
         open_source(tmp_path / "o.zarr")
     with pytest.raises(InputError, match="only stores that pixfold pack has written"):
         open_source(tmp_path / "o.zarr", verify=True)

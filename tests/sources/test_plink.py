@@ -62,7 +62,7 @@ ROWS = [
 def test_reading_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant_major: bool, kept: int, rows: Any
 ) -> None:
-    monkeypatch.setattr("pixfold.sources.genotypes.plink._SPAN_BYTES", 2 * kept)
+    monkeypatch.setattr("pixfold.sources.genotypes.variant_major._SPAN_BYTES", 2 * kept)
     monkeypatch.setattr("pixfold.sources.genotypes.bed_file._PIECE_BYTES", 20)
     path, copies = write(tmp_path, variant_major=variant_major)
     source = open_source(path)
@@ -79,7 +79,7 @@ def test_reading_rows(
 @pytest.mark.parametrize("rows", [slice(5, 12), np.array([1, 9, 200, 201]), np.array([300, 2])], ids=str)
 def test_files_with_long_rows_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any) -> None:
     monkeypatch.setattr("pixfold.sources.genotypes.bed_file._LONG_ROW", 10)
-    monkeypatch.setattr("pixfold.sources.genotypes.plink._SPAN_BYTES", 40)
+    monkeypatch.setattr("pixfold.sources.genotypes.variant_major._SPAN_BYTES", 40)
     path, copies = write(tmp_path, n_samples=301, n_variants=13)
     np.testing.assert_array_equal(open_source(path).read(rows).toarray("int8"), copies[rows])
 
@@ -106,9 +106,9 @@ def test_names_that_are_not_unique(tmp_path: Path) -> None:
     bim = "1 . 0 5 A C\n1 rs1 0 6 A C\n1 rs1 0 7 G T\n1 . 0 5 A C\n2 rs2 0 8 A C\n"
     source = open_source(write(tmp_path, 3, 5, fam=fam, bim=bim)[0])
     assert source.sample_names == ["f0:same", "f1:same", "f2:same"]
-    assert source.feature_names == ["1:5:A:C", "1:6:A:C", "1:7:G:T", "1:5:A:C.1", "rs2"]
+    assert source.feature_names == ["1:5:C:A", "1:6:C:A", "1:7:T:G", "1:5:C:A.1", "rs2"]
     assert source.messages == [
-        "1 variant name used more than once ('1:5:A:C'): the later ones are kept apart by a number, such as '1:5:A:C.1'"
+        "1 variant name used more than once ('1:5:C:A'): the later ones are kept apart by a number, such as '1:5:C:A.1'"
     ]
 
 
@@ -167,10 +167,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "header alone": (lambda p: cut(p, 3), "must be of 345 bytes .* got 3"),
     "two bytes": (lambda p: cut(p, 2), "x.bed: the file must be PLINK 1 .bed .*got 6c 1b$"),
     "empty": (lambda p: cut(p, 0), "x.bed: the file is empty"),
-    "text": (lambda p: p.write_text("chr1\t1\t2\n"), "must be PLINK 1 .bed, as its name says, got text"),
+    "text": (lambda p: p.write_text("chr1\t1\t2\n"), "must be PLINK .bed or .pgen, as its name says, got text"),
     "magic": (
         lambda p: p.write_bytes(b"\x6c\x1c\x01" + bytes(342)),
-        "must be PLINK 1 .bed, as its name says, got binary data",
+        "must be PLINK .bed or .pgen, as its name says, got binary data",
     ),
     "order": (lambda p: p.write_bytes(b"\x6c\x1b\x02" + bytes(342)), "got 6c 1b 02"),
     "no fam": (lambda p: p.with_suffix(".fam").unlink(), "x.bed: there is no x.fam beside it"),
@@ -217,7 +217,7 @@ def test_a_file_that_changes_under_us(tmp_path: Path, variant_major: bool) -> No
 
 
 def test_processes_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixfold.sources.genotypes.plink._SPAN_BYTES", 100)
+    monkeypatch.setattr("pixfold.sources.genotypes.variant_major._SPAN_BYTES", 100)
     _, copies = write(tmp_path, 203, 64)
     monkeypatch.chdir(tmp_path)
     source = open_source("x.bed")

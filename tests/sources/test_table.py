@@ -187,9 +187,9 @@ NUMBERS = "".join(f"s{i},{i % 2},{i},{i * 2}\n" for i in range(12))
         ("a,b,c\n1,2,3\n\n4,5,6,7\n", {}, "line 4 must hold 3 fields as line 2, got 4"),
         ('a,b\n1,2\n"3,4\n', {}, "x.csv: "),
         (
-            "a b c\n1 2 3\n",
+            "a:b:c\n1:2:3\n",
             {},
-            "columns must be separated by comma, tab or semicolon, got one column of t",
+            "columns must be separated by comma, tab, semicolon or blanks, got one column of t",
         ),
         (
             "a,b\n1,2\n?,4\n?,6\n?,8\n",

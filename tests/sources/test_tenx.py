@@ -264,11 +264,12 @@ def test_h5(tmp_path: Path, version: int, group: str) -> None:
 
 def test_h5_of_several_genomes(tmp_path: Path) -> None:
     path = h5(tmp_path / "x.h5", 2, ("GRCh38", "mm10"))
-    with pytest.raises(InputError, match=r"layer must be a genome of the file \('GRCh38', 'mm10'\), got None"):
+    with pytest.raises(InputError, match=r"genome must be one of the file \('GRCh38', 'mm10'\), got None"):
         open_source(path)
-    with pytest.raises(InputError, match=r"layer must be a genome of the file .*, got 'rn6'"):
+    with pytest.raises(InputError, match=r"genome must be one of the file .*, got 'rn6'"):
         open_source(path, layer="rn6")
     assert open_source(path, layer="mm10").n_samples == 30
+    assert open_source(path, genome="mm10").n_samples == 30
 
 
 def test_h5_of_anndata(tmp_path: Path) -> None:

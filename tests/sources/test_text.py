@@ -20,13 +20,13 @@ from pixfold.sources import ArraySource, Source, open_source
 pa: Any = pytest.importorskip("pyarrow")
 
 from pixfold.sources.disk import row_store as rowstore  # noqa: E402
-from pixfold.sources.tables import delimited  # noqa: E402
+from pixfold.sources.tables import delimited, lines  # noqa: E402
 
 
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block of text for every few lines."""
-    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 64)
     monkeypatch.setattr(delimited, "_CELLS", 8)
 
 
@@ -214,13 +214,13 @@ def test_no_room_for_the_temporary_file(tmp_path: Path, on_disk: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.csv"
-    parse = delimited._parse
+    parse = delimited.parse_lines
 
     def and_write(*args: Any) -> Any:
         path.write_text("a,b\n1,2\n3,4\n")
         return parse(*args)
 
-    monkeypatch.setattr(delimited, "_parse", and_write)
+    monkeypatch.setattr(delimited, "parse_lines", and_write)
     with pytest.raises(InputError, match=r"x\.csv: the file changed while it was read"):
         table(tmp_path, "a,b\n1,2\n")
 

@@ -305,11 +305,13 @@ def test_stores_of_something_else(tmp_path: Path, version: int) -> None:
 
 def test_stores_of_pixfold_go_to_their_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("pixfold.sources.packed.source")
-    module.open_packed = lambda path, options: (path, options.layer)  # type: ignore[attr-defined]
+    seen: list[Any] = []
+    packed = open_source(np.ones((2, 2)))
+    module.open_packed = lambda path, options: seen.append((path, options.layer)) or packed  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pixfold.sources.packed.source", module)
     zarr.open_group(tmp_path / "x.zarr", mode="w").attrs["pixfold"] = {}
-    opened: Any = open_source(tmp_path / "x.zarr")
-    assert opened == (tmp_path / "x.zarr", None)
+    assert open_source(tmp_path / "x.zarr") is packed
+    assert seen == [(tmp_path / "x.zarr", None)]
     with pytest.raises(InputError, match="layers are read from AnnData alone, got 'raw'"):
         open_source(tmp_path / "x.zarr", layer="raw")
 

@@ -398,7 +398,7 @@ def test_labels_are_kept(tmp_path: Path) -> None:
 
 
 def labels_of(labels: np.ndarray) -> list[Any]:
-    from pixfold.sources.labels import missing_labels
+    from pixfold.sources.missing import missing_labels
 
     return [None if gone else value for value, gone in zip(labels.tolist(), missing_labels(labels), strict=True)]
 

@@ -106,7 +106,7 @@ class Recorder(SilentProgress):
 def test_sources_show_how_far_they_are(tmp_path, monkeypatch, kind):
     pd, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
     pytest.importorskip("pyarrow")
-    monkeypatch.setattr("pixfold.sources.tables.delimited.SHOWN_BYTES", 0)
+    monkeypatch.setattr("pixfold.sources.tables.lines.SHOWN_BYTES", 0)
     monkeypatch.setattr("pixfold.sources.tables.arrow.SHOWN_BYTES", 0)
     monkeypatch.setattr("pixfold.sources.disk.scratch._SHOWN_ENTRIES", 0)
     x = np.random.default_rng(0).poisson(1.0, (300, 40)).astype(np.float32)

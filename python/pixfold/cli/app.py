@@ -12,6 +12,7 @@ from pixfold.cli.info import info
 from pixfold.cli.nihs import nihs
 from pixfold.cli.pack import pack
 from pixfold.cli.pair_screen import pair_screen
+from pixfold.cli.predict import predict
 from pixfold.cli.run import run
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-for command in (run, fold, pack, pair_screen, nihs, info):
+for command in (run, predict, fold, pack, pair_screen, nihs, info):
     app.command()(command)
 
 

@@ -24,7 +24,7 @@ _MACHINE = {"memory": Given(str, "512MB", "What blocks may take, such as 512MB o
 
 @one_line_errors
 @options.takes(
-    reading={"How INPUT is read": options.READING},
+    reading=options.in_panels(options.READING_OF_VALUES),
     pixels={"From values to pixels": _PIXELS},
     writing={"The images": _IMAGES, "Where it runs": _MACHINE},
 )
@@ -40,19 +40,27 @@ def fold(
             help="Folder of a saved model: new samples as its images. Layout, normaliser and classes are the model's."
         ),
     ] = None,
+    fill_missing: options.FillMissing = False,
+    ignore_versions: options.IgnoreVersions = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
     reading: dict[str, Any],
     pixels: dict[str, Any],
     writing: dict[str, Any],
 ) -> None:
-    """Write the image of every sample of INPUT to OUT, in constant memory."""
+    """Write the image of every sample of INPUT to OUT, in constant memory.
+
+    Example: pixfold fold data.h5ad images.zarr --label cell_type
+    """
     if "shape" in pixels:
         pixels["shape"] = _height_and_width(pixels["shape"])
     if like is not None and any(pixels.get(name) != given.default for name, given in _PIXELS.items()):
         raise typer.BadParameter(
             "brings its own normaliser and layout: leave out the options of these", param_hint="--like"
         )
+    for asked, flag in ((fill_missing, "--fill-missing"), (ignore_versions, "--ignore-versions")):
+        if asked and like is None:
+            raise typer.BadParameter("needs --like: the model says which features there are", param_hint=flag)
     with messages(quiet=quiet) as shown:
         from pixfold.images.convert import check_arguments, convert
         from pixfold.images.files import check_output
@@ -60,13 +68,16 @@ def fold(
 
         check_arguments(**pixels, **writing)
         check_output(out, force=force)
-        model = None if like is None else _model(like)
-        categories = None if model is None else model.categories_
-        source = open_source(data if len(data) > 1 else data[0], **reading, categories=categories)
-        if model is not None:
-            model.check_source(source)
-            classes = getattr(model, "class_names_", None)
-            pixels = {"layout": model.layout_, "normalizer": model.normalizer_, "class_names": classes}
+        inputs: Any = data if len(data) > 1 else data[0]
+        if like is None:
+            source = open_source(inputs, **reading)
+        else:
+            model = _model(like)
+            new = model.aligned(inputs, fill_missing=fill_missing, ignore_versions=ignore_versions, **reading)
+            for message in new.messages:
+                shown.warn(message)
+            source, classes = new.source, getattr(model, "class_names_", None)
+            pixels = {"layout": model.layout_, "normalizer": new.normalizer, "class_names": classes}
         made = convert(source, out, force=force, progress=shown, **pixels, **writing)
         for message in made.messages:
             shown.warn(message)

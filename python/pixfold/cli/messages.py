@@ -93,7 +93,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 def _flag(name: str, annotation: Any) -> str:
     """Return the name of the option that a parameter of a command is given by."""
     declared = [option.default for option in get_args(annotation) if isinstance(option, typer.models.OptionInfo)]
-    return str(declared[0]) if declared and declared[0] is not ... else f"--{name.replace('_', '-')}"
+    return str(declared[0]).split("/")[0] if declared and declared[0] is not ... else f"--{name.replace('_', '-')}"
 
 
 def _with_flag(message: str, flags: Mapping[str, str]) -> str:

@@ -18,7 +18,10 @@ def nihs(
     needles: Annotated[int, typer.Option(help="Number of features that differ between the classes.")] = 2,
     seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
 ) -> None:
-    """Write a needle-in-a-haystack data set: uniform noise, two classes, a few features that differ."""
+    """Write a needle-in-a-haystack data set: uniform noise, two classes, a few features that differ.
+
+    Example: pixfold nihs nihs.h5ad --seed 0
+    """
     from pixfold.examples.synthetic import write_nihs
 
     path = write_nihs(out, n_samples, n_features, needles=needles, seed=seed)

@@ -50,6 +50,25 @@ READING: Table = {
     for option in dataclasses.fields(ReadOptions)
     if option.metadata["in_commands"]
 }
+# Of commands without a list of features, that would call them by another name.
+READING_OF_VALUES: Table = {name: given for name, given in READING.items() if name != "name_column"}
+# Panels of the help for them; what is in none of these is about formats.
+_PANELS = {
+    "Samples and labels": ("label", "task", "labels", "match", "split", "where", "groups", "covariates"),
+    "Features": ("features", "drop", "feature_type", "genome", "name_column"),
+}
+
+
+def in_panels(reading: Table) -> dict[str, Table]:
+    """Sort options of reading into the panels of a command's help."""
+    panels: dict[str, Table] = {
+        title: {name: reading[name] for name in names if name in reading} for title, names in _PANELS.items()
+    }
+    sorted_in = {name for table in panels.values() for name in table}
+    panels["How INPUT is read"] = {name: given for name, given in reading.items() if name not in sorted_in}
+    return panels
+
+
 # Arguments of images.convert and of the estimators.
 VALUES: Table = {
     "normalize": Given(str, "auto", f"auto looks at the data; or {', '.join(PRESETS)}."),
@@ -73,13 +92,22 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
-        help="Samples x features: .h5ad, .h5, .mtx, .bed, .npy, .npz, .csv, .tsv (.gz, .zst), .parquet, .feather, "
-        ".fasta, .fastq; a folder of AnnData in Zarr, of 10x files, or that pack wrote. Several: of the same samples, "
-        "their features side by side.",
+        help="Samples x features: .h5ad, .h5, .mtx, .bed, .pgen, .bgen, .npy, .npz, .csv, .tsv, .txt, .raw, .gct (.gz, "
+        ".bz2, .xz, .zst, .zip), .xlsx, .parquet, .feather, .fasta, .fastq; a folder of AnnData (.zarr.zip) or VCF in "
+        "Zarr, of 10x files, or that pack wrote. Several: of the same samples, their features side by side.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output, if pixfold wrote it.")]
+
+FillMissing = Annotated[
+    bool,
+    typer.Option("--fill-missing", help="Features that INPUT lacks take their training mean, instead of an error."),
+]
+IgnoreVersions = Annotated[
+    bool,
+    typer.Option("--ignore-versions", help="Take ENSG00000141510.17 and ENSG00000141510 for one feature."),
+]
 
 
 def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -125,6 +153,8 @@ def _placed(panels: Mapping[str, Table]) -> list[tuple[str, str, Given]]:
 
 def _parameter(title: str, name: str, given: Given) -> inspect.Parameter:
     flag = given.flag or f"--{name.replace('_', '-')}"
+    if given.kind == bool | None:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
     option = typer.Option(flag, help=given.help, rich_help_panel=title)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=given.default, annotation=Annotated[given.kind, option]

@@ -13,7 +13,7 @@ from pixfold.cli.messages import Messages, interrupted, messages, one_line_error
 
 
 @one_line_errors
-@options.takes(reading={"How INPUT is read": options.READING})
+@options.takes(reading=options.in_panels(options.READING_OF_VALUES))
 def pack(
     *,
     paths: Annotated[
@@ -31,7 +31,10 @@ def pack(
     quiet: options.Quiet = False,
     reading: dict[str, Any],
 ) -> None:
-    """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes."""
+    """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes.
+
+    Example: pixfold pack cohort.bed cohort.zarr --memory 4GB
+    """
     *inputs, out = paths
     if not inputs and not verify:
         raise typer.BadParameter("must be INPUT and OUT.zarr, got one path", param_hint="OUT.zarr")
@@ -55,7 +58,12 @@ def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **g
     for message in made.messages:
         shown.warn(message)
     samples, features = made.shape
-    kind = {"dense": made.dtype, "csr": f"CSR of {made.dtype}", "genotypes": "genotypes at 2 bits"}[made.kind]
+    kind = {
+        "dense": made.dtype,
+        "csr": f"CSR of {made.dtype}",
+        "genotypes": "genotypes at 2 bits",
+        "dosages": "dosages at 8 bits, in steps of 1/127",
+    }[made.kind]
     return (
         f"{made.path}: {samples:,} samples x {features:,} features, {kind}, {in_words(made.nbytes)}, "
         f"{time.monotonic() - start:.1f} s{', verified' if verify else ''}"

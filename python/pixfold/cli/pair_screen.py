@@ -39,13 +39,13 @@ _MACHINE = {
     **options.THREADS,
 }
 # The command has covariates of its own: those that are taken out.
-_READING = {name: given for name, given in options.READING.items() if name != "covariates"}
+_READING = {name: given for name, given in options.READING_OF_VALUES.items() if name != "covariates"}
 _SHOWN = 10
 
 
 @one_line_errors
 @options.takes(
-    reading={"How INPUT is read": _READING},
+    reading=options.in_panels(_READING),
     screening={"Which pairs": _PAIRS, "Where it runs": _MACHINE},
 )
 def pair_screen(
@@ -61,7 +61,10 @@ def pair_screen(
     reading: dict[str, Any],
     screening: dict[str, Any],
 ) -> None:
-    """Look at all pairs of INPUT's features for those that tell the classes of --label apart together."""
+    """Look at all pairs of INPUT's features for those that tell the classes of --label apart together.
+
+    Example: pixfold pair-screen cohort.bed --label phenotype --covariates sex --out pairs.csv
+    """
     if "label" not in reading:
         raise typer.BadParameter("is needed: pairs are compared between classes", param_hint="--label")
     with messages(quiet=quiet) as shown:

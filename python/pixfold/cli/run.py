@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -55,13 +56,11 @@ _RUNS = {
         bool | None,
         None,
         "Screen all pairs of features, too. Default: where that takes little. Only with --label, not with --groups.",
-        flag="--pair-screen/--no-pair-screen",
     ),
     "baselines": Given(
         bool | None,
         None,
         "Put a test of each feature and linear models beside the findings. Default: yes. Only with --label.",
-        flag="--baselines/--no-baselines",
     ),
     "method": Given(
         str | None,
@@ -99,13 +98,17 @@ _OF_ONE_TASK = {
     "backbone": (True, "needs --label: self-supervised jobs have a network of their own"),
     "latent_dim": (False, "is for self-supervised jobs, which have no --label"),
 }
+# Names of survival times, and of columns that say which of them ended.
+_SURVIVAL = re.compile(r"(?i)(^|[_. ])(time|days|months|os|pfs|dfs|rfs|survival)([_. ]|$)")
+_CENSORED = re.compile(r"(?i)(^|[_. ])(event|status|censored|censor|dead|death|deceased|vital)([_. ]|$)")
+_MOST_COLUMNS = 1_000_000
 # Options that a quantity does not have.
-_OF_CLASSES = ("method", "min_accuracy")
+_OF_CLASSES = ("method", "min_accuracy", "pair_screen")
 
 
 @one_line_errors
 @options.takes(
-    reading={"How INPUT is read": {**options.READING, "label": _LABEL, "task": _TASK}},
+    reading=options.in_panels({**options.READING, "label": _LABEL, "task": _TASK}),
     learning={
         "From values to pixels": options.VALUES,
         "Network and training": _NETWORK,
@@ -121,7 +124,10 @@ def run(
     reading: dict[str, Any],
     learning: dict[str, Any],
 ) -> None:
-    """Learn INPUT and write a ranked feature table, figures, a report and the model to --out."""
+    """Learn INPUT and write a ranked feature table, figures, a report and the model to --out.
+
+    Example: pixfold run data.h5ad --label cell_type --groups donor --out out/cells
+    """
     supervised = "label" in reading
     task = _task_asked_for(reading.pop("task", "auto"), reading, learning)
     for name, (of_classes, refusal) in _OF_ONE_TASK.items():
@@ -152,7 +158,9 @@ def run(
 
 def _task_asked_for(task: str, reading: dict[str, Any], learning: dict[str, Any]) -> str:
     """Check --task against the other options; "auto" only where the labels are still to decide."""
-    supervised, of_classes = "label" in reading, [name for name in _OF_CLASSES if name in learning]
+    supervised = "label" in reading
+    # --no-pair-screen asks for nothing of classes.
+    of_classes = [name for name in _OF_CLASSES if learning.get(name, False) is not False]
     refusal = None
     if task == "survival":
         refusal = (
@@ -184,6 +192,14 @@ def _quantity_in_words(source: Source, label: str) -> str | None:
     if labels is None or not is_quantity(labels):
         return None
     n = len(set(labels.tolist()))
+    columns = [*source.covariates, *source.feature_names] if source.n_features < _MOST_COLUMNS else []
+    censored = next((name for name in columns if _CENSORED.search(name)), None)
+    if _SURVIVAL.search(label) and censored is not None:
+        return (
+            f"{label} looks like a survival time, of which {censored} says who was censored; it is learned as a "
+            "quantity, as if all had been seen to the end: --split median learns who lived longer, "
+            f"--drop {censored} leaves that out"
+        )
     return f"{label} has {n:,} different numbers: learned as a quantity (--task classification learns {n:,} classes)"
 
 
@@ -195,6 +211,7 @@ def _estimator(*, supervised: bool, regression: bool = False, **arguments: Any) 
     from pixfold.learn.estimator import DeepMapperAutoencoder, DeepMapperClassifier, DeepMapperRegressor
 
     if regression:
+        arguments.pop("pair_screen", None)  # False: a quantity has no pairs
         return DeepMapperRegressor(**arguments)
     return DeepMapperClassifier(**arguments) if supervised else DeepMapperAutoencoder(**arguments)
 

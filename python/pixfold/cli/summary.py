@@ -55,7 +55,8 @@ def _top_features(results: Results) -> Table | None:
     from rich.table import Table
     from rich.text import Text
 
-    top = results.findings[results.findings["rank"].notna()].iloc[:_SHOWN]
+    findings = results.shown_findings
+    top = findings[findings["rank"].notna()].iloc[:_SHOWN]
     if not len(top):
         return None
     table = Table(box=box.SIMPLE_HEAD, title=f"Top {len(top)} of {len(results.findings):,} features")

@@ -23,6 +23,7 @@ from pixfold.learn.consensus import ConsensusResult
 from pixfold.learn.fit import Fitted
 from pixfold.learn.job import Job
 from pixfold.learn.model_files import Model, read, write
+from pixfold.learn.new_samples import NewSamples, new_samples
 from pixfold.learn.options import JobOptions
 from pixfold.learn.predict import encode, in_order, outputs, predict_proba
 from pixfold.learn.results import Results
@@ -31,9 +32,9 @@ from pixfold.learn.training_options import OF_AUTOENCODERS, TrainingOptions
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import open_source
-from pixfold.sources.base import Source, check_features, numbered
-from pixfold.sources.tables.categories import has_one_hot
-from pixfold.util.progress import Progress, SilentProgress
+from pixfold.sources.base import Source, numbered
+from pixfold.sources.feature_types import shown_names
+from pixfold.util.progress import Progress, SilentProgress, shown_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +114,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             stability=None if fitted.stability is None else fitted.stability.frequency,
             baselines=compared.columns,
             directions=_DIRECTIONS if quantity else None,
+            annotation=source.feature_annotation,
         )
         self.history_ = history_table([row for outcome in fitted.runs for row in outcome.history])
         self._keep(
@@ -130,6 +132,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
                 classes=prepared.classes,
                 class_names=prepared.class_names,
                 metrics={**fitted.metrics, **compared.metrics},
+                mean=best.normalizer.training_mean(),
                 target=best.target,
             )
         )
@@ -139,6 +142,7 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             "metrics": self.metrics_,
             "config": self._config(job, command),
             "layout": best.layout,
+            "shown_names": shown_names(source),
             "pairs": None if fitted.pairs is None else fitted.pairs.table(source.feature_names),
             "messages": [*fitted.messages, *compared.messages],
             "dropped": {"features": prepared.dropped_features, "samples": prepared.dropped_samples},
@@ -180,16 +184,41 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             "categories": source.categories,
         }
 
-    def _batches(self, X: Any) -> tuple[FoldLoader, TrainingOptions]:
-        """Check new samples against the features that were learned; fold them as they are asked for."""
+    def aligned(
+        self, X: Any, *, fill_missing: bool = False, ignore_versions: bool = False, **options: Any
+    ) -> NewSamples:
+        """Open new samples with their features matched to those that were learned; see :meth:`predict`.
+
+        Parameters
+        ----------
+        X : array, sparse matrix, DataFrame, AnnData, path, Source or a list of several
+            New samples.
+        fill_missing, ignore_versions
+            See :func:`pixfold.learn.new_samples.new_samples`.
+        **options
+            Of :func:`pixfold.open_source`, such as ``label``.
+
+        Returns
+        -------
+        NewSamples
+            What :meth:`predict` takes, too.
+        """
+        check_is_fitted(self, "module_")
+        how = {"fill_missing": fill_missing, "ignore_versions": ignore_versions}
+        return new_samples(self._model, X, who=type(self).__name__, **how, **options)
+
+    def _batches(self, X: Any, **how: Any) -> tuple[FoldLoader, TrainingOptions]:
+        """Match new samples to the features that were learned; fold them as they are asked for."""
         check_is_fitted(self, "module_")
         options = self.check_arguments()
-        source = self._opened(X)
-        self.check_source(source)
+        new = X if isinstance(X, NewSamples) else self.aligned(X, **how)
+        if new is not X:
+            for message in new.messages:
+                warnings.warn(message, UserWarning, stacklevel=3)
         loader = FoldLoader(
-            source,
+            new.source,
             self.layout_,
-            self.normalizer_,
+            new.normalizer,
             batch_size=options.batch_size,
             threads=options.training.threads,
             check_finite=True,
@@ -199,31 +228,6 @@ class _DeepMapper(BaseEstimator):  # type: ignore[misc]
             world_size=1,
         )
         return loader, options.training
-
-    def _opened(self, X: Any) -> Source:
-        try:
-            # A table's text columns are encoded by the codes that were learned.
-            return open_source(X, categories=self.categories_)
-        except InputError as error:
-            if has_one_hot(self.categories_):
-                raise  # opened without them the table has other features
-            try:
-                source = open_source(X)
-            except InputError:
-                raise error from None
-            # A column that should not be there is better called extra than text.
-            self.check_source(source)
-            raise
-
-    def check_source(self, source: Source) -> None:
-        """Raise InputError unless a source has the features that were learned, in their order.
-
-        Parameters
-        ----------
-        source : Source
-            New samples.
-        """
-        check_features(source, self._model.features, self._model.features_named, type(self).__name__)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -429,20 +433,35 @@ class DeepMapperClassifier(ClassifierMixin, _DeepMapper):  # type: ignore[misc]
         )
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+    def predict_proba(
+        self, X: Any, *, fill_missing: bool = False, ignore_versions: bool = False
+    ) -> NDArray[np.float32]:
         """Class probabilities (n_samples, n_classes), columns as `classes_`.
+
+        Features that have names (of a DataFrame, AnnData, a file) are matched by them: their order does not matter, and
+        those that were not learned are ignored, with a warning that counts them.
+
+        Parameters
+        ----------
+        X : array, sparse matrix, DataFrame, AnnData, path or NewSamples, (n_samples, n_features)
+            What :func:`pixfold.open_source` opens.
+        fill_missing : bool
+            Take the training mean of features that `X` lacks, with a warning that says how many, instead of an error.
+        ignore_versions : bool
+            Take ENSG00000141510.17 and ENSG00000141510 for one feature.
 
         Raises
         ------
         InputError
-            Features other than those learned: the message names missing and extra ones.
+            When features are missing; the message says how many, and what helps.
         """
-        loader, options = self._batches(X)
-        return in_order(*predict_proba(self.module_, loader, options))
+        loader, options = self._batches(X, fill_missing=fill_missing, ignore_versions=ignore_versions)
+        return in_order(*predict_proba(self.module_, loader, options, shown_progress()))
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable class of each sample, (n_samples,)."""
-        codes = self.predict_proba(X).argmax(axis=1)
+    def predict(self, X: Any, *, fill_missing: bool = False, ignore_versions: bool = False) -> NDArray[Any]:
+        """Most probable class of each sample, (n_samples,); see :meth:`predict_proba`."""
+        how = {"fill_missing": fill_missing, "ignore_versions": ignore_versions}
+        codes = self.predict_proba(X, **how).argmax(axis=1)
         return np.asarray(self.classes_[codes])
 
 
@@ -548,18 +567,17 @@ top_k, device, precision, random_state, threads, memory, training
         self.results_ = Results(task="regression", predictions=self.predictions_, **parts)
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any, *, fill_missing: bool = False, ignore_versions: bool = False) -> NDArray[np.float64]:
         """Quantity of each sample in the units that were learned, (n_samples,).
 
-        Raises
-        ------
-        InputError
-            Features other than those learned: the message names missing and extra ones.
+        Features are matched as by :meth:`DeepMapperClassifier.predict_proba`.
         """
-        loader, options = self._batches(X)
+        loader, options = self._batches(X, fill_missing=fill_missing, ignore_versions=ignore_versions)
         assert self._model.target is not None  # a fitted regressor has one
         center, scale = self._model.target
-        return center + scale * in_order(*outputs(self.module_, loader, options))[:, 0].astype(np.float64)
+        return center + scale * in_order(*outputs(self.module_, loader, options, shown_progress()))[:, 0].astype(
+            np.float64
+        )
 
 
 class DeepMapperAutoencoder(TransformerMixin, _DeepMapper):  # type: ignore[misc]
@@ -648,10 +666,13 @@ random_state, threads, memory, training
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def transform(self, X: Any) -> NDArray[np.float32]:
-        """Latent values (n_samples, latent_dim) of samples."""
-        loader, options = self._batches(X)
-        return in_order(*encode(_autoencoder(self.module_), loader, options))
+    def transform(self, X: Any, *, fill_missing: bool = False, ignore_versions: bool = False) -> NDArray[np.float32]:
+        """Latent values (n_samples, latent_dim) of samples.
+
+        Features are matched as by :meth:`DeepMapperClassifier.predict_proba`.
+        """
+        loader, options = self._batches(X, fill_missing=fill_missing, ignore_versions=ignore_versions)
+        return in_order(*encode(_autoencoder(self.module_), loader, options, shown_progress()))
 
 
 def load(

@@ -183,7 +183,7 @@ def finished(
     messages = list(job.messages)
     for outcome in outcomes:
         messages += [message for message in outcome.messages if message not in messages]
-    for message in messages:
+    for message in messages[len(job.messages) :]:  # those were shown when the job began
         job.progress.log(f"warning: {message}")
     metrics = {
         **summarise([outcome.metrics for outcome in outcomes]),

@@ -21,7 +21,7 @@ from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
 from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import Prepared, prepare
-from pixfold.util.progress import Progress, tracked
+from pixfold.util.progress import Progress, tracked, warn_at_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,8 @@ class Job:
         normalizer, messages = _normalizer(options, prepared, kept)
         if supervised:
             messages += messages_of_data(prepared, kept, memory=options.memory, progress=progress)
+        for message in [*prepared.messages, *messages]:
+            warn_at_once(progress, message)
         return cls(
             options=options,
             seed=_seed(options.random_state),

@@ -53,6 +53,8 @@ class Model:
         Their names.
     metrics : dict
         Scores; only plain numbers and words are written.
+    mean : float64 array (n_features,) or None
+        Normalised mean of each feature in the training samples; None for models that do not say.
     target : (float, float) or None
         Center and scale of the quantity that the module's output stands for; None where it stands for something else.
     """
@@ -70,6 +72,7 @@ class Model:
     classes: NDArray[Any] | None
     class_names: list[str] | None
     metrics: dict[str, Any]
+    mean: NDArray[np.float64] | None = None
     target: tuple[float, float] | None = None
 
 
@@ -91,6 +94,7 @@ def write(model: Model, path: str | Path) -> None:
         **{f"layout.{name}": value for name, value in model.layout.state().items()},
         **{f"normalizer.{name}": value for name, value in model.normalizer.state().items()},
         "importance.mean": model.importance,
+        **({} if model.mean is None else {"normalizer.mean": model.mean}),
     }
     state = {f"module.{name}": value for name, value in model.module.state_dict().items()}
     state |= {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
@@ -171,12 +175,15 @@ def _model(about: dict[str, Any], tensors: dict[str, torch.Tensor], backbone: An
         name = about.get("backbone") or parameters["backbone"]
         module = backbones.build(name, shape=layout.shape, n_outputs=n_outputs, seed=0)
     module.load_state_dict(parts["module"])
+    normalizer = Normalizer.from_state(parts["normalizer"])
+    # Models of before it was written: where the normaliser says it.
+    mean = parts["normalizer"].get("mean", normalizer.training_mean())
     return Model(
         estimator=about["estimator"],
         parameters=parameters,
         backbone=about.get("backbone"),
         layout=layout,
-        normalizer=Normalizer.from_state(parts["normalizer"]),
+        normalizer=normalizer,
         module=module.eval(),
         importance=parts["importance"]["mean"],
         features=features,
@@ -185,6 +192,7 @@ def _model(about: dict[str, Any], tensors: dict[str, torch.Tensor], backbone: An
         classes=None if classes is None else np.asarray(classes["values"], dtype=np.dtype(classes["dtype"])),
         class_names=about["class_names"],
         metrics=about["metrics"],
+        mean=mean,
         target=None if target is None else (float(target[0]), float(target[1])),
     )
 

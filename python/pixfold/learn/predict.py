@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,10 +60,31 @@ def _collect(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     with torch_settings(options or TrainingOptions()) as device, torch.no_grad():
         module.to(device).eval()
-        rows, indices = [], []
+        rows, indices = _Grown(np.dtype(np.float32)), _Grown(np.dtype(np.int64))
         for images, _, index in tracked(batches, progress, "predicting", len(batches)):
             rows.append(function(images.to(device)).float().cpu().numpy())
             indices.append(index.cpu().numpy())
-    if not rows:
+    if not rows.n:
         raise InputError("predict: batches must hold 1 sample or more, got none")
-    return np.concatenate(rows), np.concatenate(indices)
+    return rows.values[: rows.n], indices.values[: indices.n]
+
+
+class _Grown:
+    """Rows that are put together as they come.
+
+    A list of the parts would keep a small array of each batch, between which the allocator cannot give back the memory
+    of the batches themselves.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.n = 0
+        self.values: NDArray[Any] = np.empty(0, dtype=dtype)
+
+    def append(self, part: NDArray[Any]) -> None:
+        stop = self.n + len(part)
+        if stop > len(self.values):
+            grown = np.empty((max(stop, 2 * len(self.values)), *part.shape[1:]), dtype=self.values.dtype)
+            grown[: self.n] = self.values[: self.n] if self.n else grown[:0]
+            self.values = grown
+        self.values[self.n : stop] = part
+        self.n = stop

@@ -64,6 +64,9 @@ class Results:
         What the user was told.
     dropped : dict
         ``features`` and ``samples``: names of what was left out as empty.
+    shown_names : list of str or None
+        What report, figures and summary call the features, in feature order; None for their names. Several may
+        have one name.
     """
 
     task: Literal["classification", "regression", "self-supervised"]
@@ -79,6 +82,22 @@ class Results:
     pairs: pd.DataFrame | None = None
     messages: list[str] = field(default_factory=list)
     dropped: dict[str, list[str]] = field(default_factory=dict)
+    shown_names: list[str] | None = None
+
+    @property
+    def shown_findings(self) -> pd.DataFrame:
+        """The findings, their features called as they are shown."""
+        if self.shown_names is None:
+            return self.findings
+        shown = np.asarray(self.shown_names, dtype=object)
+        return self.findings.assign(feature=shown[self.findings.index.to_numpy()])
+
+    def shown(self, feature: str) -> str:
+        """What a feature of this name is called where it is shown."""
+        if self.shown_names is None:
+            return feature
+        at = self.findings.index[self.findings["feature"] == feature]
+        return self.shown_names[int(at[0])] if len(at) else feature
 
 
 def classification_metrics(

@@ -28,6 +28,7 @@ def findings_table(
     stability: NDArray[np.float64] | None = None,
     baselines: Mapping[str, ArrayLike] | None = None,
     directions: Sequence[str] | None = None,
+    annotation: Mapping[str, ArrayLike] | None = None,
 ) -> pd.DataFrame:
     """Make one row per feature, best rank first.
 
@@ -49,6 +50,9 @@ def findings_table(
         Further columns by name: what simpler methods say.
     directions : sequence of str, optional
         Names of the directions 0, 1, ... Default: the classes.
+    annotation : mapping of str to array (n_features,), optional
+        What else is known of the features: the last columns, under their own names; ``annotation_<name>`` where another
+        column has that name.
 
     Returns
     -------
@@ -56,7 +60,8 @@ def findings_table(
         ``feature``, ``rank``, ``importance`` (evidence), ``importance_se``, ``direction`` (what a high value speaks
         for: a class, a higher or lower quantity), ``p``, ``q``, ``called``, ``selection_frequency``, ``mean_rank``,
         ``saliency``, ``stability`` (where it was done), ``dropped``, the baselines, then per class ``mean_<class>``
-        (signed) and ``mean_abs_<class>``. Sorted by rank, features without a rank last, equal ranks in feature order.
+        (signed) and ``mean_abs_<class>``, then the annotation. Sorted by rank, features without a rank last,
+        equal ranks in feature order.
         The index is the position of the feature in the data, so ``sort_index()`` gives feature order back.
 
     Raises
@@ -101,6 +106,8 @@ def findings_table(
         for name, mean, mean_abs in zip(classes, means, means_abs, strict=True):
             columns[_free(f"mean_{name}", columns)] = mean
             columns[_free(f"mean_abs_{name}", columns)] = mean_abs
+    for name, values in (annotation or {}).items():
+        columns[_free(name if name not in columns else f"annotation_{name}", columns)] = np.asarray(values)
     order = np.argsort(consensus.rank, kind="stable")  # NaN sorts last
     table: pd.DataFrame = pandas.DataFrame(columns).iloc[order]
     return table

@@ -67,7 +67,8 @@ def _chosen(found: ValueFacts, source: Source) -> tuple[dict[str, Any], list[str
     if kind == "sequences":
         parts, what, how = {"preset": "none"}, "sequences (their letters are one-hot)", "values stay as they are"
     elif kind == "genotypes" or (whole and found.largest == 2 and kind != "counts" and not other):
-        parts, what, how = {"preset": "genotype"}, "genotypes (0, 1 and 2 alone)", "(g - 2p) / sqrt(2p(1 - p))"
+        values = "0, 1 and 2 alone" if whole else "dosages from 0 to 2"
+        parts, what, how = {"preset": "genotype"}, f"genotypes ({values})", "(g - 2p) / sqrt(2p(1 - p))"
     elif whole and found.largest <= 1 and kind != "counts":
         parts, what, how = {"preset": "none"}, "presence and absence (0 and 1 alone)", "values stay as they are"
     elif whole and not other:

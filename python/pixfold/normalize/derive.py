@@ -36,6 +36,19 @@ def formula_of(recipe: Recipe, learned: Learned, feature_names: Sequence[str] | 
     return formula_with(recipe, feature_names, offset=offset, shift=shift, scale=scale, fill=fill)
 
 
+def mean_of(recipe: Recipe, learned: Learned, formula: Formula) -> Float64Array:
+    """Normalised training mean of each feature, (n_features,); 0 where it was never seen.
+
+    It is the mean of g(x) where that was measured, and else g of the mean of x.
+    """
+    stats = learned.raw if learned.transformed is None else learned.transformed
+    assert stats is not None
+    mean = np.nan_to_num(stats.mean)
+    if recipe.parts.log and learned.transformed is None:
+        mean = np.log1p(np.maximum(mean + formula.offset, 0.0))
+    return np.clip((mean - formula.shift) * formula.scale, *recipe.clip)
+
+
 def formula_with(recipe: Recipe, feature_names: Sequence[str] | None, **arrays: Float64Array) -> Formula:
     """Complete the arrays of a formula by what its recipe says."""
     return Formula(

@@ -16,7 +16,7 @@ from pixfold.arrays.dask import is_dask
 from pixfold.errors import InputError
 from pixfold.formula import Fitted, Formula, Parts
 from pixfold.layout import Layout
-from pixfold.normalize.derive import formula_of, formula_with
+from pixfold.normalize.derive import formula_of, formula_with, mean_of
 from pixfold.normalize.learned import Learned, Learner, fitting_bytes
 from pixfold.normalize.names import check_same_names, kept_features, names_of
 from pixfold.normalize.recipe import Recipe
@@ -323,6 +323,40 @@ class Normalizer(Fitted):
             raise InputError("Normalizer.never_seen: statistics must have been learned by fit, got none")
         never: NDArray[np.bool_] = self._learned.counts.count == 0
         return never
+
+    def training_mean(self) -> Float64Array | None:
+        """Give the normalised mean of each feature in the training samples, (n_features,); None where it is not known.
+
+        It is known after :meth:`fit`. Of a normaliser that was loaded it follows from the scale (z-scores and genotypes
+        have a mean of 0), or from ``missing="mean"``.
+        """
+        formula = self.parameters()
+        if self._learned is not None:
+            return mean_of(self._recipe, self._learned, formula)
+        if self.parts.scale in ("zscore", "genotype"):
+            return np.zeros(formula.offset.size)
+        return formula.fill if self.missing == "mean" else None
+
+    def with_constants(self, features: NDArray[np.bool_], values: Float64Array) -> Self:
+        """Give a normaliser that makes these values of some features wherever a sample has 0 there.
+
+        Parameters
+        ----------
+        features : bool array (n_features,)
+            Which ones.
+        values : float64 array (n_features,)
+            Normalised values, within the limits; looked at where `features` are chosen.
+
+        Returns
+        -------
+        Normalizer
+            It transforms, and is not fitted further.
+        """
+        state = self.state()
+        # (0 - -value) * 1 is the value, and 0 adds nothing to the sum of a sample.
+        for name, constant in (("offset", 0.0), ("shift", -values), ("scale", 1.0)):
+            state[name] = np.where(features, constant, state[name])
+        return type(self).from_state(state)
 
     def check(self, X: Any, layout: Layout, *, threads: int | None = None) -> None:
         """Raise the error that folding `X` would raise for missing or negative values; write nothing.

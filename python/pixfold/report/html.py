@@ -146,7 +146,8 @@ def _warnings(results: Results) -> list[str]:
 
 
 def _features(results: Results) -> list[dict[str, Any]]:
-    top = results.findings[results.findings["rank"].notna()].iloc[:_TOP]
+    findings = results.shown_findings
+    top = findings[findings["rank"].notna()].iloc[:_TOP]
     if top.empty:
         return []
     spread = top["importance_se"].fillna(0.0)
@@ -184,8 +185,8 @@ def _pairs(results: Results) -> list[dict[str, str]]:
         return []
     return [
         {
-            "a": str(row["feature_a"]),
-            "b": str(row["feature_b"]),
+            "a": results.shown(str(row["feature_a"])),
+            "b": results.shown(str(row["feature_b"])),
             "z": f"{row['z']:.2f}",
             "p": _p_value(row["p_bonferroni"]),
         }

@@ -55,6 +55,11 @@ class Source(ABC):
         encoded one-hot the key is "column=", and key and category together are the name of a feature.
     messages : list of str, optional
         What the user should be told about how this source was read.
+    feature_annotation : dict of str to array-like of shape (n_features,), optional
+        What else is known of the features: gene symbols, chromosomes. Numbers, or objects that are text.
+    beside : dict of str to array-like of shape (n_samples,), optional
+        Columns about the samples that were read because somebody asks for them, and are neither features nor
+        covariates.
     is_sparse : bool
         Whether :meth:`read` returns CSR.
     chunk_rows : int
@@ -73,9 +78,15 @@ class Source(ABC):
         Whether :meth:`read` takes no more than looking at memory.
     nbytes : int or None
         Bytes of all samples in memory, as they are read; None where that shows only when they are read.
+    feature_annotation : dict of str to ndarray of shape (n_features,)
+        What is known of the features beside their names, by column: object arrays of str, or numbers.
     channel_sizes : list of int, or None
         Features of each image channel, in feature order, where features stand in channels (sequences, inputs that are
         stacked); see :mod:`pixfold.stream.layout_for`.
+    left_out : list of str
+        Columns of a table that are no features because they were not chosen.
+    name_column : str or None
+        The annotation that reports call features by.
 
     Raises
     ------
@@ -86,6 +97,8 @@ class Source(ABC):
     kind: str = "matrix"
     held_in_memory: bool = False
     channel_sizes: list[int] | None = None
+    left_out: Sequence[str] = ()
+    name_column: str | None = None
 
     def __init__(
         self,
@@ -102,6 +115,8 @@ class Source(ABC):
         messages: Sequence[str] | None = None,
         is_sparse: bool = False,
         chunk_rows: int = 1,
+        feature_annotation: Mapping[str, Any] | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.messages = list(messages or ())
@@ -115,7 +130,12 @@ class Source(ABC):
             self.labels = check_labels(name, labels, self.n_samples)
         self.groups: NDArray[Any] | None = None
         self.covariates: dict[str, NDArray[Any]] = {}
-        describe(self, groups, covariates)
+        self.beside: dict[str, NDArray[Any]] = {}
+        describe(self, groups, covariates, beside)
+        self.feature_annotation: dict[str, NDArray[Any]] = {
+            about: check_annotation(name, values, self.n_features, about)
+            for about, values in (feature_annotation or {}).items()
+        }
         self.categories = dict(categories or {})
         self.chunk_rows = max(1, min(chunk_rows, self.n_samples))
         self.block_size = block_rows(self.n_features, self.chunk_rows)
@@ -151,7 +171,7 @@ class Source(ABC):
             With the columns of the labels, groups and covariates, where these are columns of the data. Missing values
             are those of labels.
         """
-        return dict(self.covariates)
+        return {**self.beside, **self.covariates}
 
     def tables(self) -> tuple[Any, Any]:
         """Return what is known of samples and of features beside names, as pandas.DataFrame, or None each."""
@@ -280,8 +300,21 @@ def relabelled(source: Source, labels: Any) -> Source:
     return other
 
 
-def describe(source: Source, groups: Any, covariates: Mapping[str, Any] | None) -> None:
-    """Give a source its groups and covariates, those that are not None, or raise InputError.
+def check_annotation(name: str, values: Any, n_features: int, what: str) -> NDArray[Any]:
+    """Return what is known of features as a 1-D array of one value per feature, or raise InputError."""
+    array = as_array(f"{name}: {what}", values)
+    if array.shape != (n_features,):
+        raise InputError(
+            f"{name}: feature_annotation {what!r} must be {n_features:,} values, one per feature, got shape "
+            f"{array.shape}"
+        )
+    return array if array.dtype.kind in "biuf" else array.astype(object)
+
+
+def describe(
+    source: Source, groups: Any, covariates: Mapping[str, Any] | None, beside: Mapping[str, Any] | None = None
+) -> None:
+    """Give a source its groups, covariates and other columns, those that are not None, or raise InputError.
 
     A source that others may hold is copied before.
     """
@@ -291,6 +324,11 @@ def describe(source: Source, groups: Any, covariates: Mapping[str, Any] | None) 
         source.covariates = {
             name: check_labels(source.name, values, source.n_samples, f"covariate {name!r}")
             for name, values in covariates.items()
+        }
+    if beside:
+        source.beside = {
+            name: check_labels(source.name, values, source.n_samples, f"column {name!r}")
+            for name, values in beside.items()
         }
 
 
@@ -339,38 +377,3 @@ def unique_names(names: Sequence[str], messages: list[str], what: str = "feature
         f"the later ones are kept apart by a number, such as {first!r}"
     )
     return result
-
-
-def check_features(source: Source, learned: Sequence[str], named: bool, who: str) -> None:
-    """Raise InputError unless a source has the features that a model has learned, in their order.
-
-    Parameters
-    ----------
-    source : Source
-        New samples.
-    learned : sequence of str
-        Names of the features that were learned.
-    named : bool
-        Whether these are names of their own, rather than ``feature_0``, ``feature_1``, ...
-    who : str
-        The model, for the message.
-    """
-    n = len(learned)
-    source_named = source.feature_names != numbered("feature", source.n_features)
-    if named and source_named and source.feature_names != list(learned):
-        missing = sorted(set(learned) - set(source.feature_names))
-        extra = sorted(set(source.feature_names) - set(learned))
-        if missing or extra:
-            parts = [
-                f"{len(names):,} {word} ({listed(names)})"
-                for word, names in (("missing", missing), ("extra", extra))
-                if names
-            ]
-            raise InputError(f"{source.name}: features must be the {n:,} that were learned, got {' and '.join(parts)}")
-        raise InputError(
-            f"{source.name}: feature names must be in the same order as they were in fit: "
-            f"{learned[0]!r}, {learned[1]!r}, ..., got another (X[clf.feature_names_in_] sorts a DataFrame)"
-        )
-    if source.n_features != n:
-        # scikit-learn's words, which its own checks look for.
-        raise InputError(f"X has {source.n_features} features, but {who} is expecting {n} features as input")

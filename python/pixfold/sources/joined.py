@@ -49,6 +49,11 @@ class SideBySide(Source):
                 name: self._of_all(samples, f"the covariate {name!r}", [part.covariates.get(name) for part in parts])
                 for name in dict.fromkeys(name for part in parts for name in part.covariates)
             },
+            beside={
+                name: self._of_all(samples, f"the column {name!r}", [part.beside.get(name) for part in parts])
+                for name in dict.fromkeys(name for part in parts for name in part.beside)
+            },
+            feature_annotation=_side_by_side([(part.feature_annotation, part.n_features) for part in parts]),
             categories={
                 prefix + feature: list(categories)
                 for part, prefix in zip(parts, prefixes, strict=True)
@@ -59,6 +64,7 @@ class SideBySide(Source):
             is_sparse=2 * sparse > n_features,
             chunk_rows=max(part.chunk_rows for part in parts),
         )
+        self.left_out = [name for part in parts for name in part.left_out]
         kinds = {part.kind for part in parts}
         self.kind = kinds.pop() if len(kinds) == 1 else "mixed" if kinds & {"genotypes", "sequences"} else "matrix"
         if self.kind == "genotypes":
@@ -128,6 +134,18 @@ class SideBySide(Source):
                         f"got {theirs!r}"
                     )
         return labels
+
+
+def _side_by_side(parts: Sequence[tuple[dict[str, NDArray[Any]], int]]) -> dict[str, NDArray[Any]]:
+    """Annotations of all features; nothing of those of a part that lacks one."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name in dict.fromkeys(name for annotation, _ in parts for name in annotation):
+        kinds = {annotation[name].dtype.kind for annotation, _ in parts if name in annotation}
+        empty = np.nan if kinds <= set("iuf") else ""
+        filled = [annotation[name] if name in annotation else np.full(n, empty, object) for annotation, n in parts]
+        together = np.concatenate(filled)
+        columns[name] = together.astype(np.float64) if kinds <= set("iuf") and together.dtype == object else together
+    return columns
 
 
 def joined(parts: Sequence[Source], names: Sequence[str], join: str, *, stack: bool) -> SideBySide:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
+from pixfold.sources.missing import missing_labels
 from pixfold.sources.options import NoColumnError, ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import counted, listed
@@ -19,7 +19,12 @@ _SHOWN = 10
 
 
 # How messages call the columns that options name.
-_WORDS = {"label": "label column", "groups": "groups column", "covariates": "covariate column"}
+_WORDS = {
+    "label": "label column",
+    "groups": "groups column",
+    "covariates": "covariate column",
+    "where": "column of the condition (--where)",
+}
 
 
 def check_columns(name: str, options: ReadOptions, columns: Sequence[str], likely: Sequence[str] = ()) -> None:
@@ -30,6 +35,8 @@ def check_columns(name: str, options: ReadOptions, columns: Sequence[str], likel
         check_column(name, options.groups_column, columns, likely, "groups")
     for covariate in options.covariate_columns:
         check_column(name, covariate, columns, likely, "covariates")
+    for column in options.where_columns:
+        check_column(name, column, columns, likely, "where")
 
 
 def check_column(
@@ -47,7 +54,7 @@ def check_column(
         The columns there are.
     likely : sequence of str
         Those of ``columns`` that look like labels (they are not numeric): named first.
-    option : {"label", "groups", "covariates"}
+    option : {"label", "groups", "covariates", "where"}
         The option that named it.
     """
     if label in columns:
@@ -64,7 +71,7 @@ def check_column(
 
 
 def columns_of(options: ReadOptions, column: Callable[[str], Any]) -> dict[str, Any]:
-    """Read the groups and covariates that are columns, as keyword arguments of :class:`pixfold.sources.base.Source`.
+    """Read the columns about samples beside the label, as keyword arguments of :class:`pixfold.sources.base.Source`.
 
     Parameters
     ----------
@@ -77,16 +84,8 @@ def columns_of(options: ReadOptions, column: Callable[[str], Any]) -> dict[str, 
     return {
         "groups": None if options.groups_column is None else values[options.groups_column],
         "covariates": {name: values[name] for name in options.covariate_columns},
+        "beside": {name: values[name] for name in options.where_columns if name in values},
     }
-
-
-def missing_labels(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which labels are None, NaN, NaT, ``pandas.NA`` or blank text."""
-    if labels.dtype.kind in "biu":
-        return np.zeros(len(labels), dtype=bool)
-    if labels.dtype.kind == "f":
-        return np.asarray(np.isnan(labels))
-    return np.asarray([_is_missing(value) for value in labels.tolist()], dtype=np.bool_)
 
 
 def split_labels(name: str, labels: NDArray[Any] | None, split: str) -> tuple[NDArray[Any], str]:
@@ -136,12 +135,6 @@ def split_labels(name: str, labels: NDArray[Any] | None, split: str) -> tuple[ND
         f"labels split at the median {median:g}: {counted(len(numbers) - n_above, 'sample')} at most that, "
         f"{n_above:,} above it"
     )
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return not value.strip() if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
 
 
 def label_values(parts: Sequence[Any], *, is_text: bool = False, decimal: str = ".") -> NDArray[Any]:

@@ -14,16 +14,22 @@ from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.arrays.array_source import ArraySource, is_sparse
 from pixfold.sources.base import AnyRows, Source, described, normalize_rows, relabelled, unique_names
+from pixfold.sources.choice import chosen
+from pixfold.sources.feature_types import named_by, of_types
 from pixfold.sources.formats import format_of
 from pixfold.sources.joined import joined
 from pixfold.sources.labels import check_columns, split_labels
+from pixfold.sources.names import Names
 from pixfold.sources.options import COLUMNS, NoColumnError, ReadOptions
+from pixfold.sources.tables.spreadsheet_dates import warn_of_dates
 
 Opener = TypeVar("Opener", bound=Callable[..., Source])
 
 _OF_SEQUENCES = ("alphabet", "ambiguous", "length")
-_NOT_EVERYWHERE = {"layer", "verify", "sequence"}
-_TAKEN = {"AnnData": frozenset({"layer"}), "DataFrame": frozenset({"sequence"})}
+_OF_TEXT = ("decimal", "no_header", "sheet")
+_OF_TYPES = ("feature_type", "genome")
+_NOT_EVERYWHERE = {"layer", "verify", "sequence", "hard_calls", "transpose", *_OF_TEXT, *_OF_TYPES}
+_TAKEN = {"AnnData": frozenset({"layer", *_OF_TYPES}), "DataFrame": frozenset({"sequence"})}
 
 
 def _shows_options(function: Opener) -> Opener:
@@ -64,11 +70,7 @@ def open_source(data: Any, **options: Any) -> Source:
 
 def open_with(data: Any, options: ReadOptions) -> Source:
     """Open data with options that are checked already; see :func:`open_source`."""
-    if options.labels is None:
-        source = _opened(data, options)
-    else:
-        source = _with_table(data, options, Path(options.labels))
-    source = _with_values(source, options)
+    source = named_by(chosen(_read(data, options), options), options.name_column)
     if options.split is None:
         return source
     classes, message = split_labels(source.name, source.labels, options.split)
@@ -77,20 +79,45 @@ def open_with(data: Any, options: ReadOptions) -> Source:
     return result
 
 
+def _read(data: Any, options: ReadOptions) -> Source:
+    """Open data with all of their samples, and what stands beside them."""
+    reading = options
+    if options.where is not None and isinstance(options.covariates, Mapping):
+        # The others come as values.
+        columns = [name for name in options.where.columns if name not in options.covariates]
+        reading = dataclasses.replace(options, where=options.where.of_columns(columns))
+    if options.labels is None:
+        source = _opened(data, reading)
+    else:
+        source = _with_table(data, reading, Path(options.labels))
+    return _with_values(source, options)
+
+
 def _with_table(data: Any, options: ReadOptions, path: Path) -> Source:
     """Open data with labels, groups and covariates of a table beside them; columns that it lacks are the data's."""
-    from pixfold.sources.tables.label_table import columns_in, match_table
+    from pixfold.sources.tables.label_table import columns_in, match_table, names_in
 
-    there = columns_in(path)
-    own = dataclasses.replace(options, label=None, labels=None)
+    takes = frozenset[str]().union(*map(_takes, data)) if _are_several(data) else _takes(data)
+    # The decimal point is that of both; a sheet is that of the data where they have sheets.
+    of_table = dataclasses.replace(options, sheet=None) if "sheet" in takes else options
+    there = columns_in(path, of_table)
+    own = dataclasses.replace(options, label=None, labels=None, match=None)
     own = own.in_columns([column for column in options.columns if column not in there])
+    if own.samples is None:
+        own = dataclasses.replace(own, samples=names_in(path, of_table.in_columns(there)))
+    of_table_alone = {"decimal", "sheet"} & format_of(path).takes - takes
+    own = dataclasses.replace(
+        own,
+        decimal=None if "decimal" in of_table_alone else own.decimal,
+        sheet=None if "sheet" in of_table_alone else own.sheet,
+    )
     try:
         source = _opened(data, own)
     except NoColumnError:
         # The table is where these columns were looked for first, and most likely meant.
         check_columns(str(path), own, there)
         raise
-    return match_table(source, path, options.in_columns(there))
+    return match_table(source, path, of_table.in_columns(there))
 
 
 def _with_values(source: Source, options: ReadOptions) -> Source:
@@ -144,12 +171,13 @@ def _opened(data: Any, options: ReadOptions) -> Source:
         if options.sequence is not None:
             from pixfold.sources.sequences.sequences import open_table
 
+            options.refuse(name, *_OF_TEXT)
             return open_table(path, options)
-        return format_of(path).open(path, options)
+        return of_types(warn_of_dates(format_of(path).open(path, options)), options)
     if kind == "AnnData":
         from pixfold.sources.anndata.anndata import open_anndata
 
-        return open_anndata(data, options)
+        return of_types(open_anndata(data, options), options)
     if kind == "DataFrame" and options.sequence is not None:
         from pixfold.sources.sequences.sequences import open_frame as open_sequences
 
@@ -157,8 +185,9 @@ def _opened(data: Any, options: ReadOptions) -> Source:
     if kind == "DataFrame":
         from pixfold.sources.tables.frame import open_frame
 
-        return open_frame(data, options=options)
-    options.refuse(name, *COLUMNS)
+        return warn_of_dates(open_frame(data, options=options))
+    # A source has columns; which ones is asked when the condition is evaluated.
+    options.refuse(name, *(column for column in COLUMNS if kind != "Source" or column != "where"))
     if kind == "Dask":
         from pixfold.sources.arrays.dask import DaskSource
 
@@ -237,20 +266,32 @@ def _several(items: Sequence[Any], names: Sequence[str] | None, options: ReadOpt
 
 def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> list[Source]:
     """Open those of several inputs that are no sources yet."""
-    layered = [options.layer is not None and "layer" in _takes(item) for item in items]
-    if not any(layered):
-        options.refuse("side_by_side", "layer")
+    takes = [_takes(item) for item in items]
+    for option in ("layer", "transpose", *_OF_TEXT):
+        if not any(option in taken for taken in takes):
+            options.refuse("side_by_side", option)
+    if not any(isinstance(item, Source) or "feature_type" in taken for item, taken in zip(items, takes, strict=True)):
+        options.refuse("side_by_side", *_OF_TYPES)
     parts: list[Source] = []
     refusals: dict[str, list[InputError]] = {}
-    for item, name, with_layer in zip(items, names, layered, strict=True):
+    for item, name, taken in zip(items, names, takes, strict=True):
         if isinstance(item, Source):
             parts.append(item)
             continue
         known = options.categories
         own = ReadOptions(
-            layer=options.layer if with_layer else None,
+            layer=options.layer if "layer" in taken else None,
+            decimal=options.decimal if "decimal" in taken else None,
+            sheet=options.sheet if "sheet" in taken else None,
+            no_header=options.no_header and "no_header" in taken,
+            transpose=options.transpose if "transpose" in taken else None,
+            samples=options.samples,
             categorical=options.categorical,
             categories=None if known is None else {key.removeprefix(f"{name}:"): known[key] for key in known},
+            features=_of_part(options.features, name),
+            drop=_of_part(options.drop, name),
+            learned=None if options.learned is None else [key.removeprefix(f"{name}:") for key in options.learned],
+            **({name: vars(options)[name] for name in _OF_TYPES} if "feature_type" in taken else {}),
         )
         parts.append(_part(item, own, options, refusals))
     absent = {options.label: "labels"} if all(part.labels is None for part in parts) else {}
@@ -258,6 +299,7 @@ def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> 
     absent |= {
         name: "covariate" for name in options.covariate_columns if all(name not in part.covariates for part in parts)
     }
+    absent |= {name: "column" for name in options.where_columns if all(name not in part.beside for part in parts)}
     for column, what in absent.items():
         if column is not None:
             errors = refusals.get(column, [])
@@ -265,6 +307,11 @@ def _parts(items: Sequence[Any], names: Sequence[str], options: ReadOptions) -> 
                 raise errors[0]
             raise NoColumnError(f"no input has the {what} {column!r}: {'; '.join(map(str, errors))}", [column])
     return parts
+
+
+def _of_part(names: Names | None, part: str) -> Names | None:
+    """Names of features as one of several inputs may have them: as they are, and without its own name before them."""
+    return None if names is None else Names((*names, *(name.removeprefix(f"{part}:") for name in names)))
 
 
 def _part(item: Any, own: ReadOptions, options: ReadOptions, refusals: dict[str, list[InputError]]) -> Source:
@@ -275,7 +322,7 @@ def _part(item: Any, own: ReadOptions, options: ReadOptions, refusals: dict[str,
         label = options.label if options.label in wanted else None
         try:
             asked = dataclasses.replace(own, label=label, groups=named.groups, covariates=named.covariates)
-            return open_with(item, asked)
+            return _read(item, dataclasses.replace(asked, where=named.where))
         except InputError as error:
             if not wanted:
                 raise

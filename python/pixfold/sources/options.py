@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +13,24 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pixfold.errors import InputError
+from pixfold.sources.names import names_of
+from pixfold.sources.where import Where
 from pixfold.util.text import must_be, one_of, short_repr
 
 Split = Literal["median"]
 Categorical = Literal["ordinal", "onehot"]
+Decimal = Literal[".", ","]
 Join = Literal["all", "inner"]
 SequenceAlphabet = Literal["dna", "rna", "protein"]
 Ambiguous = Literal["spread", "zero"]
 
+_NO_TEXT = "it is for tables of numbers, in text files and spreadsheets"
 _NO_SEQUENCES = "it holds no sequences"
+_NO_TYPES = "only 10x files and AnnData say of which type and genome features are"
 
 
 # What takes a column of the data; see :meth:`ReadOptions.refuse`.
-COLUMNS = ("label", "groups", "covariates")
+COLUMNS = ("label", "groups", "covariates", "where")
 _NO_COLUMNS = "it has no columns to take {} from, so give {}"
 
 
@@ -63,8 +69,8 @@ class ReadOptions:
     labels: Path | None = field(
         default=None,
         metadata=_about(
-            "Table of its own (.csv, .tsv, .parquet) that LABEL is a column of, matched by sample name. Its first "
-            "column names the samples if it has no header, else one called sample, id or IID, else the first.",
+            "Table of its own (.csv, .tsv, .xlsx, .parquet) that LABEL is a column of, matched by sample name. Its "
+            "first column names the samples if it has no header, else one called sample, id or IID, else the first.",
         ),
     )
     groups: Any = field(
@@ -85,6 +91,53 @@ class ReadOptions:
             kind=list[str],
         ),
     )
+    match: str | None = field(
+        default=None,
+        metadata=_about(
+            "How samples find their rows of LABELS: by their whole names (default), or prefix:12, by their first 12 "
+            "characters, where '.', '-' and '_' count as one. Prefixes that two rows share are an error.",
+        ),
+    )
+    features: Any = field(
+        default=None,
+        metadata=_about(
+            "Features that are used, and no others: names or patterns such as 'MT-*', with commas between them; "
+            "@genes.txt, a file of one name per line.",
+            kind=list[str],
+        ),
+    )
+    drop: Any = field(
+        default=None, metadata=_about("Features that are left out, given as FEATURES are.", kind=list[str])
+    )
+    where: Any = field(
+        default=None,
+        metadata=_about(
+            "Samples that are used: a condition on the columns about samples, such as "
+            "\"tissue == 'lung' and age >= 40\". In a table these columns are no features.",
+            refusal=_NO_COLUMNS.format("the condition", "rows of the data instead"),
+            kind=str | None,
+        ),
+    )
+    feature_type: str | None = field(
+        default=None,
+        metadata=_about(
+            "10x and AnnData: types of features that are used, such as 'Antibody Capture', or all; several with "
+            "commas. Default of 10x: Gene Expression, where there are other types, too.",
+            refusal=_NO_TYPES,
+        ),
+    )
+    genome: str | None = field(
+        default=None,
+        metadata=_about(
+            "10x and AnnData: genomes whose features are used; several with commas. Default: all.", refusal=_NO_TYPES
+        ),
+    )
+    name_column: str | None = field(
+        default=None,
+        metadata=_about(
+            "Annotation of the features, such as gene symbols, that summary, report and figures call them by."
+        ),
+    )
     split: Split | None = field(
         default=None, metadata=_about("Make two classes of numeric labels: up to their median, and above.")
     )
@@ -98,6 +151,29 @@ class ReadOptions:
             "Tables: text columns as codes, or as one feature of 0 and 1 per category, called column=category."
         ),
     )
+    decimal: Decimal | None = field(
+        default=None,
+        metadata=_about(
+            "Tables in text files and spreadsheets: the decimal point of numbers, . or , (the other mark may stand "
+            "between thousands). Default: the table tells.",
+            refusal=_NO_TEXT,
+        ),
+    )
+    sheet: str | None = field(
+        default=None,
+        metadata=_about(
+            "Spreadsheets: name of the sheet. Default: the first that holds anything.",
+            refusal="spreadsheets alone have sheets",
+        ),
+    )
+    no_header: bool = field(
+        default=False,
+        metadata=_about(
+            "Tables in text files and spreadsheets: the first line is a sample; columns are called feature_0, "
+            "feature_1, ...",
+            refusal=_NO_TEXT,
+        ),
+    )
     stack: bool = field(
         default=False,
         metadata=_about("Several inputs: each in image channels of its own, instead of one image of all features."),
@@ -105,6 +181,22 @@ class ReadOptions:
     join: Join = field(
         default="all",
         metadata=_about("Several inputs: all must have the same samples, or inner uses those that all have."),
+    )
+    transpose: bool | None = field(
+        default=None,
+        metadata=_about(
+            "Text tables and spreadsheets: rows are features and columns are samples, or they are not. Default: the "
+            "format or the names in the table tell, and it is said.",
+            refusal="text tables and spreadsheets alone are read either way",
+        ),
+    )
+    samples: Collection[str] | None = field(
+        default=None,
+        metadata=_about(
+            "Names of samples that are known from elsewhere; by default those in LABELS. Where they are the columns of "
+            "a text table, its rows are features.",
+            in_commands=False,
+        ),
     )
     sequence: str | None = field(
         default=None,
@@ -131,6 +223,14 @@ class ReadOptions:
             refusal=_NO_SEQUENCES,
         ),
     )
+    hard_calls: bool = field(
+        default=False,
+        metadata=_about(
+            "Files with dosages (.pgen, .bgen): genotypes of 0, 1 and 2 copies instead, at two bits; what is not "
+            "called is missing.",
+            refusal="it holds no dosages",
+        ),
+    )
     y: Any = field(
         default=None, metadata=_about("Labels beside the data, one per sample, instead of LABEL.", in_commands=False)
     )
@@ -139,6 +239,13 @@ class ReadOptions:
         metadata=_about(
             "Tables: categories of the source that a model was trained on, so that text gets the same codes. They "
             "replace CATEGORICAL.",
+            in_commands=False,
+        ),
+    )
+    learned: Sequence[str] | None = field(
+        default=None,
+        metadata=_about(
+            "Tables: names of the features that a model was trained on; other columns are not looked at.",
             in_commands=False,
         ),
     )
@@ -157,15 +264,26 @@ class ReadOptions:
             ("labels", "a path", self.labels is None or isinstance(self.labels, str | os.PathLike)),
             ("groups", "the name of a column or one group per sample", _is_column_or_values(self.groups)),
             ("covariates", "names of columns or a dict of names and values", _are_covariates(self.covariates)),
+            ("match", "'prefix:' and a number", self.match is None or self.prefix is not None),
+            ("where", "a condition on columns", _is_text(self.where) or isinstance(self.where, Where)),
+            ("feature_type", "types of features", _is_text(self.feature_type)),
+            ("genome", "genomes", _is_text(self.genome)),
+            ("name_column", "the name of an annotation", _is_text(self.name_column)),
             ("split", _names(Split), self.split is None or _is_among(self.split, Split)),
             ("layer", "the name of a layer", _is_text(self.layer)),
             ("categorical", _names(Categorical), _is_among(self.categorical, Categorical)),
+            ("decimal", _names(Decimal), self.decimal is None or _is_among(self.decimal, Decimal)),
+            ("sheet", "the name of a sheet", _is_text(self.sheet)),
+            ("no_header", "True or False", isinstance(self.no_header, bool)),
             ("stack", "True or False", isinstance(self.stack, bool)),
             ("join", _names(Join), _is_among(self.join, Join)),
+            ("transpose", "True, False or None", self.transpose is None or isinstance(self.transpose, bool)),
+            ("samples", "names", self.samples is None or _are_names(self.samples)),
             ("sequence", "the name of a column", _is_text(self.sequence)),
             ("alphabet", _names(SequenceAlphabet), self.alphabet is None or _is_among(self.alphabet, SequenceAlphabet)),
             ("ambiguous", _names(Ambiguous), _is_among(self.ambiguous, Ambiguous)),
             ("length", "a positive integer", self.length is None or _is_positive(self.length)),
+            ("hard_calls", "True or False", isinstance(self.hard_calls, bool)),
             (
                 "categories",
                 "a mapping of columns to their categories",
@@ -177,9 +295,20 @@ class ReadOptions:
                 raise InputError(must_be("open_source", name, expected, vars(self)[name]))
         if not isinstance(self.covariates, Mapping | str):
             object.__setattr__(self, "covariates", tuple(self.covariates))
+        if self.samples is not None:
+            object.__setattr__(self, "samples", frozenset(map(str, self.samples)))
+        for name in ("features", "drop"):
+            if vars(self)[name] is not None:
+                object.__setattr__(self, name, names_of(name, vars(self)[name]))
+        if isinstance(self.where, str):
+            object.__setattr__(self, "where", Where.parsed(self.where))
+        if self.match is not None and self.labels is None:
+            raise InputError(
+                f"open_source: match must be left out without labels, a table to match, got {self.match!r}"
+            )
         if self.label is not None and self.y is not None:
             raise InputError(f"open_source: labels must be given either as the column {self.label!r} or as y, got both")
-        if self.label is not None and self.label in self.columns:
+        if self.label is not None and self.label in (self.groups_column, *self.covariate_columns):
             option = "groups" if self.groups_column == self.label else "covariates"
             raise InputError(f"open_source: {option} must be other columns than the label, got {self.label!r}")
         if self.labels is not None and self.label is None and not self.columns:
@@ -198,17 +327,29 @@ class ReadOptions:
         return (self.covariates,) if isinstance(self.covariates, str) else tuple(dict.fromkeys(self.covariates))
 
     @property
+    def where_columns(self) -> tuple[str, ...]:
+        """The columns that the condition names, without that of the label."""
+        return () if self.where is None else tuple(name for name in self.where.columns if name != self.label)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """All columns about samples beside the label, each once."""
         groups = () if self.groups_column is None else (self.groups_column,)
-        return tuple(dict.fromkeys((*groups, *self.covariate_columns)))
+        return tuple(dict.fromkeys((*groups, *self.covariate_columns, *self.where_columns)))
+
+    @property
+    def prefix(self) -> int | None:
+        """How many characters of their names match samples to rows of a table of labels; None for all."""
+        found = None if self.match is None else re.fullmatch(r"prefix:([1-9]\d{0,3})", self.match)
+        return None if found is None else int(found[1])
 
     def in_columns(self, names: Collection[str]) -> ReadOptions:
-        """Return these options with those groups and covariates alone that are columns of these names."""
+        """Return these options with those groups, covariates and columns of conditions alone that have these names."""
         return dataclasses.replace(
             self,
             groups=self.groups_column if self.groups_column in names else None,
             covariates=tuple(name for name in self.covariate_columns if name in names),
+            where=None if self.where is None else self.where.of_columns(names),
         )
 
     @classmethod
@@ -244,12 +385,14 @@ class ReadOptions:
         asked |= {"covariates": self.covariates} if self.covariate_columns else {}
         for option in dataclasses.fields(self):
             if option.name in names and option.name in asked:
+                default = None if option.default == () else option.default
                 message = (
-                    f"{source}: {option.name} must be {option.default or None}, because {option.metadata['refusal']}, "
+                    f"{source}: {option.name} must be {default}, because {option.metadata['refusal']}, "
                     f"got {short_repr(asked[option.name])}"
                 )
                 if option.name in COLUMNS:
-                    columns = self.covariate_columns if option.name == "covariates" else [asked[option.name]]
+                    several = {"covariates": self.covariate_columns, "where": self.where_columns}
+                    columns = several.get(option.name, [asked[option.name]])
                     raise NoColumnError(message, columns)
                 raise InputError(message)
 
@@ -266,6 +409,10 @@ def _are_covariates(value: Any) -> bool:
     if isinstance(value, str):
         return True
     return isinstance(value, Sequence) and all(isinstance(name, str) for name in value)
+
+
+def _are_names(value: Any) -> bool:
+    return not isinstance(value, str | bytes) and hasattr(value, "__iter__")
 
 
 def _names(choices: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import Source
-from pixfold.sources.genotypes.plink import PlinkSource
+from pixfold.sources.genotypes.variant_major import VariantSource
 from pixfold.stream.blocks import blocks
 from pixfold.util.progress import Progress
 
@@ -30,8 +30,8 @@ class Chunking:
     Attributes
     ----------
     kind : str
-        "dense", "csr", "genotypes", or "bands": genotypes that are read variant-major, a band of variants after the
-        other.
+        "dense", "csr", "genotypes", or "bands" and "dosages": genotypes that are read variant-major, a band of variants
+        after the other, at two bits or at a byte each.
     dtype : str
         Of the stored values.
     chunks, shards : tuple of int
@@ -56,7 +56,7 @@ def chunking_for(source: Source, memory: int, progress: Progress) -> Chunking:
         When `memory` is too little for a few samples or variants.
     """
     shard_bytes = max(1, min(_SHARD_BYTES, memory // _SHARD_SHARE))
-    if isinstance(source, PlinkSource) and source.variant_major:
+    if isinstance(source, VariantSource) and source.variant_major:
         return _bands(source, memory, shard_bytes)
     first = source.read(slice(0, 1))
     if isinstance(first, PackedGenotypes):
@@ -103,9 +103,10 @@ def _rows(n_rows: int, row_bytes: int, shard_bytes: int, multiple: int = 1) -> t
     return chunk, chunk * min(most, -(-n_rows // chunk))
 
 
-def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Chunking:
+def _bands(source: VariantSource, memory: int, shard_bytes: int) -> Chunking:
     """Bands of variants as wide as memory allows: every byte of the file is read once, every shard written once."""
-    variant_bytes = -(-source.n_samples // 4)
+    per_byte = 4 if source.packed else 1
+    variant_bytes = -(-source.n_samples // per_byte)
     most = memory // _BAND_SHARE // variant_bytes
     if most < 4:
         raise InputError(
@@ -113,6 +114,6 @@ def _bands(source: PlinkSource, memory: int, shard_bytes: int) -> Chunking:
             f"variants, got {memory:,} bytes"
         )
     n_bands = -(-source.n_features // (most - most % 4))
-    width = -(-source.n_features // (4 * n_bands))  # bytes: bands of nearly one width
+    width = -(-source.n_features // (per_byte * n_bands))  # bytes: bands of nearly one width
     chunk, shard = _rows(source.n_samples, width, shard_bytes, multiple=4)
-    return Chunking("bands", "uint8", (chunk, width), (shard, width))
+    return Chunking("bands" if source.packed else "dosages", "uint8", (chunk, width), (shard, width))

@@ -34,7 +34,7 @@ class WrittenStore:
     path : Path
         The store.
     kind : str
-        "dense", "csr" or "genotypes".
+        "dense", "csr", "genotypes" or "dosages".
     shape : tuple of int
         Samples and features.
     dtype : str
@@ -67,9 +67,9 @@ def pack(
 
     Values stand in sharded arrays, compressed by Zstandard, with checksums of values and of compressed bytes.
     Integers, and floats that are whole and not negative, become the smallest integer type that holds all of them
-    exactly; other floats stay as they are. Sparse samples become CSR, genotypes stay at two bits each. Dense and CSR
-    stores are AnnData too; tables ``obs`` and ``var`` hold names, labels and what else the source says of samples and
-    features.
+    exactly; other floats stay as they are. Sparse samples become CSR, genotypes stay at two bits each, dosages become a
+    byte each, in steps of 1/127 (0, 1 and 2 are exact, others to 0.004). Dense and CSR stores are AnnData too; tables
+    ``obs`` and ``var`` hold names, labels and what else the source says of samples and features.
 
     The store is written as ``<out>.part`` and renamed when it is whole. After an interruption the same call goes on
     after the last whole shard, if `data` names files that have not changed; otherwise it starts anew.
@@ -223,7 +223,7 @@ def _finish(part: Path, state: State, tables: tuple[Any, Any], about: dict[str, 
                 if hasattr(array, "shape"):
                     _note(part, state, tuple(file for file, _ in files_of(array)))
         attributes: dict[str, Any] = {KEY: {**about, "files": state.files}}
-        if about["kind"] != "genotypes":
+        if about["kind"] not in ("genotypes", "dosages"):
             attributes |= {"encoding-type": "anndata", "encoding-version": "0.1.0"}
         group.attrs.update(attributes)
     # Zarr leaves *.partial behind when a write is cut short.

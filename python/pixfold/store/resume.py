@@ -19,6 +19,8 @@ from pixfold.util.files import replacing
 # Names of files that a store has only while it grows begin with this.
 TEMPORARY = "part."
 NAME = f"{TEMPORARY}progress.json"
+# What may stand beside a file and belong to it.
+_BESIDE = (".bim", ".fam", ".pvar", ".pvar.zst", ".psam", ".sample")
 # A pack that another version began is not resumed.
 _VERSION = 1
 
@@ -85,9 +87,7 @@ def fingerprint(data: Any, source: Source, options: Mapping[str, Any], memory: i
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
-    if path.suffix.lower() == ".bed":
-        return [path, path.with_suffix(".bim"), path.with_suffix(".fam")]
-    return [path]
+    return [path, *(beside for suffix in _BESIDE if (beside := path.with_suffix(suffix)).is_file())]
 
 
 def _stamp(file: Path) -> tuple[str, int, int]:

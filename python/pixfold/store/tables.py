@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
-from pixfold.sources.labels import missing_labels
+from pixfold.sources.missing import missing_labels
 from pixfold.util.optional import require
 
 
@@ -26,6 +26,8 @@ def tables_of(source: Source, label: str | None, groups: str | None = None) -> t
     """
     pandas = require("pandas", "io", "writing a packed store")
     samples, features = source.tables()
+    if features is None and source.feature_annotation:
+        features = pandas.DataFrame(source.feature_annotation)
     frames = []
     for frame, names in ((samples, source.sample_names), (features, source.feature_names)):
         frame = pandas.DataFrame(index=range(len(names))) if frame is None else frame.copy()

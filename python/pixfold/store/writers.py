@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import Source
-from pixfold.sources.genotypes.plink import PlinkSource
+from pixfold.sources.genotypes.dosages import to_bytes
+from pixfold.sources.genotypes.variant_major import VariantSource
 from pixfold.sources.packed.store import zarr_settings
 from pixfold.store.chunking import Chunking
 from pixfold.store.resume import TEMPORARY
@@ -49,8 +50,8 @@ class Writer(Protocol):
 
 def writer_for(source: Source, chunking: Chunking, memory: int, folder: Path) -> Writer:
     """Make the writer of a source; `folder` is the store that is being written."""
-    if chunking.kind == "bands":
-        assert isinstance(source, PlinkSource)  # chunking_for makes bands of nothing else
+    if chunking.kind in ("bands", "dosages"):
+        assert isinstance(source, VariantSource)  # chunking_for makes bands of nothing else
         return _Bands(source, chunking)
     return (_Sparse if chunking.kind == "csr" else _Rows)(source, chunking, memory, folder)
 
@@ -138,15 +139,17 @@ class _Rows:
 class _Bands:
     """Genotypes that lie variant after variant: a shard is some samples of a band of variants."""
 
-    def __init__(self, source: PlinkSource, chunking: Chunking) -> None:
+    def __init__(self, source: VariantSource, chunking: Chunking) -> None:
         self._source, self._chunking = source, chunking
+        # Values in a byte, along a sample.
+        self._key, self._per_byte = ("bits", 4) if source.packed else ("dosages", 1)
 
     def create(self, group: Any) -> None:
-        shape = (self._source.n_samples, -(-self._source.n_features // 4))
-        _create(group, "bits", shape, "uint8", self._chunking.chunks, self._chunking.shards)
+        shape = (self._source.n_samples, -(-self._source.n_features // self._per_byte))
+        _create(group, self._key, shape, "uint8", self._chunking.chunks, self._chunking.shards)
 
     def shards(self, group: Any, done: int) -> Iterator[Shard]:
-        array, (rows, width) = group["bits"], self._chunking.shards
+        array, (rows, width) = group[self._key], self._chunking.shards
         n_samples, n_bytes = array.shape
         down, across = -(-n_samples // rows), -(-n_bytes // width)
         variants: NDArray[np.uint8] | None = None
@@ -154,15 +157,27 @@ class _Bands:
             band, part = divmod(shard, down)
             if variants is None or part == 0:
                 variants = None  # freed before the next band is read
-                last = min((band + 1) * width * 4, self._source.n_features)
-                variants = self._source.read_variants(band * width * 4, last)
+                last = min((band + 1) * width * self._per_byte, self._source.n_features)
+                variants = self._read(band * width * self._per_byte, last)
             first, end = part * rows, min((part + 1) * rows, n_samples)
-            turned = PackedGenotypes.from_variants(variants[:, first // 4 : -(-end // 4)], end - first).bits
+            if self._source.packed:
+                turned = PackedGenotypes.from_variants(variants[:, first // 4 : -(-end // 4)], end - first).bits
+            else:
+                turned = np.ascontiguousarray(variants[:, first:end].T)
             _store(array, (slice(first, end), slice(band * width, band * width + turned.shape[1])), turned)
             yield Shard((_file(array, part, band),), (end - first) / n_samples * turned.shape[1] / n_bytes)
 
     def finish(self, group: Any) -> tuple[str, ...]:
         return ()
+
+    def _read(self, first: int, last: int) -> NDArray[np.uint8]:
+        if self._source.packed:
+            return self._source.read_variants(first, last)
+        out, step = np.empty((last - first, self._source.n_samples), np.uint8), self._source.variants_at_once(8)
+        for at in range(first, last, step):
+            values = self._source.read_variants(at, min(at + step, last))
+            out[at - first : at - first + len(values)] = to_bytes(values)
+        return out
 
 
 class _Sparse:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source, check_labels
-from pixfold.sources.labels import missing_labels
+from pixfold.sources.missing import missing_labels
 from pixfold.util.text import counted, listed
 
 # Labels that are not whole numbers and have more values than this are measurements, not classes.
@@ -19,7 +19,10 @@ _MOST_FRACTIONAL_CLASSES = 20
 # Numbers of more values than this are a quantity, where nobody says what they are.
 _MOST_CLASSES_OF_NUMBERS = 10
 # What else can be done with numbers that are no classes.
-_OTHERWISE = ": DeepMapperRegressor (pixfold run --task regression) learns them as a quantity"
+_OTHERWISE = (
+    ": DeepMapperRegressor (pixfold run --task regression) learns them as a quantity, and split='median' "
+    "(--split median) makes two classes of them"
+)
 
 
 def labelled_rows(source: Source, messages: list[str]) -> tuple[NDArray[np.int64], NDArray[Any] | None]:
@@ -158,6 +161,11 @@ def is_quantity(labels: NDArray[Any]) -> bool:
 def class_names_of(labels: NDArray[Any]) -> list[str]:
     """Names of the classes among labels that :func:`labelled_rows` gave, in the order of their codes."""
     return [_class_name(value) for value in _classes_in(labels)[0]]
+
+
+def names_of_labels(labels: NDArray[Any]) -> list[str]:
+    """Name of the class of each of the labels that :func:`labelled_rows` gave."""
+    return [_class_name(value) for value in labels.tolist()]
 
 
 def codes_of(name: str, labels: NDArray[Any], class_names: Sequence[str]) -> NDArray[np.int64]:

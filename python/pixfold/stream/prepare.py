@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
-from pixfold.sources.labels import missing_labels
+from pixfold.sources.missing import missing_labels
 from pixfold.stream.labels import Classes, encode_classes, encode_quantity, group_codes, labelled_rows
 from pixfold.stream.scan import ValueFacts, scan
 from pixfold.util.checks import choice

@@ -85,15 +85,15 @@ def check_replaceable(path: Path, kind: str, *, force: bool, beside: Sequence[Pa
         )
 
 
-def check_table(file: Path, beginning: str, *, force: bool) -> None:
+def check_table(file: Path, beginnings: str | Sequence[str], *, force: bool) -> None:
     """Refuse a table that would cost a user's file; what begins as pixfold's tables do may be replaced.
 
     Parameters
     ----------
     file : Path
         The .csv file to write.
-    beginning : str
-        What such a table begins with, by which it is recognised.
+    beginnings : str, or sequence of str
+        What such a table begins with, by which it is recognised: one of these.
     force : bool
         Whether the user wants to replace what exists.
 
@@ -110,9 +110,10 @@ def check_table(file: Path, beginning: str, *, force: bool) -> None:
         return
     if not force:
         raise OutputError(f"cannot write {file}: {file} exists; --force (force=True) replaces it")
+    known = tuple(text.encode() for text in ([beginnings] if isinstance(beginnings, str) else beginnings))
     try:
         with file.open("rb") as opened:
-            own = opened.read(len(beginning)) == beginning.encode()
+            own = opened.read(max(map(len, known))).startswith(known)
     except OSError:
         own = False
     if not own:

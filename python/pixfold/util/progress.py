@@ -149,6 +149,15 @@ def tracked(batches: Iterable[T], progress: Progress | None, description: str, t
             task.advance(1)
 
 
+def warn_at_once(progress: Progress, message: str) -> None:
+    """Show a warning before the work goes on: by a method ``warn``, where the progress has one, else as a line."""
+    warn = getattr(progress, "warn", None)
+    if warn is not None:
+        warn(message)
+    else:
+        progress.log(f"warning: {message}")
+
+
 _shown_on: list[Progress] = [SilentProgress()]
 
 
@@ -164,6 +173,11 @@ def shown_on(progress: Progress) -> Iterator[None]:
         yield
     finally:
         _shown_on.remove(progress)
+
+
+def shown_progress() -> Progress:
+    """Return what loops are shown on in the block of :func:`shown_on`; silent outside of it."""
+    return _shown_on[-1]
 
 
 def source_task(description: str, total: float, least: float) -> Any:

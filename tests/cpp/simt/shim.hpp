@@ -37,8 +37,11 @@ struct Grid {
     std::size_t shared;  // bytes
 };
 
-// The largest grid that blocks_for() gives: PIXFOLD_SIMT_BLOCKS in the environment, or whatever a test sets.
+// The largest grid that blocks_for() gives: PIXFOLD_SIMT_BLOCKS in the environment, or whatever a test sets. 0, the
+// default: as large as is asked for, or three blocks, so that blocks stride over units; which of them, the number of
+// grids before decides, so that a run can be repeated.
 extern std::int64_t most_blocks;
+std::int64_t largest_grid();
 
 // Kernels started so far.
 extern std::int64_t launches;

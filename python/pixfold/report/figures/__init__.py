@@ -31,11 +31,11 @@ def render(results: Results) -> dict[str, bytes]:
         "training_curves": training_curves(results.history, results.metrics),
         "run_scores": run_scores(results.metrics, n_classes=len(results.class_names)),
         "confusion_matrix": _confusion(results),
-        "top_features": top_features(results.findings, results.class_names),
+        "top_features": top_features(results.shown_findings, results.class_names),
         "class_means": None
         if results.class_means is None
         else class_means(results.class_means, results.layout, results.class_names),
-        "attribution_image": attribution_image(results.findings, results.layout),
+        "attribution_image": attribution_image(results.shown_findings, results.layout),
         "latent": None if results.latent is None else latent(results.latent),
     }
     return {name: png(figure) for name, figure in figures.items() if figure is not None}

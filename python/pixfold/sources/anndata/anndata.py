@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.arrays.dask import is_dask
-from pixfold.errors import InputError
+from pixfold.errors import InputError, PixfoldError
 from pixfold.sources.anndata.containers import Container, Hdf5File, quiet
 from pixfold.sources.anndata.stored import Matrix, open_matrix
 from pixfold.sources.arrays.array_source import ArraySource, is_sparse
 from pixfold.sources.arrays.dask import DaskSource
 from pixfold.sources.base import Source, check_size, describe
 from pixfold.sources.disk.on_disk import StoredSource
+from pixfold.sources.feature_types import annotation_of, plain
 from pixfold.sources.labels import check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
@@ -57,10 +58,12 @@ def open_anndata(adata: Any, options: ReadOptions) -> Source:
             backed = open_stored(Hdf5File(Path(adata.filename)), ReadOptions(layer=options.layer, y=labels))
             describe(backed, **beside)
             return backed
-        matrix, var_names = _layer_of(adata, options.layer)
+        matrix, var = _layer_of(adata, options.layer)
+        var_names, about = var.index, annotation_of(var)
     if is_dask(matrix):
         lazy = DaskSource(matrix, name="AnnData", feature_names=var_names, sample_names=adata.obs_names, labels=labels)
         describe(lazy, **beside)
+        lazy.feature_annotation = about
         return lazy
     if not (is_sparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
@@ -72,6 +75,7 @@ def open_anndata(adata: Any, options: ReadOptions) -> Source:
         feature_names=list(var_names),
         sample_names=list(adata.obs_names),
         labels=labels,
+        feature_annotation=about,
         **beside,
     )
 
@@ -144,6 +148,7 @@ def open_stored(container: Container, options: ReadOptions) -> StoredSource:
         sample_names=samples,
         labels=labels,
         messages=messages,
+        feature_annotation=_annotation(container, var_key, matrix.shape[1]),
         **kept,
     )
 
@@ -178,6 +183,30 @@ def _names(container: Container, axis: str, count: int) -> list[str]:
     return names
 
 
+def _annotation(container: Container, var_key: str, count: int) -> dict[str, NDArray[Any]]:
+    """Columns of var; those that cannot be read are left out, because nobody has asked for them."""
+    found: dict[str, NDArray[Any]] = {}
+    try:
+        with container.reading(var_key), quiet():
+            var = container.node(var_key)
+            if not _is_table(var):
+                return annotation_of(_read_elem(var))
+            columns = [str(column) for column in var.attrs["column-order"]]
+    except PixfoldError:
+        return found
+    for column in columns:
+        try:
+            with container.reading(f"{var_key}/{column}"), quiet():
+                node = var[column]
+                if len(getattr(node, "shape", (0,))) == 1:
+                    values = plain(_read_elem(node))
+                    if values is not None and len(values) == count:
+                        found[column] = values
+        except PixfoldError:
+            continue
+    return found
+
+
 def _absent_labels(container: Container, label: str, what: str = "the labels") -> list[str]:
     files = [file for part in ("", "/codes", "/values") for file in container.absent(f"obs/{label}{part}")]
     return [
@@ -191,11 +220,11 @@ def _layer_of(adata: Any, layer: str | None) -> tuple[Any, Any]:
         if adata.X is None:
             there = listed(list(adata.layers), 10) or "none"
             raise InputError(f"AnnData: X is empty; layers there are: {there}")
-        return adata.X, adata.var_names
+        return adata.X, adata.var
     if layer in adata.layers:
-        return adata.layers[layer], adata.var_names
+        return adata.layers[layer], adata.var
     if layer == RAW and adata.raw is not None:
-        return adata.raw.X, adata.raw.var_names
+        return adata.raw.X, adata.raw.var
     raise _no_layer("AnnData", layer, [*adata.layers, *([RAW] if adata.raw is not None else [])])
 
 

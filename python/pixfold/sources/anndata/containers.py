@@ -44,9 +44,12 @@ class Container(ABC):
         "HDF5" or "Zarr".
     name : str
         How messages call it.
+    holds : str
+        What is in it, for messages.
     """
 
     kind: str
+    holds: str = "AnnData"
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -150,4 +153,4 @@ class Hdf5File(Container):
         if isinstance(error, OSError):
             reason = os.strerror(error.errno) if error.errno else "the HDF5 file is damaged or cut off"
             return InputError(f"{self.name}: cannot read {what or 'the file'}: {reason}")
-        return InputError(f"{self.name}: {what or 'the file'} is damaged or no AnnData ({error})")
+        return InputError(f"{self.name}: {what or 'the file'} is damaged or no {self.holds} ({error})")

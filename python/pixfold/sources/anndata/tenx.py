@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.anndata.containers import Hdf5File
@@ -15,9 +16,12 @@ from pixfold.sources.anndata.mtx import MtxFile
 from pixfold.sources.anndata.stored import CsrMatrix
 from pixfold.sources.base import Source, check_size
 from pixfold.sources.disk.on_disk import StoredSource
+from pixfold.sources.feature_types import FEATURE_TYPES, GENE_IDS
 from pixfold.sources.options import COLUMNS, ReadOptions
 from pixfold.util.text import counted, listed
 
+# Columns of features.tsv that are kept beside the name.
+_TSV = ((0, GENE_IDS), (2, FEATURE_TYPES))
 _FEATURES, _BARCODES = ("features.tsv", "genes.tsv"), ("barcodes.tsv",)
 _ENDS = (".mtx.gz", ".mtx")
 
@@ -70,6 +74,9 @@ def open_mtx(path: Path, options: ReadOptions) -> Source:
         labels=options.y,
         messages=matrix.messages,
         kind="counts",
+        feature_annotation=_annotation(
+            **{name: [line[at] if at < len(line) else "" for line in features] for at, name in _TSV}
+        ),
     )
 
 
@@ -81,7 +88,8 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
     path : Path
         The file.
     options : ReadOptions
-        Its ``layer`` chooses a genome where there are several; its ``y`` are the labels: the file has none.
+        Its ``genome`` (or ``layer``) chooses a matrix where there are several; its ``y`` are the labels: the file
+        has none.
 
     Raises
     ------
@@ -99,17 +107,16 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
 
             return open_stored(container, options)
         groups = [key for key in members if {"barcodes", "indptr", "shape"} <= _members(root[key])]
-        if options.layer in groups:
-            groups = [options.layer]
+        asked = options.layer or options.genome
+        if asked in groups:
+            groups = [asked]
         if not groups:
             raise InputError(
                 f"{path}: the file must be a 10x feature-barcode matrix (or AnnData), got HDF5 with "
                 f"{listed(members, 10) or 'nothing'}"
             )
         if len(groups) > 1 or (options.layer is not None and options.layer != groups[0]):
-            raise InputError(
-                f"{path}: layer must be a genome of the file ({listed(groups, 10)}), got {options.layer!r}"
-            )
+            raise InputError(f"{path}: genome must be one of the file ({listed(groups, 10)}), got {asked!r}")
         options.refuse(str(path), *COLUMNS)
         key = groups[0]
         group = root[key]
@@ -119,10 +126,14 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
         table, name, identifier = (
             (group["features"], "name", "id") if "features" in group else (group, "gene_names", "genes")
         )
+        types, genomes = (_text(table[part]) if part in table else [] for part in ("feature_type", "genome"))
+        genomes = genomes if "features" in group else [key] * matrix.shape[1]
         names, identifiers, barcodes = (_text(node) for node in (table[name], table[identifier], group["barcodes"]))
         for what, found, count in (
             ("features", names, matrix.shape[1]),
             ("features", identifiers, matrix.shape[1]),
+            ("features/feature_type", types or names, matrix.shape[1]),
+            ("features/genome", genomes or names, matrix.shape[1]),
             ("barcodes", barcodes, matrix.shape[0]),
         ):
             if len(found) != count:
@@ -135,7 +146,13 @@ def open_h5(path: Path, options: ReadOptions) -> Source:
         labels=options.y,
         messages=matrix.messages,
         kind="counts",
+        feature_annotation=_annotation(gene_ids=identifiers, feature_types=types, genome=genomes),
     )
+
+
+def _annotation(**columns: list[str]) -> dict[str, NDArray[Any]]:
+    """Annotations of which any feature has one."""
+    return {name: np.array(values, dtype=object) for name, values in columns.items() if any(values)}
 
 
 def _members(node: Any) -> set[str]:

@@ -18,6 +18,7 @@ from pixfold.errors import InputError
 from pixfold.sources.anndata.containers import Container
 from pixfold.sources.base import Source
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
+from pixfold.sources.disk.zarr_files import Files, files_below, files_of_store, is_zipped, zarr_store
 from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import listed, reason_of
@@ -25,10 +26,12 @@ from pixfold.util.text import listed, reason_of
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 # The key in the root's attributes of a store that pixfold packed.
 _PACKED = "pixfold"
+# The array that makes a store one of VCF Zarr.
+_CALLS = "call_genotype"
 
 
 def open_zarr(path: Path, options: ReadOptions) -> Source:
-    """Open a Zarr store that holds AnnData, or that pixfold packed.
+    """Open a Zarr store that holds AnnData or VCF Zarr, or that pixfold packed.
 
     Raises
     ------
@@ -52,16 +55,21 @@ def open_zarr(path: Path, options: ReadOptions) -> Source:
     kind = str(attributes.get("encoding-type", ""))
     with store.reading():
         members = sorted(root)
+    if _CALLS in members:
+        options.refuse(str(path), "layer")
+        genotypes = importlib.import_module("pixfold.sources.genotypes.vcf_zarr")
+        calls: Source = genotypes.VcfZarrSource(store, options)
+        return calls
     if kind == "anndata" or (not kind and {"obs", "var"} <= set(members)):
         from pixfold.sources.anndata.anndata import open_stored
 
         return open_stored(store, options)
     there = (f"a store of type {kind!r} with " if kind else "") + (listed(members, 10) or "nothing")
-    raise InputError(f"{path}: the store must be AnnData, or packed by pixfold, got {there}")
+    raise InputError(f"{path}: the store must be AnnData, VCF Zarr, or packed by pixfold, got {there}")
 
 
 class ZarrStore(Container):
-    """A Zarr store (format 2 or 3) in a folder.
+    """A Zarr store (format 2 or 3) in a folder or a ZIP archive.
 
     Arrays of numbers are decoded by zarrs where it is installed, without the GIL; zarr's own pipeline decodes
     everything else. Several threads may read at once.
@@ -69,27 +77,41 @@ class ZarrStore(Container):
 
     kind = "Zarr"
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._listed: Files | None = None
+        self._files()
+
     def _open(self, key: str) -> Any:
         zarr = require("zarr", "io", "reading Zarr stores")
         if not key:
-            root = zarr.open(str(self.path), mode="r")
-            return root if hasattr(root, "shape") else zarr.open_group(str(self.path), mode="r", use_consolidated=False)
+            store = zarr_store(self.path)
+            root = zarr.open(store, mode="r")
+            return root if hasattr(root, "shape") else zarr.open_group(store, mode="r", use_consolidated=False)
         node = self.node()[key]
         if not hasattr(node, "shape") or node.dtype.kind not in "biuf" or not node.ndim:
             return node
-        if node.dtype.isnative and zarrs_works():
+        if node.dtype.isnative and zarrs_works() and not is_zipped(self.path):
             # An array keeps the pipeline that it was opened with, so that the user's setting changes for this only.
             with zarr.config.set({"codec_pipeline.path": ZARRS}):
                 node = self.node()[key]
-        return CheckedArray(self.name, node, self.path)
+        return CheckedArray(self.name, node, self._files())
 
     def absent(self, key: str) -> list[str]:
         """Files of chunks of an array that are not there; none where there is no such array."""
         if key not in self.node() or not hasattr(node := self.node()[key], "shape") or not node.ndim:
             return []
-        return CheckedArray(self.name, node, self.path).absent_files
+        return CheckedArray(self.name, node, self._files()).absent_files
+
+    def _files(self) -> Files:
+        """Return the root of the files of the store: those of an archive, which stays as it is, are listed once."""
+        if self._listed is None:
+            self._listed = files_of_store(self.path)
+        return self._listed
 
     def _described_by(self, key: str) -> list[Path]:
+        if is_zipped(self.path):
+            return [self.path]
         files = [self.path / key / name for name in _METADATA]
         return [file for file in files if file.exists()]
 
@@ -101,10 +123,10 @@ class ZarrStore(Container):
                     json.loads(file.read_bytes())
                 except (ValueError, OSError) as broken:
                     return InputError(
-                        f"{self.name}: {file.relative_to(self.path)} is damaged or cut off: "
+                        f"{self.name}: {_within(file, self.path)} is damaged or cut off: "
                         f"it is no JSON that describes the store ({broken})"
                     )
-        return InputError(f"{self.name}: {what or 'the store'} is damaged or no AnnData ({reason_of(error)})")
+        return InputError(f"{self.name}: {what or 'the store'} is damaged or no {self.holds} ({reason_of(error)})")
 
 
 class CheckedArray:
@@ -121,31 +143,35 @@ class CheckedArray:
         Their files.
     """
 
-    def __init__(self, name: str, array: Any, store: Path) -> None:
+    def __init__(self, name: str, array: Any, store: Files) -> None:
         self.shape, self.dtype, self.chunks, self.attrs = array.shape, array.dtype, array.chunks, array.attrs
         self.fill_value = array.fill_value
         self._name, self._array, self._store = name, array, store
         self._stored = array.shards or array.chunks
         folder = store / array.path
-        there = {os.path.join(base, file) for base, _, files in os.walk(folder) for file in files}
+        there = files_below(folder)
         files = {str(file): place[0] for place, file in self._files(0, self.shape[0])}
         self._absent = set(files) - there
-        self.absent_files = [str(Path(file).relative_to(store)) for file in sorted(self._absent)]
+        self.absent_files = [file.removeprefix(str(store)).lstrip("/") for file in sorted(self._absent)]
         length = self._stored[0]
         starts = sorted({files[file] * length for file in self._absent})
         self.absent = [(start, min(start + length, self.shape[0])) for start in starts]
 
     def __getitem__(self, part: slice) -> NDArray[Any]:
+        return self.block(part)
+
+    def block(self, part: slice, *others: slice) -> NDArray[Any]:
+        """Read a part of the first axis, and of others."""
         start, stop, _ = part.indices(self.shape[0])
         for _, file in self._files(start, stop):
             if not file.exists() and str(file) not in self._absent:
-                raise InputError(f"{self._name}: {file.relative_to(self._store)} is gone: it was there when opened")
+                raise InputError(f"{self._name}: {_within(file, self._store)} is gone: it was there when opened")
         try:
-            return np.asarray(self._array[part])
+            return np.asarray(self._array[(part, *others)])
         except Exception as error:
             raise self._located(start, stop, error) from error
 
-    def _files(self, start: int, stop: int) -> Iterator[tuple[tuple[int, ...], Path]]:
+    def _files(self, start: int, stop: int) -> Iterator[tuple[tuple[int, ...], Files]]:
         """Yield the places in the grid, and the files, of the chunks (or shards) with part of the first axis."""
         if stop <= start:
             return
@@ -161,6 +187,11 @@ class CheckedArray:
             try:
                 self._array[tuple(slice(p * n, (p + 1) * n) for p, n in zip(place, self._stored, strict=True))]
             except Exception:
-                what = str(file.relative_to(self._store))
+                what = _within(file, self._store)
                 break
         return InputError(f"{self._name}: {what} is damaged or cut off ({reason_of(error)})")
+
+
+def _within(file: Files, store: Files) -> str:
+    """Name a file as it is called in its store."""
+    return str(file).removeprefix(str(store)).lstrip("/")

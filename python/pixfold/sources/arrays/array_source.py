@@ -46,7 +46,7 @@ class ArraySource(Source):
         Names; ``feature_0`` ... and ``sample_0`` ... when absent.
     labels : array-like of shape (n_samples,), optional
         One label per sample.
-    groups, covariates : optional
+    groups, covariates, feature_annotation, beside : optional
         See :class:`Source`.
     categories : dict, optional
         Categories of features that are codes.
@@ -74,6 +74,8 @@ class ArraySource(Source):
         categories: dict[str, list[str]] | None = None,
         messages: list[str] | None = None,
         kind: str | None = None,
+        feature_annotation: Mapping[str, Any] | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> None:
         is_packed = isinstance(matrix, PackedGenotypes)
         if not is_sparse(matrix) and not is_packed and not isinstance(matrix, np.ndarray):
@@ -102,6 +104,8 @@ class ArraySource(Source):
             categories=categories,
             messages=messages,
             is_sparse=is_sparse(matrix),
+            feature_annotation=feature_annotation,
+            beside=beside,
         )
         self.kind = kind or ("genotypes" if is_packed else "matrix")
         self.nbytes = matrix_bytes(matrix)
@@ -193,7 +197,8 @@ def _from_archive(path: Path, arrays: dict[str, NDArray[Any]], options: ReadOpti
     vectors = [k for k, array in arrays.items() if array.ndim == 1 and k not in _NAMES]
     label = options.label
     covariates = [("covariates", name) for name in options.covariate_columns]
-    for what, name in (("labels", label), ("groups", options.groups_column), *covariates):
+    others = [("where", name) for name in options.where_columns]
+    for what, name in (("labels", label), ("groups", options.groups_column), *covariates, *others):
         if name is not None and name not in vectors:
             there = listed(vectors, 10) or "none"
             raise NoColumnError(f"{path}: no array of {what} {name!r}; 1-D arrays there are: {there}", [name])

@@ -1,1 +1,1 @@
-"""PLINK 1 files."""
+"""Genotypes: PLINK 1 and 2, BGEN, VCF Zarr."""

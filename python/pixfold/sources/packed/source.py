@@ -1,4 +1,4 @@
-"""Stores that ``pixfold pack`` has written: dense or CSR values, or genotypes at two bits each."""
+"""Stores that ``pixfold pack`` has written: dense or CSR values, genotypes at two bits each, dosages at a byte each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import AnyRows, Source, normalize_rows
+from pixfold.sources.feature_types import plain
+from pixfold.sources.genotypes.dosages import from_bytes
 from pixfold.sources.labels import check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.packed.store import PackedStore
@@ -61,19 +63,20 @@ class PackedSource(Source):
         if options.label is not None:
             labels = self._obs(options.label)
         self._stored = str(about["kind"])
-        self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits"}[self._stored]
+        self._array = {"dense": "X", "csr": "X/data", "genotypes": "bits", "dosages": "dosages"}[self._stored]
         array = self._store.array(self._array)
         self._chunk = int(array.chunks[0])
         super().__init__(
             name,
             shape,
-            np.dtype(np.float32 if self._stored == "genotypes" else about["dtype"]),
+            np.dtype(np.float32 if self._stored in ("genotypes", "dosages") else about["dtype"]),
             feature_names=features,
             sample_names=samples,
             labels=labels,
             **columns_of(options, self._obs),
             categories=about["categories"],
             messages=about["messages"],
+            feature_annotation=self._annotation(shape[1]),
             is_sparse=self._stored == "csr",
             chunk_rows=1 if self._stored == "csr" else self._chunk,
         )
@@ -81,7 +84,8 @@ class PackedSource(Source):
         self.kind = about.get("source_kind", "genotypes" if self._stored == "genotypes" else "matrix")
         self.channel_sizes = about["channel_sizes"]
         beside = 4 * array.shape[0] + 8 * self.n_samples if self.is_sparse else 0
-        self.nbytes = int(np.prod(array.shape)) * int(array.dtype.itemsize) + beside
+        itemsize = 4 if self._stored == "dosages" else int(array.dtype.itemsize)  # as they are read
+        self.nbytes = int(np.prod(array.shape)) * itemsize + beside
         self._row_start: NDArray[np.int64] | None = None
         self._lock = threading.Lock()
 
@@ -111,6 +115,11 @@ class PackedSource(Source):
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
+    def _annotation(self, count: int) -> dict[str, NDArray[Any]]:
+        columns = [str(column) for column in self._store.group_attributes("var")["column-order"]]
+        found = {column: plain(self._store.element(f"var/{column}")) for column in columns}
+        return {name: values for name, values in found.items() if values is not None and len(values) == count}
+
     def _obs_columns(self) -> list[str]:
         return [str(column) for column in self._store.group_attributes("obs")["column-order"]]
 
@@ -133,6 +142,8 @@ class PackedSource(Source):
         values = self._store.read(self._array, slice(first, last))
         if self._stored == "dense":
             return values
+        if self._stored == "dosages":
+            return from_bytes(values)
         return PackedGenotypes(values, self.n_features, count_first=bool(self._store.about["count_first"]))
 
     def _sparse(self, first: int, last: int) -> Any:
@@ -150,7 +161,7 @@ class PackedSource(Source):
             return parts[0]
         if self._stored == "csr":
             return require("scipy.sparse", "io", "sparse matrices").vstack(parts, format="csr")
-        if self._stored == "dense":
+        if self._stored in ("dense", "dosages"):
             return np.concatenate(parts)
         bits = np.concatenate([part.bits for part in parts])
         return PackedGenotypes(bits, self.n_features, count_first=parts[0].count_first)

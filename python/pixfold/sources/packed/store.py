@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError, PixfoldError
 from pixfold.sources.anndata.containers import quiet
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
+from pixfold.sources.disk.zarr_files import files_of_store, is_zipped, size_of, zarr_store
 from pixfold.util.optional import require
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import counted, reason_of
@@ -58,7 +59,7 @@ class PackedStore:
     Parameters
     ----------
     path : Path
-        The folder.
+        The folder, or a ZIP archive of what is in it.
 
     Attributes
     ----------
@@ -73,6 +74,7 @@ class PackedStore:
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = str(path), path.resolve()
+        self._files = files_of_store(self.path)
         self._lock = threading.RLock()
         self._pid, self._nodes = -1, dict[str, Any]()
         with self._explained("zarr.json"):
@@ -103,7 +105,7 @@ class PackedStore:
         array = self.array(key)
         for file, _ in files_of(array, rows):
             # What is not there would read as zeros.
-            if file in self.about["files"] and not (self.path / file).exists():
+            if file in self.about["files"] and not (self._files / file).exists():
                 raise InputError(f"{self.name}: {file} is missing")
         try:
             return np.asarray(array[rows])
@@ -169,23 +171,22 @@ class PackedStore:
             if self._pid != os.getpid():
                 self._nodes, self._pid = {}, os.getpid()
             if key not in self._nodes:
-                numbers = bool(key) and self._node("")[key].dtype.kind in "iuf"
+                numbers = bool(key) and not is_zipped(self.path) and self._node("")[key].dtype.kind in "iuf"
                 with zarr_settings(numbers=numbers) as zarr:
-                    group = zarr.open_group(str(self.path), mode="r", use_consolidated=False)
+                    group = zarr.open_group(zarr_store(self.path), mode="r", use_consolidated=False)
                     self._nodes[key] = group[key] if key else group
             return self._nodes[key]
 
     def _now(self) -> tuple[int, int]:
-        found = os.stat(self.path / "zarr.json")
+        found = os.stat(self.path if is_zipped(self.path) else self.path / "zarr.json")
         return found.st_size, found.st_mtime_ns
 
     def _check_files(self) -> None:
         """Look at every file once: one that is not there would read as zeros."""
         for file, size in self.about["files"].items():
-            try:
-                found = os.stat(self.path / file).st_size
-            except OSError:
-                raise InputError(f"{self.name}: {file} is missing") from None
+            found = size_of(self._files / file)
+            if found is None:
+                raise InputError(f"{self.name}: {file} is missing")
             if found != size:
                 raise InputError(f"{self.name}: {file} is damaged: it must be of {size:,} bytes, got {found:,}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import AnyRows, Source, normalize_rows
+from pixfold.sources.disk.compressed import opened, without_compression
 from pixfold.sources.disk.scratch import ScratchArray
 from pixfold.sources.labels import check_column, check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.sequences.alphabets import ALPHABETS, DNA, PROTEIN, Alphabet, detected
-from pixfold.sources.tables.delimited import Header
+from pixfold.sources.tables.header import BLANKS, Header
 from pixfold.util.optional import require
 from pixfold.util.text import counted
 
@@ -205,7 +207,7 @@ def open_sequences(path: Path, options: ReadOptions) -> Source:
     Parameters
     ----------
     path : Path
-        Alone or followed by ``.gz`` or ``.zst``.
+        Compressed or not.
     options : ReadOptions
         See :class:`SequenceSource`. Its ``label`` is a field of the headers, ``>id label=x`` or ``[label=x]``, or
         "description", all that follows the first word; so are ``groups`` and ``covariates``.
@@ -217,8 +219,8 @@ def open_sequences(path: Path, options: ReadOptions) -> Source:
     MissingDependencyError
         When dnaio is not installed.
     """
-    suffix = next((s.lower() for s in reversed(path.suffixes) if s.lower() not in (".gz", ".zst")), "")
-    alphabet = PROTEIN if suffix in _PROTEIN_SUFFIXES else DNA if suffix in _DNA_SUFFIXES else None
+    name = without_compression(path)
+    alphabet = PROTEIN if name.endswith(_PROTEIN_SUFFIXES) else DNA if name.endswith(_DNA_SUFFIXES) else None
     fields: set[str] = set()
     source = SequenceSource(_records(path, options, fields), str(path), options, alphabet)
     check_columns(str(path), options, sorted(fields))
@@ -255,9 +257,11 @@ def open_table(path: Path, options: ReadOptions) -> Source:
         else:
             # NA is a sequence, of N and A; of a label it says that there is none, and so beside it.
             named = (*(() if options.label is None else (options.label,)), *options.columns)
+            header = Header(path)
             frame = pandas.read_csv(
                 path,
-                sep=Header(path).delimiter,
+                sep=r"\s+" if header.delimiter == BLANKS else header.delimiter,
+                skiprows=header.n_comments,
                 dtype=str,
                 encoding="utf-8-sig",
                 keep_default_na=False,
@@ -273,11 +277,21 @@ def open_table(path: Path, options: ReadOptions) -> Source:
 _NAMES = ("id", "iid", "name", "sample", "unnamed: 0", "")
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[Any]:
+    """Yield what dnaio reads: the path, of whatever compression but ZIP, else the file in the archive."""
+    if path.suffix.lower() != ".zip":
+        yield str(path)
+        return
+    with opened(path) as (file, _):
+        yield file
+
+
 def _records(path: Path, options: ReadOptions, fields: set[str]) -> Iterator[Record]:
     """Yield the records of a file; what a decompressor raises differs with what is installed."""
     dnaio = require("dnaio", "io", "reading FASTA and FASTQ files")
     try:
-        with dnaio.open(str(path), open_threads=0) as reader:
+        with _readable(path) as file, dnaio.open(file, open_threads=0) as reader:
             for record in reader:
                 name, _, description = record.name.partition(" ")
                 if options.label is None and not options.columns:

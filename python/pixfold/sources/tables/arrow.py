@@ -12,12 +12,13 @@ import numpy as np
 
 from pixfold.errors import InputError, OutputError
 from pixfold.sources.base import Source, block_rows
+from pixfold.sources.choice import unwanted_columns
 from pixfold.sources.disk.changes import unchanged
 from pixfold.sources.labels import check_columns
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.builder import Columns, TableBuilder, numeric_columns
 from pixfold.sources.tables.categories import known_categories
-from pixfold.sources.tables.delimited import SHOWN_BYTES
+from pixfold.sources.tables.lines import SHOWN_BYTES
 from pixfold.util.optional import require
 from pixfold.util.progress import source_task
 from pixfold.util.text import short_repr
@@ -149,7 +150,8 @@ def _ipc(path: Path) -> tuple[Any, Callable[[], Iterator[Any]]]:
 def _columns(name: str, schema: Any, options: ReadOptions) -> Columns:
     """Tell what the columns are by their types."""
     types = require("pyarrow", "io", _PURPOSE).types
-    columns = Columns([field.name for field in schema], naming=index_columns(schema))
+    names = [field.name for field in schema]
+    columns = Columns(names, naming=index_columns(schema), unwanted=unwanted_columns(options, names))
     text = {at for at, field in enumerate(schema) if _is_text(types, field.type)}
     there = [at for at in range(len(columns.names)) if at not in columns.naming]
     names = [columns.names[at] for at in there]

@@ -39,6 +39,12 @@ class Columns:
         Columns that hold texts, or are encoded by categories of training.
     categorical : set of int
         Those of them that are categories by their type.
+    apart : set of int
+        Columns that are no features, whether or not anything else is made of them.
+    read_as : dict of int to callable
+        How columns of labels, groups and covariates are read that have a way of their own, of texts or None.
+    unwanted : set of int
+        Columns that are no features because they were not chosen; labels and their like may be among them.
     """
 
     names: list[str]
@@ -48,6 +54,9 @@ class Columns:
     may_name: bool = False
     text: set[int] = field(default_factory=set)
     categorical: set[int] = field(default_factory=set)
+    apart: set[int] = field(default_factory=set)
+    read_as: dict[int, Callable[[list[str | None]], NDArray[Any]]] = field(default_factory=dict)
+    unwanted: set[int] = field(default_factory=set)
 
     @property
     def kept(self) -> set[int]:
@@ -57,7 +66,7 @@ class Columns:
     @property
     def features(self) -> list[int]:
         """Columns that are features."""
-        apart = {*self.kept, *self.naming, *({0} if self.may_name else ())}
+        apart = {*self.kept, *self.naming, *self.apart, *self.unwanted, *({0} if self.may_name else ())}
         return [at for at in range(len(self.names)) if at not in apart]
 
     @property
@@ -65,10 +74,23 @@ class Columns:
         """Columns that are features and hold numbers."""
         return [at for at in self.features if at not in self.text]
 
+    @property
+    def beside(self) -> list[int]:
+        """Columns that are read and are no features of numbers."""
+        first = {0} if self.may_name else set()
+        return sorted({*self.kept, *self.naming, *first, *(self.text - self.unwanted - self.apart)})
+
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the columns that would be features had they been chosen."""
+        apart = {*self.kept, *self.naming, *self.apart, *({0} if self.may_name else ())}
+        return [self.names[at] for at in sorted(self.unwanted - apart)]
+
     def could_name(self, options: ReadOptions) -> bool:
         """Tell whether the first column names the samples, provided that its values can."""
         return (
             not self.naming
+            and 0 not in self.apart
             and len(self.names) > 1
             and 0 not in self.kept
             and known_categories(self.names[0], options.categories) is None
@@ -88,11 +110,25 @@ class TableBuilder:
         What the user said.
     where : callable
         Says where a cell is, of its place and the name of its column.
+    decimal : str, optional
+        The decimal point of numbers, where all values came as texts.
+    notes : sequence of str
+        What the user should be told, beside what the columns say.
     """
 
-    def __init__(self, name: str, columns: Columns, options: ReadOptions, where: Callable[[int, str], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        columns: Columns,
+        options: ReadOptions,
+        where: Callable[[int, str], str],
+        *,
+        decimal: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self._name, self._columns, self._options, self._where = name, columns, options, where
-        self._messages: list[str] = []
+        self._decimal = decimal
+        self._messages = list(notes)
         self._positions = columns.features
         self._features = unique_names([columns.names[at] for at in self._positions], self._messages)
         self._numeric = np.array([at not in columns.text for at in self._positions], dtype=bool)
@@ -102,6 +138,7 @@ class TableBuilder:
                 feature,
                 known=known_categories(feature, options.categories),
                 is_categorical=at in columns.categorical,
+                decimal=decimal,
             )
             for at, feature in zip(self._positions, self._features, strict=True)
             if at in columns.text
@@ -144,15 +181,8 @@ class TableBuilder:
             block[:, column] = codes[at]
         self._store.append(block)
 
-    def finish(self, decimal: str = ".", *, is_text: bool = False) -> Source | None:
+    def finish(self) -> Source | None:
         """Return the source, or None when the columns are not what they were taken for: all is to be read again.
-
-        Parameters
-        ----------
-        decimal : str
-            The decimal point of labels.
-        is_text : bool
-            Whether labels came as text that may be numbers.
 
         Raises
         ------
@@ -167,7 +197,7 @@ class TableBuilder:
         n_samples = self._store.n_rows
         check_size(self._name, n_samples, len(self._positions))
         labels = self._options.y
-        kept = {at: label_values(parts, is_text=is_text, decimal=decimal) for at, parts in self._kept.items()}
+        kept = {at: self._values(at) for at in self._kept}
         if self._columns.label is not None:
             labels = kept[self._columns.label]
         if labels is not None:
@@ -179,7 +209,7 @@ class TableBuilder:
             self._options.categorical,
             self._options.categories,
         )
-        return source_of(
+        source = source_of(
             self._store.finish(_change(codings, encoding)),
             name=self._name,
             feature_names=encoding.feature_names,
@@ -189,10 +219,19 @@ class TableBuilder:
             categories=encoding.categories,
             messages=self._messages + encoding.messages(),
         )
+        source.left_out = self._columns.left_out
+        return source
 
     def discard(self) -> None:
         """Let go of all that was collected."""
         self._store.discard()
+
+    def _values(self, at: int) -> NDArray[Any]:
+        """Return a column of labels, groups or covariates."""
+        parts = self._kept[at]
+        if at in self._columns.read_as:
+            return self._columns.read_as[at]([text for part in parts for text in part.to_pylist()])
+        return label_values(parts, is_text=self._decimal is not None, decimal=self._decimal or ".")
 
     def _codings(self, n_samples: int) -> dict[int, Coding]:
         codings: dict[int, Coding] = {}

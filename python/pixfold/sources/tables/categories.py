@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import InputError
+from pixfold.sources.tables.notation import MARKS, advice, first_in_another, is_number, number_in
 from pixfold.util.text import counted, listed
 
 BOOLEAN = ("False", "True")
 # As they are written in files.
 _BOOLEAN_TEXTS = {"True": 1, "TRUE": 1, "true": 1, "False": 0, "FALSE": 0, "false": 0}
-
-# What a number looks like in a text; read by Python and by RE2.
-NUMBER = r"^[-+]?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
-_NUMBER = re.compile(NUMBER)
 
 # A text column of this many samples or more, with more than half of its values distinct, is no categorical
 # feature: an identifier or free text. (In fewer samples distinct values say nothing.)
@@ -30,11 +26,6 @@ _MOST_NUMBERS = 0.1
 
 # The key of a one-hot column in `Source.categories` ends in this: with a category it is the name of a feature.
 _ONE_HOT = "="
-
-
-def is_number(text: str) -> bool:
-    """Tell whether a text is read as a number."""
-    return _NUMBER.match(text) is not None
 
 
 def is_mixed(n_wrong: int, n_present: int) -> bool:
@@ -66,12 +57,11 @@ def check_known(source: str, feature: str, categories: Mapping[str, Sequence[str
         raise InputError(f"{source}: column {feature!r} must hold numbers as in training, got text")
 
 
-def wrong_cell(source: str, where: str, value: Any, n_wrong: int) -> InputError:
+def wrong_cell(source: str, where: str, value: Any, n_wrong: int, decimal: str | None = None) -> InputError:
     """Error of a numeric column with cells that are no numbers."""
     more = f" ({counted(n_wrong - 1, 'more cell')} like it in this column)" if n_wrong > 1 else ""
-    return InputError(
-        f"{source}: {where} must hold a number, got {value!r}{more}; a missing value is an empty cell or NA"
-    )
+    what_to_do = advice(str(value), decimal) or "a missing value is an empty cell or NA"
+    return InputError(f"{source}: {where} must hold a number, got {value!r}{more}; {what_to_do}")
 
 
 def unknown_category(source: str, where: str, value: str, known: Sequence[str]) -> InputError:
@@ -114,11 +104,20 @@ class TextColumn:
         Categories of training: they have the first codes, and are the only ones.
     is_categorical : bool
         Whether the file itself says that this column holds categories, so that they may look like numbers.
+    decimal : {".", ","}, optional
+        The decimal point of numbers; None where they did not come as texts.
     """
 
     def __init__(
-        self, source: str, feature: str, *, known: Sequence[str] | None = None, is_categorical: bool = False
+        self,
+        source: str,
+        feature: str,
+        *,
+        known: Sequence[str] | None = None,
+        is_categorical: bool = False,
+        decimal: str | None = None,
     ) -> None:
+        self._decimal = decimal
         self._source, self._feature = source, feature
         self._known = known
         self._is_categorical = is_categorical
@@ -181,13 +180,17 @@ class TextColumn:
         if not self._is_categorical:
             if texts and self._code_of.keys() <= _BOOLEAN_TEXTS.keys():
                 return Coding(np.array([_BOOLEAN_TEXTS[text] for text in texts]), list(BOOLEAN))
-            wrong = np.array([not is_number(text) for text in texts], dtype=bool)
-            n_present, n_wrong = int(counts.sum()), int(counts[wrong].sum())
+            marks = np.array([text in MARKS for text in texts], dtype=bool)
+            numbers = [number_in(text, self._decimal) for text in texts]
+            wrong = np.array([number is None for number in numbers], dtype=bool) & ~marks
+            n_present, n_wrong = int(counts[~marks].sum()), int(counts[wrong].sum())
             if not n_wrong:
-                return Coding(np.array([float(text) for text in texts], dtype=np.float64), None)
-            if is_mixed(n_wrong, n_present):
-                code = int(np.flatnonzero(wrong)[0])
-                raise wrong_cell(self._source, where(self._places[code]), texts[code], n_wrong)
+                return Coding(np.array(numbers, dtype=np.float64), None)
+            first = first_in_another(texts, self._counts, self._decimal)
+            if first is None and is_mixed(n_wrong, n_present):
+                first = int(np.flatnonzero(wrong)[0])
+            if first is not None:
+                raise wrong_cell(self._source, where(self._places[first]), texts[first], n_wrong, self._decimal)
             check_identifier(self._source, self._feature, sorted(texts, key=natural), n_present, n_samples)
         names = texts if self._ordered else sorted(texts, key=natural)
         rank = {text: number for number, text in enumerate(names)}

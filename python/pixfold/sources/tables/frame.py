@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.arrays.array_source import ArraySource
 from pixfold.sources.base import check_dtype, check_labels, check_size, unique_names
+from pixfold.sources.choice import unwanted_columns
 from pixfold.sources.labels import check_columns, columns_of
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.categories import (
@@ -25,6 +27,7 @@ from pixfold.sources.tables.categories import (
     unknown_category,
     wrong_cell,
 )
+from pixfold.sources.tables.notation import MARKS, first_in_another
 from pixfold.util.optional import require
 
 # Says where a cell is: (row position, column position) -> "line 3, column 7 ('gene')".
@@ -68,6 +71,9 @@ def open_frame(
         check_columns(name, given, columns, text)
         apart = {columns.index(column) for column in named}
         positions = [at for at in positions if at not in apart]
+    unwanted = unwanted_columns(given, columns)
+    left_out = [columns[at] for at in positions if at in unwanted]
+    positions = [at for at in positions if at not in unwanted]
     if label is not None:
         labels = _values(frame.iloc[:, columns.index(label)])
     if columns and len(frame) and not positions:
@@ -89,7 +95,7 @@ def open_frame(
     else:
         matrix, encoded = _matrix(chosen, features, name, place, categories)
     encoding = Encoding(features, encoded, given.categorical, categories)
-    return ArraySource(
+    source = ArraySource(
         matrix if encoding.is_ordinal else encoding.apply(matrix),
         name=name,
         feature_names=encoding.feature_names,
@@ -100,6 +106,8 @@ def open_frame(
         messages=messages + encoding.messages(),
         kind="table",
     )
+    source.left_out = left_out
+    return source
 
 
 def _is_number(dtype: Any) -> bool:
@@ -183,14 +191,18 @@ def _text(column: Any, feature: str, name: str, where: Callable[[int], str]) -> 
     if pandas.api.types.infer_dtype(column, skipna=True) == "boolean":
         return _by_categories(column, BOOLEAN, name, where), list(BOOLEAN)
     parsed = pandas.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = present & np.isnan(parsed)
+    marks = column.isin(MARKS).to_numpy(dtype=bool)
+    bad = present & np.isnan(parsed) & ~marks
     if not bad.any():
         return parsed, None
-    n_bad, n_present = int(bad.sum()), int(present.sum())
+    n_bad, n_present = int(bad.sum()), int((present & ~marks).sum())
     if is_mixed(n_bad, n_present):
         row = int(np.flatnonzero(bad)[0])
         raise wrong_cell(name, where(row), column.iloc[row], n_bad)
-    values = sorted({str(v) for v in column[present]}, key=natural)
+    counts = Counter(str(v) for v in column[present])
+    values = sorted(counts, key=natural)
+    if (at := first_in_another(values, [counts[value] for value in values])) is not None:
+        raise wrong_cell(name, where(int((column.astype(str) == values[at]).to_numpy().argmax())), values[at], n_bad)
     check_identifier(name, feature, values, n_present, len(column))
     return _by_categories(column, values, name, where), values
 
