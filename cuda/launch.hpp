@@ -19,7 +19,7 @@ class Error : public std::runtime_error {
 // Kernels take their units in strides of the grid, so fewer blocks than units are right, too.
 inline unsigned blocks_for(std::int64_t n_units) {
 #ifdef PIXFOLD_SIMT_SHIM
-    const std::int64_t most_blocks = simt::largest_grid();
+    const std::int64_t most_blocks = simt::largest_grid(n_units);
 #else
     constexpr std::int64_t most_blocks = (std::int64_t{1} << 31) - 1;
 #endif

@@ -336,6 +336,7 @@ def test_autoencoder_explains_variance(autoencoder):
     assert autoencoder.metrics_["explained_variance"] > 0
     assert autoencoder.metrics_["runs"][0]["accepted"]
     assert any("counts" in message for message in autoencoder.results_.messages)
+    assert any("without labels the list" in message for message in autoencoder.results_.messages)
 
 
 def test_latent_space_separates_the_groups(counts, autoencoder):

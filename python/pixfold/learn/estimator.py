@@ -580,6 +580,13 @@ top_k, device, precision, random_state, threads, memory, training
         )
 
 
+# Of every self-supervised job: benchmarks/list_bars measures it as "structure".
+UNTESTED = (
+    "without labels the list says what the network uses to describe samples, and is not tested; features in which "
+    "hidden groups differ are found better by variance or principal components"
+)
+
+
 class DeepMapperAutoencoder(TransformerMixin, _DeepMapper):  # type: ignore[misc]
     """Learn samples without labels: the input is the target; find the features that tell samples apart.
 
@@ -658,6 +665,7 @@ random_state, threads, memory, training
         latent = in_order(*encode(_autoencoder(fitted.module), loader, job.options.training, job.progress))
         names = [f"latent_{d}" for d in range(latent.shape[1])]
         table = pd.DataFrame(latent, index=job.prepared.sample_names, columns=names)
+        parts["messages"] = [*parts["messages"], UNTESTED]
         self.results_ = Results(task="self-supervised", latent=table, **parts)
         return self
 

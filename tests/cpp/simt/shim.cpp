@@ -202,13 +202,11 @@ std::int64_t most_blocks = [] {
     return asked != nullptr ? std::atoll(asked) : 0;
 }();
 
-std::int64_t largest_grid() {
+std::int64_t largest_grid(std::int64_t n_units) {
     if (most_blocks > 0) {
         return most_blocks;
     }
-    // Not every second grid: an op of two kernels would have the same of them cut short each time.
-    static std::uint64_t grids = 0;
-    std::uint64_t bits = ++grids * 0x9e3779b97f4a7c15u;
+    std::uint64_t bits = static_cast<std::uint64_t>(n_units) * 0x9e3779b97f4a7c15u;
     bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
     return (bits >> 40) % 2 == 0 ? 3 : (std::int64_t{1} << 31) - 1;
 }

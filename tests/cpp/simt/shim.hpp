@@ -38,10 +38,10 @@ struct Grid {
 };
 
 // The largest grid that blocks_for() gives: PIXFOLD_SIMT_BLOCKS in the environment, or whatever a test sets. 0, the
-// default: as large as is asked for, or three blocks, so that blocks stride over units; which of them, the number of
-// grids before decides, so that a run can be repeated.
+// default: as large as is asked for, or three blocks, so that blocks stride over units. Which of them, the number of
+// units decides, because an op may ask twice and must be told the same.
 extern std::int64_t most_blocks;
-std::int64_t largest_grid();
+std::int64_t largest_grid(std::int64_t n_units);
 
 // Kernels started so far.
 extern std::int64_t launches;
