@@ -9,16 +9,17 @@ FUZZ_SECONDS ?= 60
 RUNS ?= 1
 BENCH ?=
 BARS ?=
+COMPARE ?=
 PACKAGE ?= .
 # A few processes, each with whole files of tests: most tests use one core.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --durations 15
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # What an installation is made of. After `make dev`, which alone compiles in place then, nothing is installed anew.
 SOURCES := $(if $(wildcard $(VENV)/.in_place),,pyproject.toml CMakeLists.txt $(shell find cmake csrc cuda python -type f \
 	\( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]pp' -o -name '*.cu' -o -name CMakeLists.txt -o -name "*.cmake" -o -name "*.j2" \)))
 
-.PHONY: help demo dev stubs test test-user test-rest test-all test-slow lint format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming bars clean
+.PHONY: help demo dev stubs test test-user test-rest test-all test-slow lint docs format wheel wheel-check fuzz sanitize sanitize-address sanitize-thread bench bench-streaming bars compare paper clean
 
 # $(1): the folder in build/, $(2): options
 configure = PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$(1) -G Ninja -DSKBUILD_PROJECT_NAME=pixfold \
@@ -53,8 +54,8 @@ build/dist/.wheel: $(BIN)/python $(SOURCES)
 
 demo: $(VENV)/.user  ## Install, then find the needles in the haystack (10,000 x 18,225) and write a report.
 	mkdir -p $(DEMO)
-	$(BIN)/pixfold nihs $(DEMO)/nihs.h5ad --seed 0
-	$(BIN)/pixfold run $(DEMO)/nihs.h5ad --label label --runs 1 --seed 0 --out $(DEMO)/findings
+	$(BIN)/pixfold nihs $(DEMO)/nihs.h5ad --seed 0 --force
+	$(BIN)/pixfold run $(DEMO)/nihs.h5ad --label label --runs 1 --seed 0 --out $(DEMO)/findings --force
 
 # Python imports the package from python/ then, and the extensions are compiled into that folder, what changed alone.
 dev: $(BIN)/python  ## Install to work on it, both extensions compiled in place.
@@ -94,6 +95,13 @@ lint: $(VENV)/.dev  ## Style and types of Python, layout of C++.
 	$(BIN)/mypy
 	find csrc cuda tests/cpp \( -name '*.[ch]pp' -o -name '*.cu' \) | xargs $(BIN)/clang-format --dry-run --Werror
 
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "pixfold[docs]"
+	touch $@
+
+docs: $(VENV)/.docs  ## Build the pages of docs/ into build/site; a broken link fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 format: $(VENV)/.dev  ## Put Python and C++ into the layout that lint wants.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -107,8 +115,9 @@ wheel-check: build/dist/.wheel  ## The wheel must fold with NumPy alone.
 	build/wheel-venv/bin/python -m pip install --quiet build/dist/*.whl
 	cd build && wheel-venv/bin/python ../tests/wheel_check.py
 
-fuzz: $(VENV)/.dev  ## Random and damaged calls of every op for FUZZ_SECONDS (60).
+fuzz: $(VENV)/.dev  ## Random and damaged calls of every op, and damaged files, for FUZZ_SECONDS (60) each.
 	$(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz_files.py --seconds $(FUZZ_SECONDS)
 
 sanitize: sanitize-address sanitize-thread  ## Everything below a sanitizer: both of the next.
 
@@ -116,11 +125,13 @@ $(VENV)/.sanitize: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet cmake ninja pybind11
 	touch $@
 
+# Tests with torch, JAX and Dask hand the same memory to the same bindings, and take half as long again.
 sanitize-address: $(VENV)/.sanitize  ## C++ tests and tests of the ops under ASan and UBSan.
 	$(call configure,sanitize-address,$(call sanitized,address))
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/sanitize-address --target cpp_tests _core _cuda_simt
 	PATH="$(abspath $(BIN)):$$PATH" ctest --test-dir build/sanitize-address -j 2 --output-on-failure
-	$(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q $(PARALLEL) tests/ops
+	PIXFOLD_TEST_ONE_ISA=1 $(BIN)/python tests/sanitized.py build/sanitize-address -m pytest -q $(PARALLEL) tests/ops \
+		$(addprefix --ignore=tests/ops/test_,torch.py interop.py dask.py)
 
 sanitize-thread: $(VENV)/.sanitize  ## C++ tests under ThreadSanitizer.
 	$(call configure,sanitize-thread,$(call sanitized,thread))
@@ -150,6 +161,17 @@ bench-streaming: $(VENV)/.bench  ## Files larger than memory, as ratios; PIXFOLD
 bars: $(VENV)/.dev  ## What the list of features is held to, many hours; BARS="two-features --pair-seeds 3" for a part.
 	mkdir -p build
 	$(BIN)/python -m benchmarks.list_bars $(BARS)
+
+$(VENV)/.compare: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "$(PACKAGE)[all,dev,compare]"
+	touch $@
+
+compare: $(VENV)/.compare  ## Conversions of pixfold and others, and the paper's Table 2; COMPARE="--limit 30" for less.
+	$(BIN)/python -m benchmarks.compare $(COMPARE)
+	$(BIN)/python -m benchmarks.paper.table2
+
+paper: $(VENV)/.compare  ## The paper's experiments and what lies beyond them, half an hour and more.
+	for each in mnist nihs recovery real_data; do $(BIN)/python -m benchmarks.paper.$$each || exit 1; done
 
 clean:  ## Remove everything that make made.
 	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache

@@ -45,6 +45,78 @@ def seconds_of(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+CALLS_AHEAD = 8
+
+
+def kernel_seconds(run: Callable[[], object]) -> float:
+    """How long the current CUDA device works on a call of those that were queued before it began with the first.
+
+    A kernel that only sleeps holds the device back while the host queues. Whether the host was done in time is looked
+    at, and if not, the device sleeps longer: host time never counts.
+    """
+    import torch
+
+    first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    for cycles in (4_000_000, 40_000_000, 400_000_000):  # 2 to 200 milliseconds
+        torch.cuda.synchronize()
+        torch.cuda._sleep(cycles)
+        first.record()
+        for _ in range(CALLS_AHEAD):
+            run()
+        last.record()
+        ahead = not first.query()
+        last.synchronize()
+        if ahead:
+            return float(first.elapsed_time(last)) / 1e3 / CALLS_AHEAD
+    pytest.skip("a call waits for the device, so its kernels cannot be timed without the host")
+
+
+def call_seconds(run: Callable[[], object]) -> float:
+    """How long a call takes on an idle device, from its first line to the end of its last kernel."""
+    import torch
+
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+@pytest.fixture(params=["kernel", "call"])
+def held(request: pytest.FixtureRequest, versus: Callable[..., None]) -> Callable[..., None]:
+    """`versus` on a GPU, the limits by the same clock; every test runs twice, for its kernels and for its whole call.
+
+    `wanted` is of the kernels, `wanted_call` of the call. `queued` is the same work without waiting for the device, for
+    the kernels of an op that waits. PIXFOLD_DRY_RUN=1 runs on the CPU, once.
+    """
+    kernel = request.param == "kernel"
+    dry = os.environ.get("PIXFOLD_DRY_RUN") == "1"
+
+    def run(
+        op: Callable[[], object],
+        others: dict[str, Callable[[], object]],
+        *,
+        work: str,
+        wanted: float | None = None,
+        wanted_call: float | None = None,
+        queued: Callable[[], object] | None = None,
+        **options: Any,
+    ) -> None:
+        import torch
+
+        versus(
+            queued if kernel and queued is not None else op,
+            others,
+            work=f"{work}: {request.param}",
+            wanted=wanted if kernel else wanted_call,
+            stopwatch=seconds_of if dry else kernel_seconds if kernel else call_seconds,
+            device="dry run" if dry else torch.cuda.get_device_name(),
+            **options,
+        )
+
+    return run
+
+
 @pytest.fixture
 def versus(benchmark: Any) -> Callable[..., None]:
     """Time an op in turns with others, and record the ratio to the first of them.

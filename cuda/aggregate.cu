@@ -1,36 +1,83 @@
-// aggregate: a thread keeps the sums of a few pixels in registers while it goes through the samples of a part.
+// aggregate: a thread keeps the sums of two pixels in registers while it goes through the samples of a part.
 #include <cmath>
 #include <type_traits>
 
+#include "aggregate_plan.hpp"
 #include "counts.hpp"
 #include "elements.hpp"
 #include "launch.hpp"
-#include "math/pixel_moments.hpp"
-#include "pixfold/aggregate.hpp"
-#include "tiles.hpp"
+#include "words.hpp"
 
 namespace pixfold::cuda {
 namespace {
 
-template <class Word>
-struct Aggregation {
-    const Word* attributions;
-    AggregateBatch batch;
-    double* sums;  // (n_parts, 3, n_pixels); null where every class is one part, and closed at once
-    unsigned long long* bad;
-    Tiles tiles;  // of each part
+constexpr int sum_threads = 128;
+constexpr int sum_blocks = 8;  // per multiprocessor: 64 registers
+constexpr int together = 2;    // pixels of a thread
+constexpr std::int64_t sum_tile = sum_threads * together;
+
+__host__ __device__ constexpr std::int64_t tiles_of(std::int64_t n_pixels) {
+    return (n_pixels + sum_tile - 1) / sum_tile;
+}
+
+// The pixels of a thread: side by side, one access, or a block's width apart.
+template <int width>
+struct Columns {
+    static_assert(width == 1 || width == together);
+    std::int64_t first;
+    std::int64_t n;
+
+    __device__ Columns(std::int64_t tile, std::int64_t n_pixels)
+        : first(tile * sum_tile + static_cast<std::int64_t>(threadIdx.x) * width), n(n_pixels) {}
+    __device__ std::int64_t at(int k) const { return first + (width == together ? k : k * sum_threads); }
+
+    __device__ void load(const double* row, double (&to)[together]) const {
+        if constexpr (width == together) {
+            if (first < n) {
+                const auto words = load_once(reinterpret_cast<const Words<double, together>*>(row + first));
+#pragma unroll
+                for (int k = 0; k < together; ++k) {
+                    to[k] = words.of[k];
+                }
+            }
+        } else {
+#pragma unroll
+            for (int k = 0; k < together; ++k) {
+                to[k] = at(k) < n ? load_once(row + at(k)) : 0.0;
+            }
+        }
+    }
+    __device__ void store(double* row, const double (&from)[together]) const {
+        if constexpr (width == together) {
+            if (first < n) {
+                Words<double, together> words;
+#pragma unroll
+                for (int k = 0; k < together; ++k) {
+                    words.of[k] = from[k];
+                }
+                store_once(reinterpret_cast<Words<double, together>*>(row + first), words);
+            }
+        } else {
+#pragma unroll
+            for (int k = 0; k < together; ++k) {
+                if (at(k) < n) {
+                    store_once(row + at(k), from[k]);
+                }
+            }
+        }
+    }
 };
 
 // What a thread sums for one part.
 struct Sums {
-    double pivot[items] = {};
-    double sum[items] = {};
-    double square[items] = {};
-    double absolute[items] = {};
+    double pivot[together] = {};
+    double sum[together] = {};
+    double square[together] = {};
+    double absolute[together] = {};
 
-    __device__ void add(const double (&value)[items]) {
+    __device__ void add(const double (&value)[together]) {
 #pragma unroll
-        for (int k = 0; k < items; ++k) {
+        for (int k = 0; k < together; ++k) {
             const double d = value[k] - pivot[k];
             sum[k] += d;
             square[k] = std::fma(d, d, square[k]);
@@ -52,7 +99,7 @@ class Pixels {
         }
     }
 
-    __device__ void load(const Word* row, Word (&words)[items]) const {
+    __device__ void load(const Word* row, Word (&words)[together]) const {
 #pragma unroll
         for (int k = 0; k < n_loads; ++k) {
             const auto loaded = load_once(reinterpret_cast<const Words<Word, width>*>(row + offset_[k]));
@@ -64,7 +111,7 @@ class Pixels {
     }
 
   private:
-    static constexpr int n_loads = items / width;
+    static constexpr int n_loads = together / width;
     std::int64_t offset_[n_loads];
 };
 
@@ -72,11 +119,11 @@ template <class Word>
 using Number = std::conditional_t<sizeof(Word) == sizeof(double), double, float>;
 
 template <class Word>
-__device__ void widen(DType dtype, const Word (&words)[items], double (&value)[items]) {
-    Number<Word> number[items];
+__device__ void widen(DType dtype, const Word (&words)[together], double (&value)[together]) {
+    Number<Word> number[together];
     decode(dtype, words, number);
 #pragma unroll
-    for (int k = 0; k < items; ++k) {
+    for (int k = 0; k < together; ++k) {
         value[k] = static_cast<double>(number[k]);
     }
 }
@@ -84,14 +131,15 @@ __device__ void widen(DType dtype, const Word (&words)[items], double (&value)[i
 // Adds the sums over channels of the samples that begin at `start`, in order. Their loads of one channel are in flight
 // together.
 template <class Word, int width, bool one_channel, int n>
-__device__ void add_samples(const Aggregation<Word>& a, const Pixels<Word, width>& pixels, const std::int64_t* start,
+__device__ void add_samples(const AggregateBatch& batch, const Pixels<Word, width>& pixels, const std::int64_t* start,
                             int n_left, Sums& sums) {
-    Word words[n][items];
+    const auto* attributions = static_cast<const Word*>(batch.attributions);
+    Word words[n][together];
     const auto load = [&](std::int64_t channel) {
 #pragma unroll
         for (int u = 0; u < n; ++u) {
             if (u < n_left) {
-                pixels.load(a.attributions + start[u] + channel, words[u]);
+                pixels.load(attributions + start[u] + channel, words[u]);
             }
         }
     };
@@ -100,29 +148,29 @@ __device__ void add_samples(const Aggregation<Word>& a, const Pixels<Word, width
 #pragma unroll
         for (int u = 0; u < n; ++u) {
             if (u < n_left) {
-                double value[items];
-                widen(a.batch.dtype, words[u], value);
+                double value[together];
+                widen(batch.dtype, words[u], value);
                 sums.add(value);
             }
         }
     } else {
-        double value[n][items] = {};
+        double value[n][together] = {};
         for (std::int64_t c = 0;;) {
 #pragma unroll
             for (int u = 0; u < n; ++u) {
                 if (u < n_left) {
-                    double of_channel[items];
-                    widen(a.batch.dtype, words[u], of_channel);
+                    double of_channel[together];
+                    widen(batch.dtype, words[u], of_channel);
 #pragma unroll
-                    for (int k = 0; k < items; ++k) {
+                    for (int k = 0; k < together; ++k) {
                         value[u][k] += of_channel[k];
                     }
                 }
             }
-            if (++c == a.batch.n_channels) {
+            if (++c == batch.n_channels) {
                 break;
             }
-            load(c * a.batch.channel_stride);
+            load(c * batch.channel_stride);
         }
 #pragma unroll
         for (int u = 0; u < n; ++u) {
@@ -133,38 +181,51 @@ __device__ void add_samples(const Aggregation<Word>& a, const Pixels<Word, width
     }
 }
 
-// The mean before, or the first sample.
+// A class before and after the batch.
+struct Moments {
+    std::int64_t seen;
+    const double* before;
+    double* after;
+};
+
+__device__ inline Moments moments_of(const Aggregation& a, std::int64_t k) {
+    const std::int64_t at = k * 3 * a.batch.n_pixels;
+    const std::int64_t side = a.state.side[k];
+    return {a.state.count[k], a.state.moments[side] + at, a.state.moments[1 - side] + at};
+}
+
+// The mean before, or the first of the class's samples.
 template <class Word, int width, bool one_channel>
-__device__ void load_pivot(const Aggregation<Word>& a, const ClassSamples& of, const Columns<width>& columns,
-                           Sums& sums) {
+__device__ void load_pivot(const AggregateBatch& batch, const Moments& of, const std::int64_t* first_sample,
+                           const Columns<width>& columns, Sums& sums) {
     if (of.seen > 0) {
-        columns.load(of.before, a.batch.n_pixels, sums.pivot);
+        columns.load(of.before, sums.pivot);
         return;
     }
-    const std::int64_t start = of.samples[0] * a.batch.sample_stride;
+    const std::int64_t start = *first_sample * batch.sample_stride;
     Sums first;
-    add_samples<Word, width, one_channel, 1>(a, Pixels<Word, width>(a.batch, columns), &start, 1, first);
+    add_samples<Word, width, one_channel, 1>(batch, Pixels<Word, width>(batch, columns), &start, 1, first);
 #pragma unroll
-    for (int k = 0; k < items; ++k) {
+    for (int k = 0; k < together; ++k) {
         sums.pivot[k] = first.sum[k];
     }
 }
 
 // Writes the new moments of a class; returns how many of them are not finite.
 template <int width>
-__device__ unsigned close_class(const ClassSamples& of, std::int64_t n_pixels, const Columns<width>& columns,
+__device__ unsigned close_class(const Moments& of, const ClassWeights& weights, const Columns<width>& columns,
                                 const Sums& sums) {
-    const ClassWeights weights(of.seen, of.n_samples);
-    double mean[items];
-    double m2[items] = {};
-    double mean_abs[items] = {};
+    const std::int64_t n_pixels = columns.n;
+    double mean[together];
+    double m2[together] = {};
+    double mean_abs[together] = {};
     if (of.seen > 0) {
-        columns.load_once(of.before + n_pixels, n_pixels, m2);
-        columns.load_once(of.before + 2 * n_pixels, n_pixels, mean_abs);
+        columns.load(of.before + n_pixels, m2);
+        columns.load(of.before + 2 * n_pixels, mean_abs);
     }
     unsigned bad = 0;
 #pragma unroll
-    for (int k = 0; k < items; ++k) {
+    for (int k = 0; k < together; ++k) {
         const PixelSums s{sums.sum[k], sums.square[k], sums.absolute[k]};
         const PixelMoments after = moments_after(weights, sums.pivot[k], s, m2[k], mean_abs[k]);
         bad += columns.at(k) >= n_pixels || finite(s, after) ? 0u : 1u;
@@ -172,166 +233,165 @@ __device__ unsigned close_class(const ClassSamples& of, std::int64_t n_pixels, c
         m2[k] = after.m2;
         mean_abs[k] = after.mean_abs;
     }
-    columns.store_once(of.after, n_pixels, mean);
-    columns.store_once(of.after + n_pixels, n_pixels, m2);
-    columns.store_once(of.after + 2 * n_pixels, n_pixels, mean_abs);
+    columns.store(of.after, mean);
+    columns.store(of.after + n_pixels, m2);
+    columns.store(of.after + 2 * n_pixels, mean_abs);
     return bad;
 }
 
-// Samples at a time: what 128 registers hold.
+// Samples at a time: what 64 registers hold.
 template <class Word, bool one_channel>
-constexpr int at_once = (sizeof(Word) == sizeof(double) ? 4 : 8) / (one_channel ? 1 : 2);
+constexpr int at_once = (sizeof(Word) == sizeof(double)  ? 4
+                         : sizeof(Word) == sizeof(float) ? 8
+                                                         : 6) /
+                        (one_channel ? 1 : 2);
 
+// A unit is a tile of one part.
 template <class Word, int width, bool one_channel>
-__global__ void __launch_bounds__(block_threads, 2) sum_parts(const Aggregation<Word> a) {
-    __shared__ std::int64_t start[block_threads];
+__global__ void __launch_bounds__(sum_threads, sum_blocks) sum_parts(const Aggregation a) {
+    __shared__ std::int64_t start[sum_threads];
     const std::int64_t n_pixels = a.batch.n_pixels;
+    const std::int64_t n_tiles = tiles_of(n_pixels);
     unsigned bad = 0;
-    for (std::int64_t unit = blockIdx.x; unit < a.tiles.n_units; unit += gridDim.x) {
-        const std::int64_t number = unit / a.tiles.n_tiles;
-        const Part part = a.batch.parts[number];
-        const ClassSamples of = a.batch.classes[part.of].samples;
-        const Columns<width> columns(a.tiles, unit);
+    for (std::int64_t unit = blockIdx.x; unit < a.plan.most_parts * n_tiles; unit += gridDim.x) {
+        const std::int64_t number = unit / n_tiles;
+        // What a part is, is read again where it is needed: between the samples no register holds it.
+        const Part* part = a.plan.parts + number;
+        if (part->n_samples == 0) {
+            break;  // and so are those behind it
+        }
+        const Columns<width> columns(unit % n_tiles, n_pixels);
         const Pixels<Word, width> pixels(a.batch, columns);
         Sums sums;
-        load_pivot<Word, width, one_channel>(a, of, columns, sums);
-        for (std::int64_t first = 0; first < part.n_samples; first += block_threads) {
-            const std::int64_t left = part.n_samples - first;
-            const int n = left < block_threads ? static_cast<int>(left) : block_threads;
+        load_pivot<Word, width, one_channel>(a.batch, moments_of(a, part->of), a.plan.order + part->class_first,
+                                             columns, sums);
+        for (std::int64_t first = 0; first < part->n_samples; first += sum_threads) {
+            const std::int64_t left = part->n_samples - first;
+            const int n = left < sum_threads ? static_cast<int>(left) : sum_threads;
             __syncthreads();  // all are done with the samples before
             if (static_cast<int>(threadIdx.x) < n) {
-                start[threadIdx.x] = of.samples[part.first + first + threadIdx.x] * a.batch.sample_stride;
+                start[threadIdx.x] = a.plan.order[part->first + first + threadIdx.x] * a.batch.sample_stride;
             }
             __syncthreads();
             constexpr int group = at_once<Word, one_channel>;
             for (int i = 0; i < n; i += group) {
-                add_samples<Word, width, one_channel, group>(a, pixels, start + i, n - i, sums);
+                add_samples<Word, width, one_channel, group>(a.batch, pixels, start + i, n - i, sums);
             }
         }
-        if (a.sums == nullptr) {
-            bad += close_class(of, n_pixels, columns, sums);
+        if (a.plan.sums == nullptr) {
+            // Parts are classes, then, in the same order.
+            bad += close_class(moments_of(a, part->of), a.plan.classes[number].weights, columns, sums);
         } else {
-            double* to = a.sums + number * 3 * n_pixels;
-            columns.store_once(to, n_pixels, sums.sum);
-            columns.store_once(to + n_pixels, n_pixels, sums.square);
-            columns.store_once(to + 2 * n_pixels, n_pixels, sums.absolute);
+            double* to = a.plan.sums + number * 3 * n_pixels;
+            columns.store(to, sums.sum);
+            columns.store(to + n_pixels, sums.square);
+            columns.store(to + 2 * n_pixels, sums.absolute);
         }
     }
-    add_counts({bad}, a.bad);
+    add_counts({bad, 0u, 0u}, a.plan.bad);
 }
 
 // Adds the sums of the parts of each class, in order, and closes it. A unit is a tile of one class.
 template <class Word, bool one_channel>
-__global__ void __launch_bounds__(block_threads) close_classes(const Aggregation<Word> a) {
+__global__ void __launch_bounds__(sum_threads) close_classes(const Aggregation a) {
     const std::int64_t n_pixels = a.batch.n_pixels;
+    const std::int64_t n_tiles = tiles_of(n_pixels);
     unsigned bad = 0;
-    for (std::int64_t unit = blockIdx.x; unit < a.tiles.n_units; unit += gridDim.x) {
-        const PlannedClass planned = a.batch.classes[unit / a.tiles.n_tiles];
-        const Columns<1> columns(a.tiles, unit);
+    for (std::int64_t unit = blockIdx.x; unit < a.plan.most_classes * n_tiles; unit += gridDim.x) {
+        const Closing closing = a.plan.classes[unit / n_tiles];
+        if (closing.n_samples == 0) {
+            break;
+        }
+        const Moments of = moments_of(a, closing.of);
+        const Columns<1> columns(unit % n_tiles, n_pixels);
         Sums sums;
-        load_pivot<Word, 1, one_channel>(a, planned.samples, columns, sums);
+        load_pivot<Word, 1, one_channel>(a.batch, of, a.plan.order + closing.first, columns, sums);
 #pragma unroll 2
-        for (std::int64_t i = 0; i < planned.n_parts; ++i) {
-            const double* from = a.sums + (planned.first_part + i) * 3 * n_pixels;
-            double sum[items];
-            double square[items];
-            double absolute[items];
-            columns.load_once(from, n_pixels, sum);
-            columns.load_once(from + n_pixels, n_pixels, square);
-            columns.load_once(from + 2 * n_pixels, n_pixels, absolute);
+        for (std::int64_t i = 0; i < closing.n_parts; ++i) {
+            const double* from = a.plan.sums + (closing.first_part + i) * 3 * n_pixels;
+            double sum[together];
+            double square[together];
+            double absolute[together];
+            columns.load(from, sum);
+            columns.load(from + n_pixels, square);
+            columns.load(from + 2 * n_pixels, absolute);
 #pragma unroll
-            for (int k = 0; k < items; ++k) {
+            for (int k = 0; k < together; ++k) {
                 sums.sum[k] += sum[k];
                 sums.square[k] += square[k];
                 sums.absolute[k] += absolute[k];
             }
         }
-        bad += close_class(planned.samples, n_pixels, columns, sums);
+        bad += close_class(of, closing.weights, columns, sums);
     }
-    add_counts({bad}, a.bad);
-}
-
-Tiles tiles_of_each(std::int64_t n_pixels, std::int64_t n) {
-    const std::int64_t n_tiles = (n_pixels + tile_columns - 1) / tile_columns;
-    return {n_pixels, n, n_tiles, n_tiles * n, 1};
+    add_counts({bad, 0u, 0u}, a.plan.bad);
 }
 
 template <class Word, bool one_channel>
-void aggregate_words(const AggregateBatch& batch, double* sums, unsigned long long* bad, void* stream) {
+void sum_words(const Aggregation& a, void* stream) {
     constexpr auto size = static_cast<std::int64_t>(sizeof(Word));
-    Aggregation<Word> a{static_cast<const Word*>(batch.attributions), batch, sums, bad,
-                        tiles_of_each(batch.n_pixels, batch.n_parts)};
-    // Then the rows of the moments are whole words, too.
-    const bool wide = batch.pixel_stride == 1 && batch.n_pixels % items == 0 &&
-                      whole_words(a.attributions, batch.sample_stride * size, size) &&
-                      whole_words(a.attributions, batch.channel_stride * size, size);
-    launch(wide ? sum_parts<Word, items, one_channel> : sum_parts<Word, 1, one_channel>, blocks_for(a.tiles.n_units),
-           block_threads, 0, stream, a);
-    if (sums != nullptr) {
-        a.tiles = tiles_of_each(batch.n_pixels, batch.n_classes);
-        launch(close_classes<Word, one_channel>, blocks_for(a.tiles.n_units), block_threads, 0, stream, a);
+    const AggregateBatch& batch = a.batch;
+    const auto aligned = [](const void* memory, std::int64_t stride, std::int64_t access) {
+        return reinterpret_cast<std::uintptr_t>(memory) % static_cast<std::uintptr_t>(access) == 0 &&
+               stride % access == 0;
+    };
+    constexpr std::int64_t access = size * together;
+    constexpr std::int64_t moment = sizeof(double) * together;
+    // An even number of pixels: then rows of moments and of sums are whole accesses, too.
+    const bool wide = batch.pixel_stride == 1 && batch.n_pixels % together == 0 &&
+                      aligned(batch.attributions, batch.sample_stride * size, access) &&
+                      aligned(batch.attributions, batch.channel_stride * size, access) &&
+                      aligned(a.state.moments[0], 0, moment) && aligned(a.state.moments[1], 0, moment);
+    launch(wide ? sum_parts<Word, together, one_channel> : sum_parts<Word, 1, one_channel>,
+           blocks_for(a.plan.most_parts * tiles_of(batch.n_pixels)), sum_threads, 0, stream, a);
+    if (a.plan.sums != nullptr) {
+        launch(close_classes<Word, one_channel>, blocks_for(a.plan.most_classes * tiles_of(batch.n_pixels)),
+               sum_threads, 0, stream, a);
     }
 }
 
 template <class Word>
-void aggregate_words(const AggregateBatch& batch, double* sums, unsigned long long* bad, void* stream) {
-    if (batch.n_channels == 1) {
-        aggregate_words<Word, true>(batch, sums, bad, stream);
+void sum_words(const Aggregation& a, void* stream) {
+    if (a.batch.n_channels == 1) {
+        sum_words<Word, true>(a, stream);
     } else {
-        aggregate_words<Word, false>(batch, sums, bad, stream);
+        sum_words<Word, false>(a, stream);
     }
 }
 
 }  // namespace
 
-AggregatePlan plan_aggregate(const ClassSamples* classes, std::int64_t n_classes, std::int64_t n_pixels,
-                             std::int64_t enough) {
+std::int64_t aggregate_part_samples(std::int64_t n_samples, std::int64_t n_pixels, std::int64_t enough) {
     const auto parts_of = [](std::int64_t n, std::int64_t length) { return (n + length - 1) / length; };
     std::int64_t length = least_part;
-    for (std::int64_t k = 0; k < n_classes; ++k) {
-        while (length < classes[k].n_samples) {
-            length *= 2;
-        }
+    while (length < n_samples) {
+        length *= 2;
     }
-    const std::int64_t n_tiles = parts_of(n_pixels, tile_columns);
-    const auto n_units = [&] {
-        std::int64_t n = 0;
-        for (std::int64_t k = 0; k < n_classes; ++k) {
-            n += parts_of(classes[k].n_samples, length) * n_tiles;
-        }
-        return n;
-    };
-    while (length > least_part && n_units() < enough) {
+    // The fewest blocks that there can be: those of a single class.
+    while (length > least_part && parts_of(n_samples, length) * tiles_of(n_pixels) < enough) {
         length /= 2;
     }
-    AggregatePlan plan;
-    for (std::int64_t k = 0; k < n_classes; ++k) {
-        const std::int64_t n = classes[k].n_samples;
-        plan.classes.push_back({classes[k], static_cast<std::int64_t>(plan.parts.size()), parts_of(n, length)});
-        for (std::int64_t first = 0; first < n; first += length) {
-            plan.parts.push_back({k, first, n - first < length ? n - first : length});
-        }
-    }
-    return plan;
+    return length;
 }
 
-std::int64_t aggregate_workspace_bytes(std::int64_t n_classes, std::int64_t n_parts, std::int64_t n_pixels) {
-    return n_parts > n_classes ? n_parts * 3 * n_pixels * static_cast<std::int64_t>(sizeof(double)) : 0;
-}
-
-void aggregate(const AggregateBatch& batch, void* workspace, unsigned long long* bad, void* stream) {
-    if (batch.n_parts == 0 || batch.n_pixels == 0) {
+void aggregate(const AggregateBatch& batch, const AggregateState& state, std::int64_t part_samples, void* workspace,
+               void* stream) {
+    if (batch.n_samples == 0 || batch.n_pixels == 0) {
         return;
     }
-    double* sums = batch.n_parts > batch.n_classes ? static_cast<double*>(workspace) : nullptr;
+    const Aggregation a = planned(batch, state, part_samples, workspace);
+    sort_samples(a, stream);
     switch (batch.dtype) {
         case DType::f64:
-            return aggregate_words<std::uint64_t>(batch, sums, bad, stream);
+            sum_words<std::uint64_t>(a, stream);
+            break;
         case DType::f32:
-            return aggregate_words<std::uint32_t>(batch, sums, bad, stream);
+            sum_words<std::uint32_t>(a, stream);
+            break;
         default:
-            return aggregate_words<std::uint16_t>(batch, sums, bad, stream);
+            sum_words<std::uint16_t>(a, stream);
     }
+    commit_batch(a, stream);
 }
 
 }  // namespace pixfold::cuda

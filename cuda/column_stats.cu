@@ -1,8 +1,10 @@
-// column_stats of dense samples: a thread takes a few features that lie side by side, or one, down a block of samples,
-// and holds their sums in registers. Threads are numbered along the features, then along the blocks, so that few
-// features of many samples fill the device as well as many features of few samples.
+// column_stats of dense samples of any type and strides (floats: column_stats_floats.cu): a thread takes a few features
+// that lie side by side, or one, down a block of samples, and holds their sums in registers. Threads are numbered along
+// the features, then along the blocks, so that few features of many samples fill the device as well as many features of
+// few samples.
 #include <cmath>
 
+#include "column_stats_floats.hpp"
 #include "counts.hpp"
 #include "elements.hpp"
 #include "launch.hpp"
@@ -261,23 +263,33 @@ __global__ void __launch_bounds__(block_threads, (resident<C, width>)) sum_block
     add_counts({odd.negative, odd.infinite}, a.counts);
 }
 
-StatsParts dense_parts(const DenseView& x, void* workspace, const StatsOutput& out) {
-    return parts_of(x.n_samples, x.n_features, device_stats_block, workspace, out);
-}
-
 }  // namespace
 
-std::int64_t column_stats_dense_workspace(const DenseView& x) { return bytes_of(dense_parts(x, nullptr, {})); }
+std::int64_t column_stats_dense_workspace(const DenseView& x) {
+    return bytes_of(parts_of(x.n_samples, x.n_features, device_stats_block, nullptr, {}));
+}
 
 void column_stats_dense(const DenseView& x, const StatsArguments& how, const StatsOutput& out,
                         unsigned long long* counts, void* workspace, void* stream) {
     if (x.n_features == 0) {
         return;
     }
+    const StatsParts parts = parts_of(x.n_samples, x.n_features, device_stats_block, workspace, out);
+    if (is_plain_floats(x, how)) {
+        sum_floats(x, how, parts, counts, stream);
+        merge_parts(parts, stream);
+        return;
+    }
     const bool plain = !how.log && !how.clip_below_zero && how.offset == nullptr && how.row_scale == nullptr;
-    const Summing summing{
-        static_cast<const char*>(x.data), x.dtype, x.sample_stride, x.feature_stride, how, plain, log_table(), counts,
-        dense_parts(x, workspace, out)};
+    const Summing summing{static_cast<const char*>(x.data),
+                          x.dtype,
+                          x.sample_stride,
+                          x.feature_stride,
+                          how,
+                          plain,
+                          log_table(),
+                          counts,
+                          parts};
     with_storage(x.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;
         using C = typename decltype(storage)::Compute;
@@ -289,7 +301,7 @@ void column_stats_dense(const DenseView& x, const StatsArguments& how, const Sta
         launch(wide ? sum_blocks<Word, C, together> : sum_blocks<Word, C, 1>,
                blocks_for((units + block_threads - 1) / block_threads), block_threads, 0, stream, summing);
     });
-    merge_parts(summing.parts, stream);
+    merge_parts(parts, stream);
 }
 
 }  // namespace pixfold::cuda

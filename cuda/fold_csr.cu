@@ -1,65 +1,22 @@
 // fold of compressed sparse rows: never densified. Every image begins as that of an all-zero sample, the background.
 //
-// Three ways to put the stored values in their places:
-//   - by tiles in shared memory, where the entries of a tile are found by a search (features in the order of their
-//     pixels) or are few enough to be looked through by every tile of the row: output is written once
-//   - larger images: the background of a few rows is written, then the values over it while it is in L2
+// Four ways to put the stored values in their places:
+//   - images that are a few parts in shared memory: every part looks through all entries of its row (staged_rows.hpp)
+//   - larger ones, features in the order of their pixels: by tiles in shared memory, whose entries a search finds
+//   - larger ones in any order: the background of a few rows is written, then the values over it while it is in L2
 //   - several features on a pixel: every pixel looks its features up in the row
 #include "counts.hpp"
-#include "elements.hpp"
 #include "launch.hpp"
-#include "normalise.hpp"
-#include "pixfold/fold.hpp"
+#include "sparse_fold.hpp"
+#include "staged_rows.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {
 namespace {
 
 constexpr std::int64_t tile_bytes = 32 << 10;   // of shared memory: several blocks fit a multiprocessor
-constexpr std::int64_t most_looks = 4;          // at the entries of a row
 constexpr std::int64_t group_bytes = 32 << 20;  // of images that stay in L2 until their values are written
 constexpr std::int64_t blocks_per_row = 8;      // that scatter the values of a large row
-
-template <class C, class O>
-struct Scattering {
-    const void* values;
-    DType dtype;
-    const void* indices;
-    bool wide_indices;
-    const std::int64_t* row_start;
-    const std::int64_t* sample;  // null: image i is of row i
-    std::int64_t n_samples;
-    std::int64_t n_features;
-    std::int64_t first_sample;
-    std::int64_t end_sample;
-    Slots slots;
-    const std::int32_t* slot_of_feature;
-    const std::int32_t* pixel_of_feature;
-    bool normalise;
-    Formula<C> formula;
-    LogTable table;
-    const double* row_scale;
-    const O* background;
-    O* out;
-    unsigned long long* counts;
-    std::int64_t tile_pixels;
-    std::int64_t n_tiles;
-};
-
-struct MetInRows : Met {
-    unsigned outside = 0;
-};
-
-template <class C, class O>
-__device__ std::int64_t index_at(const Scattering<C, O>& a, std::int64_t e) {
-    return a.wide_indices ? static_cast<const std::int64_t*>(a.indices)[e]
-                          : static_cast<const std::int32_t*>(a.indices)[e];
-}
-
-template <class C, class O>
-__device__ std::int64_t row_of(const Scattering<C, O>& a, std::int64_t i) {
-    return a.sample != nullptr ? a.sample[i] : i;
-}
 
 // The first entry in [start, end) whose index is `least` or more.
 template <class C, class O>
@@ -76,39 +33,6 @@ __device__ std::int64_t lower_bound(const Scattering<C, O>& a, std::int64_t star
     return start;
 }
 
-template <class C, class O>
-__device__ C row_scale_of(const Scattering<C, O>& a, std::int64_t i) {
-    return a.row_scale != nullptr ? static_cast<C>(a.row_scale[i]) : C{1};
-}
-
-// An entry's pixel and value there. A pixel of -1: the entry has none, or none in [first, end).
-template <class C>
-struct Placed {
-    std::int64_t pixel;
-    C value;
-};
-
-template <class Word, class C, class O>
-__device__ Placed<C> place(const Scattering<C, O>& a, const LogTable& table, std::int64_t e, C row_scale,
-                           std::int64_t first, std::int64_t end, MetInRows& met) {
-    const std::int64_t j = index_at(a, e);
-    if (j < 0 || j >= a.n_features) {
-        // Once, however many tiles look at it.
-        met.outside += first == 0 || a.pixel_of_feature == nullptr ? 1u : 0u;
-        return {-1, C{}};
-    }
-    const std::int64_t pixel = a.pixel_of_feature != nullptr ? a.pixel_of_feature[j] : j;
-    if (pixel < first || pixel >= end) {
-        return {-1, C{}};
-    }
-    const C x = decode_one<C>(a.dtype, static_cast<const Word*>(a.values)[e]);
-    if (!a.normalise) {
-        return {pixel, x};
-    }
-    const std::int32_t slot = a.slot_of_feature != nullptr ? a.slot_of_feature[j] : static_cast<std::int32_t>(j);
-    return {pixel, normalise_one(a.formula, table, slot, row_scale, x, met)};
-}
-
 template <class Word, class C, class O>
 __global__ void __launch_bounds__(block_threads) fold_row_tiles(const Scattering<C, O> a) {
     __shared__ LogTable table;
@@ -120,22 +44,19 @@ __global__ void __launch_bounds__(block_threads) fold_row_tiles(const Scattering
         const std::int64_t first = unit % a.n_tiles * a.tile_pixels;
         const std::int64_t n = a.slots.n_pixels - first < a.tile_pixels ? a.slots.n_pixels - first : a.tile_pixels;
         for (std::int64_t p = threadIdx.x; p < n; p += block_threads) {
-            tile[p] = a.background[first + p];
+            tile[p] = a.background != nullptr ? a.background[first + p] : O{};
         }
         __syncthreads();
         const std::int64_t row = row_of(a, i);
         std::int64_t start = a.row_start[row];
         std::int64_t end = a.row_start[row + 1];
-        const bool in_order = a.pixel_of_feature == nullptr;
-        if (in_order && a.n_tiles > 1) {
-            // All indices from the last tile on, so that one out of range is seen.
-            const std::int64_t row_end = end;
-            end = first + n < a.slots.n_pixels ? lower_bound(a, start, row_end, first + n) : row_end;
-            start = first > 0 ? lower_bound(a, start, row_end, first) : start;
-        }
+        // All indices from the last tile on, so that one out of range is seen.
+        const std::int64_t row_end = end;
+        end = first + n < a.slots.n_pixels ? lower_bound(a, start, row_end, first + n) : row_end;
+        start = first > 0 ? lower_bound(a, start, row_end, first) : start;
         const C row_scale = row_scale_of(a, i);
         for (std::int64_t e = start + threadIdx.x; e < end; e += block_threads) {
-            const Placed<C> placed = place<Word>(a, table, e, row_scale, first, first + n, met);
+            const Placed<C> placed = place<Word>(a, table, e, row_scale, first, first + n, true, met);
             if (placed.pixel >= 0) {
                 store(&tile[placed.pixel - first], placed.value);
             }
@@ -157,7 +78,13 @@ __global__ void __launch_bounds__(block_threads) fill_rows(const O* background, 
         const Columns<width> columns(tiles, unit);
         const Samples samples = samples_of(tiles, unit);
         O image[items];
-        columns.load(background, tiles.n_columns, image);
+        if (background != nullptr) {
+            columns.load(background, tiles.n_columns, image);
+        } else {
+            for (O& one : image) {
+                one = O{};
+            }
+        }
         for (std::int64_t i = samples.first; i < samples.end; ++i) {
             columns.store(out + i * tiles.n_columns, tiles.n_columns, image);
         }
@@ -177,7 +104,7 @@ __global__ void __launch_bounds__(block_threads) scatter_rows(const Scattering<C
         const std::int64_t end = a.row_start[row + 1];
         for (std::int64_t e = a.row_start[row] + unit % blocks_per_row * block_threads + threadIdx.x; e < end;
              e += blocks_per_row * block_threads) {
-            const Placed<C> placed = place<Word>(a, table, e, row_scale, 0, a.slots.n_pixels, met);
+            const Placed<C> placed = place<Word>(a, table, e, row_scale, 0, a.slots.n_pixels, true, met);
             if (placed.pixel >= 0) {
                 store(a.out + i * a.slots.n_pixels + placed.pixel, placed.value);
             }
@@ -265,13 +192,16 @@ void fold_typed(const FoldCsrArguments& a, O* out, void* stream) {
                scattering);
         return;
     }
-    const std::int64_t most = tile_bytes / pixel;
-    const std::int64_t n_tiles = (n_pixels + most - 1) / most;
-    if (a.pixel_of_feature == nullptr || n_tiles <= most_looks) {
+    if (staged_parts<O>(n_pixels) <= most_looks) {
+        fold_staged<Word>(scattering, stream);
+        return;
+    }
+    if (a.pixel_of_feature == nullptr) {
         // Tiles of one size.
-        scattering.n_tiles = n_tiles;
-        scattering.tile_pixels = (n_pixels + n_tiles - 1) / n_tiles;
-        launch(fold_row_tiles<Word, C, O>, blocks_for(x.n_samples * n_tiles), block_threads,
+        const std::int64_t most = tile_bytes / pixel;
+        scattering.n_tiles = (n_pixels + most - 1) / most;
+        scattering.tile_pixels = (n_pixels + scattering.n_tiles - 1) / scattering.n_tiles;
+        launch(fold_row_tiles<Word, C, O>, blocks_for(x.n_samples * scattering.n_tiles), block_threads,
                static_cast<std::size_t>(scattering.tile_pixels * pixel), stream, scattering);
         return;
     }

@@ -3,6 +3,7 @@
 #include "counts.hpp"
 #include "elements.hpp"
 #include "fold_natural.hpp"
+#include "fold_shuffled.hpp"
 #include "launch.hpp"
 #include "normalise.hpp"
 #include "pixels.hpp"
@@ -222,6 +223,10 @@ void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameter
     }
     if (is_natural(x, slots, sample_offset)) {
         fold_natural(x, slots, parameters, out, counts, stream, sample_offset);
+        return;
+    }
+    if (is_shuffled(x, slots, parameters)) {
+        fold_shuffled(x, slots, parameters, out, counts, stream, sample_offset);
         return;
     }
     with_storage(x.dtype, [&](auto storage) {

@@ -3,10 +3,10 @@
 // With a row scale, the sums over the slots of each sample come first: threads side by side take the lanes of a run of
 // slots, in the order in which the CPU adds them up. What that works out is worked out again afterwards: to keep it
 // would move as many bytes.
-#include "elements.hpp"
+#include "differentiate.hpp"
+#include "fold_gradient_natural.hpp"
 #include "launch.hpp"
-#include "normalise.hpp"
-#include "pixfold/fold_gradient.hpp"
+#include "pixfold/unfold.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {
@@ -40,64 +40,6 @@ struct Differentiating {
 template <class C>
 __device__ C sharing_of(const Slots& slots, std::int32_t pixel) {
     return slots.one_to_one || pixel < 0 ? C{1} : static_cast<C>(slots.first_slot[pixel + 1] - slots.first_slot[pixel]);
-}
-
-// derivative[k] = the gradient of a pixel over the number of its features.
-template <class G, class C, int n>
-__device__ void arriving(DType dtype, const G (&images)[n], bool shared, const C (&sharing)[n], C (&derivative)[n]) {
-    float gradient[n];
-    decode(dtype, images, gradient);
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-        derivative[k] = static_cast<C>(gradient[k]);
-    }
-    if (shared) {
-#pragma unroll
-        for (int k = 0; k < n; ++k) {
-            derivative[k] /= sharing[k];
-        }
-    }
-}
-
-// derivative[k], the gradient of a pixel over the number of its features, becomes D of the contract; lifted[k] = x[k]
-// and its offset.
-template <class C, int n>
-__device__ void differentiate(const Formula<C>& f, const LogTable& table, const SlotParameters<C> (&p)[n],
-                              const C (&row_scale)[n], const C (&x)[n], C (&lifted)[n], C (&derivative)[n]) {
-    C argument[n];
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-        lifted[k] = f.offset != nullptr ? x[k] + p[k].offset : x[k];
-        argument[k] = lifted[k] * row_scale[k];
-        if (f.scale != nullptr) {
-            derivative[k] = through_scale(derivative[k], p[k].scale);
-        }
-    }
-    if (f.log) {
-#pragma unroll
-        for (int k = 0; k < n; ++k) {
-            derivative[k] = through_log1p(derivative[k], argument[k]);
-        }
-    }
-    const C floor = f.floor();
-#pragma unroll
-    for (int k = 0; k < n; ++k) {
-        const bool still = is_still(x[k], argument[k], floor) || (f.scale != nullptr && p[k].scale == C{0});
-        derivative[k] = still ? C{0} : derivative[k];
-    }
-    if (f.clips()) {
-        C y[n];
-#pragma unroll
-        for (int k = 0; k < n; ++k) {
-            y[k] = at_least(floor, argument[k]);
-            y[k] = f.log ? log1p(y[k], table) : y[k];
-        }
-#pragma unroll
-        for (int k = 0; k < n; ++k) {
-            y[k] = f.scale != nullptr ? (y[k] - p[k].shift) * p[k].scale : y[k];
-            derivative[k] = unless_clipped(derivative[k], y[k], f.lo, f.hi);
-        }
-    }
 }
 
 constexpr int sums_at_once = 4;                                   // samples of a thread
@@ -323,6 +265,15 @@ void gradient_of(const FoldGradientArguments& a, void* stream) {
 void fold_gradient(const FoldGradientArguments& a, void* stream) {
     if (a.x.n_samples == 0 || a.x.n_features == 0) {
         return;
+    }
+    if (is_natural_gradient(a)) {
+        return fold_gradient_natural(a, stream);
+    }
+    const bool floats = a.x.dtype == DType::f32 && a.gradient.dtype == DType::f32;
+    if (floats && !a.parameters.normalise && a.slots.one_to_one) {
+        return unfold({a.gradient.data, a.out, sizeof(float), a.x.n_samples, a.x.n_features, a.slots.n_pixels,
+                       a.pixel_of_feature, a.pixel_of_feature == nullptr},
+                      stream);
     }
     with_float_storage(a.x.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;

@@ -9,23 +9,17 @@
 #include "fold_natural.hpp"
 #include "launch.hpp"
 #include "math/elements.hpp"
-#include "normalise.hpp"
+#include "regular.hpp"
 #include "words.hpp"
 
 namespace pixfold::cuda {
 namespace {
 
-constexpr int row_period = 4;    // rows that far apart begin alike
 constexpr int rows_at_once = 4;  // of a block
 constexpr int unit_rows = row_period * rows_at_once;
-constexpr int columns = 4;  // of a thread: a store of 16 bytes of floats
 constexpr int natural_threads = 128;
 constexpr int natural_blocks = 8;  // per multiprocessor: 64 registers
 constexpr std::int64_t natural_tile = natural_threads * columns;
-
-// What the formula does, as far as a kernel is compiled for it. `general` decides at run time and has the rest:
-// offsets, row scales, a floor without a logarithm.
-enum class Steps { copy, clip, log, scale, log_scale, general };
 
 template <class O>
 struct Natural {
@@ -53,12 +47,6 @@ __device__ const float* row_of(const Natural<O>& a, std::int64_t i) {
 template <class O>
 __device__ float scale_of_row(const Natural<O>& a, std::int64_t i) {
     return a.row_scale != nullptr ? static_cast<float>(a.row_scale[i]) : 1.0f;
-}
-
-// Elements from a boundary of four of them up to `at`.
-template <class T>
-__device__ int behind_boundary(const T* at) {
-    return static_cast<int>(reinterpret_cast<std::uintptr_t>(at) / sizeof(T) % columns);
 }
 
 // Four floats that lie `behind` floats behind a 16-byte boundary.
@@ -89,11 +77,6 @@ __device__ void load_four(const float* from, float (&to)[columns]) {
     }
 }
 
-template <Steps steps>
-constexpr bool has_log = steps == Steps::log || steps == Steps::log_scale;
-template <Steps steps>
-constexpr bool has_scale = steps == Steps::scale || steps == Steps::log_scale;
-
 // Parameters of a thread's columns.
 struct Four {
     float offset[columns];
@@ -118,52 +101,6 @@ __device__ Four parameters_at(const Natural<O>& a, std::int64_t first) {
         }
     }
     return p;
-}
-
-// A value on its way to g: with its offset, and then with its row scale.
-struct Lifted {
-    float value;
-    float argument;
-};
-
-template <Steps steps>
-__device__ Lifted lift(const Formula<float>& f, float x, float offset, float row_scale) {
-    if constexpr (steps == Steps::general) {
-        const float lifted = f.offset != nullptr ? x + offset : x;
-        return {lifted, lifted * row_scale};
-    } else {
-        return {x, x};
-    }
-}
-
-template <Steps steps>
-__device__ bool takes_log(const Formula<float>& f) {
-    return has_log<steps> || (steps == Steps::general && f.log);
-}
-
-// Whether the loop cannot fold a value. Under a logarithm that is whatever is counted, too; without one, negative
-// numbers are regular, and the loop counts them.
-template <Steps steps>
-__device__ bool is_irregular(const Formula<float>& f, float x, const Lifted& lifted) {
-    if (!takes_log<steps>(f)) {
-        return x != x;
-    }
-    const bool odd = std::bit_cast<std::uint32_t>(lifted.argument) >= regular_limit32;
-    return steps == Steps::general ? odd || lifted.value < 0.0f : odd;  // a negative row scale
-}
-
-template <Steps steps>
-__device__ float regular(const Formula<float>& f, const LogTable& table, float argument, float shift, float scale) {
-    float y = argument;
-    if (takes_log<steps>(f)) {
-        y = log1p_by_table(argument, SharedTable{table});
-    } else if constexpr (steps == Steps::general) {
-        y = at_least(f.floor(), argument);
-    }
-    if (has_scale<steps> || (steps == Steps::general && f.scale != nullptr)) {
-        y = scaled(y, shift, scale);
-    }
-    return at_most(f.hi, at_least(f.lo, y));
 }
 
 // Where a thread stands: its first column, which may lie before the row, and the rows of its unit.

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "elements.hpp"
+#include "fold_packed_natural.hpp"
 #include "launch.hpp"
 #include "pixels.hpp"
 #include "pixfold/packed.hpp"
@@ -216,6 +217,10 @@ void fold_typed(const FoldPackedArguments& a, void* stream) {
 // Elements are moved, never computed with: their bits are all that matters.
 void fold_packed(const FoldPackedArguments& a, void* stream) {
     if (a.x.n_samples == 0 || a.slots.n_pixels == 0) {
+        return;
+    }
+    if (is_packed_natural(a)) {
+        fold_packed_natural(a, stream);
         return;
     }
     switch (a.element) {

@@ -4,7 +4,7 @@
 // has no GPU, and there every kernel runs under the sanitizers. Kernels keep to what both have:
 //   - one-dimensional grids; blocks of whole warps; every thread of a block reaches the same __syncthreads()
 //   - threadIdx.x, blockIdx.x, blockDim.x, gridDim.x; __syncthreads(), __syncwarp(); __shfl_sync(), __shfl_xor_sync(),
-//     __shfl_down_sync(), __ballot_sync(), __any_sync(), __all_sync(); atomicAdd() on integers
+//     __shfl_down_sync(), __ballot_sync(), __any_sync(), __all_sync(); atomicAdd() on integers; __byte_perm()
 //   - __shared__ arrays of constant size, dynamic_shared<T>() for those of a launch
 //   - load_once() and store_once() (words.hpp) for what the caches need not keep
 //   - launches through launch() (launch.hpp) alone

@@ -1,3 +1,4 @@
+#include "fold_shuffled.hpp"
 #include "gather.hpp"
 #include "pixfold/unfold.hpp"
 
@@ -20,6 +21,11 @@ void unfold_words(const UnfoldArguments& a, void* stream) {
 
 void unfold(const UnfoldArguments& a, void* stream) {
     if (a.n_samples == 0 || a.n_features == 0) {
+        return;
+    }
+    const Moving moving{a.images, a.out, a.n_samples, a.n_pixels, a.n_features, a.pixel_of_feature};
+    if (a.element_size == 4 && !a.identity && is_shuffled(moving)) {
+        move_shuffled(moving, stream);
         return;
     }
     switch (a.element_size) {

@@ -1,7 +1,9 @@
-// unfold_gradient: of one feature per pixel, values are moved; else a thread adds up a pixel's features.
+// unfold_gradient: of one feature per pixel, values are moved, floats as by fold; else a thread adds up a pixel's
+// features.
 #include "elements.hpp"
 #include "gather.hpp"
 #include "pixels.hpp"
+#include "pixfold/fold.hpp"
 #include "pixfold/unfold_gradient.hpp"
 
 namespace pixfold::cuda {
@@ -75,6 +77,12 @@ void unfold_gradient_of(const FeatureGradient& g, const Slots& slots, Word* out,
 void unfold_gradient(const FeatureGradient& gradient, const Slots& slots, void* out, void* stream) {
     if (gradient.n_samples == 0 || slots.n_pixels == 0) {
         return;
+    }
+    if (gradient.dtype == DType::f32 && slots.one_to_one) {
+        constexpr std::int64_t element = sizeof(float);
+        const DenseView rows{
+            gradient.data, DType::f32, gradient.n_samples, gradient.n_features, gradient.n_features * element, element};
+        return fold_dense(rows, slots, NormalizeParameters{}, {out, DType::f32}, nullptr, stream);
     }
     with_float_storage(gradient.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;

@@ -25,6 +25,14 @@ void store_word(W* to, const W& value) {
     *to = value;
 }
 template <class W>
+void set_words(W* to, const W& value) {
+    *to = value;
+}
+template <class W>
+W get_words(const W* from) {
+    return *from;
+}
+template <class W>
 void store_once(W* to, const W& value) {
     *to = value;
 }
@@ -76,6 +84,17 @@ template <class W>
 __device__ void store_word(W* to, const W& value) {
     using A = typename detail::Access<sizeof(W)>::type;
     __stwb(reinterpret_cast<A*>(to), std::bit_cast<A>(value));
+}
+// The same in shared memory.
+template <class W>
+__device__ void set_words(W* to, const W& value) {
+    using A = typename detail::Access<sizeof(W)>::type;
+    *reinterpret_cast<A*>(to) = std::bit_cast<A>(value);
+}
+template <class W>
+__device__ W get_words(const W* from) {
+    using A = typename detail::Access<sizeof(W)>::type;
+    return std::bit_cast<W>(*reinterpret_cast<const A*>(from));
 }
 template <class W>
 __device__ void store_once(W* to, const W& value) {

@@ -92,6 +92,7 @@ def test_noise_has_no_ranks_and_is_written(tmp_path):
         ({"label": "kind", "task": "survival"}, "task must be .*regression, got 'survival'"),
         ({"task": "regression"}, "label must name a column of obs for task 'regression', got None"),
         ({"label": "kind", "layer": "none"}, "layer"),
+        ({"label": "kind", "where": "donor == 1"}, r"where must be left out, .* adata\[samples, features\]"),
     ],
 )
 def test_what_is_refused(arguments, message):

@@ -1,4 +1,4 @@
-"""A short run of `make fuzz`, the same cases every time."""
+"""Short runs of `make fuzz`, the same cases every time."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def test_the_first_cases():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "600 cases" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its own memory as Linux can")
+def test_the_first_damaged_files():
+    script = Path(__file__).with_name("fuzz_files.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--seed", "0", "--cases", "150"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "150 cases, 0 failures" in done.stdout

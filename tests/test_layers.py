@@ -28,7 +28,7 @@ LAYERS = (
     "normalize",
     "store images loader pairs compat",
     "learn",
-    "report examples anndata",
+    "report examples anndata compare benchmark",
     "cli",
     "__init__ __main__",
 )

@@ -108,6 +108,7 @@ def run(data: Path, out: Path, options: tuple[str, ...], *interpreter: str) -> t
         "--out",
         str(out),
         "--quiet",
+        "--force",
     ]
     # The package that runs here, installed or not, is the one that is timed.
     package = str(Path(pixfold.__file__).resolve().parents[1])

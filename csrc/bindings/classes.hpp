@@ -1,4 +1,4 @@
-// The classes of a batch of attributions, for either module.
+// The classes of a batch of attributions.
 #pragma once
 
 #include <vector>

@@ -26,6 +26,7 @@ NormalizeParameters parameters_of(const Arguments& of, OptionalParameters given,
     parameters.fill = values("fill", p->fill);
     parameters.lo = p->lo;
     parameters.hi = p->hi;
+    parameters.shift_is_zero = p->shift_is_zero;
     parameters.row_scale = of.vector<double>("row_scale", row_scale, n_samples);
     return parameters;
 }
@@ -34,13 +35,13 @@ void register_parameters(py::module_& module) {
     py::class_<Parameters>(module, "Parameters", "A normaliser's formula with its arrays in slot order.",
                            py::module_local())
         .def(py::init([](bool log, bool clip_below_zero, OptionalArray offset, OptionalArray shift, OptionalArray scale,
-                         Array fill, double lo, double hi) {
+                         Array fill, double lo, double hi, bool shift_is_zero) {
                  return Parameters{
                      log, clip_below_zero, std::move(offset), std::move(shift), std::move(scale), std::move(fill), lo,
-                     hi};
+                     hi,  shift_is_zero};
              }),
              py::arg("log"), py::arg("clip_below_zero"), py::arg("offset"), py::arg("shift"), py::arg("scale"),
-             py::arg("fill"), py::arg("lo"), py::arg("hi"));
+             py::arg("fill"), py::arg("lo"), py::arg("hi"), py::arg("shift_is_zero") = false);
 }
 
 }  // namespace pixfold::bindings

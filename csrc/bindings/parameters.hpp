@@ -16,6 +16,7 @@ struct Parameters {
     Array fill;
     double lo;
     double hi;
+    bool shift_is_zero;  // whoever calls knows: every shift is 0
 };
 
 // None in Python; an optional, so that signatures and stubs say so.

@@ -49,14 +49,6 @@ class Scratch {
     T* as() const {
         return static_cast<T*>(data_);
     }
-    // Queues the copy of an array of the CPU, which must live until it is done.
-    void copy_from(const py::object& numbers) const {
-        if (data_ != nullptr) {
-            const py::object torch = py::module_::import("torch");
-            const py::object bytes = torch.attr("from_numpy")(numbers).attr("view")(torch.attr("uint8"));
-            owner_.attr("copy_")(bytes, py::arg("non_blocking") = true);
-        }
-    }
 
   private:
     py::object owner_;

@@ -4,6 +4,7 @@
 #include "call.hpp"
 #include "device_rows.hpp"
 #include "device_slots.hpp"
+#include "fold_plan.hpp"
 
 namespace pixfold::cuda::bindings {
 namespace {
@@ -34,7 +35,7 @@ void queue_fold_dense(const Array& x, const DeviceSlots& slots, OptionalParamete
 }
 
 void queue_fold_csr(const DeviceRows& rows, const DeviceSlots& slots, OptionalParameters parameters,
-                    const OptionalArray& row_scale, const Array& out, const Array& background,
+                    const OptionalArray& row_scale, const Array& out, const OptionalArray& background,
                     const OptionalArray& counts, Stream stream, const OptionalArray& samples) {
     const Arguments of = arguments("fold", "X", rows.values());
     CsrView view = rows.view();
@@ -52,7 +53,7 @@ void queue_fold_csr(const DeviceRows& rows, const DeviceSlots& slots, OptionalPa
         slots.pixel_of_feature(),
         parameters_of(of, parameters, row_scale, computes_in_double(view.dtype), layout.n_slots, view.n_samples),
         images,
-        of.elements("background", background, images.dtype, layout.n_pixels),
+        background ? of.elements("background", *background, images.dtype, layout.n_pixels) : nullptr,
         fold_counts(of, counts),
         sample};
     queue(of, stream, [&](void* on) { fold_csr(fold, on); });
@@ -78,6 +79,14 @@ void register_fold(py::module_& module) {
                  return DeviceRows(op.c_str(), values, indices, row_start, n_features);
              }),
              py::arg("op"), py::arg("values"), py::arg("indices"), py::arg("row_start"), py::arg("n_features"));
+    py::class_<FoldPlan>(module, "FoldPlan", "The fold of dense samples of one type by one layout and normaliser.")
+        .def(py::init<const Array&, DeviceSlots, OptionalParameters, const Array&, OptionalArray>(), py::arg("x"),
+             py::arg("slots"), py::arg("parameters"), py::arg("out"), py::arg("counts"),
+             "x and out: any samples and images of their types on the device.")
+        .def("__call__", &FoldPlan::operator(), py::arg("x"), py::arg("n_samples"), py::arg("sample_stride"),
+             py::arg("feature_stride"), py::arg("out"), py::arg("stream"),
+             "Queue the fold of samples at an address, their strides in elements, to images at an address; False, and "
+             "nothing is queued, where they overlap. Nobody looks at the addresses.");
     module.def("fold_dense", &queue_fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("out"), py::arg("counts"), py::arg("stream"),
                py::arg("offsets") = py::none(),
@@ -87,7 +96,7 @@ void register_fold(py::module_& module) {
                py::arg("row_scale"), py::arg("out"), py::arg("background"), py::arg("counts"), py::arg("stream"),
                py::arg("samples") = py::none(),
                "Queue the fold of sparse rows into out; adds to counts (missing, negative, indices out of range). "
-               "background: the image of an all-zero sample. samples: int64, the rows to fold.");
+               "background: the image of an all-zero sample, None where it is 0. samples: int64, the rows to fold.");
 }
 
 }  // namespace pixfold::cuda::bindings

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from pixfold.genotypes import PackedGenotypes as PackedGenotypes
     from pixfold.image_pool import ImagePool as ImagePool
     from pixfold.layout import Layout as Layout
-    from pixfold.learn.estimator import DeepMapperAutoencoder as DeepMapperAutoencoder
-    from pixfold.learn.estimator import DeepMapperClassifier as DeepMapperClassifier
-    from pixfold.learn.estimator import DeepMapperRegressor as DeepMapperRegressor
-    from pixfold.learn.estimator import load as load
+    from pixfold.learn.estimators import DeepMapperAutoencoder as DeepMapperAutoencoder
+    from pixfold.learn.estimators import DeepMapperClassifier as DeepMapperClassifier
+    from pixfold.learn.estimators import DeepMapperRegressor as DeepMapperRegressor
+    from pixfold.learn.estimators import load as load
     from pixfold.learn.fold_layer import Fold as Fold
+    from pixfold.learn.fold_transformer import FoldTransformer as FoldTransformer
     from pixfold.loader import FoldLoader as FoldLoader
     from pixfold.loader.device_dataset import DeviceDataset as DeviceDataset
     from pixfold.normalize.normalizer import Normalizer as Normalizer
@@ -40,8 +41,9 @@ _NAMES = {
     "pixfold.genotypes": "PackedGenotypes",
     "pixfold.image_pool": "ImagePool",
     "pixfold.layout": "Layout",
-    "pixfold.learn.estimator": "DeepMapperAutoencoder DeepMapperClassifier DeepMapperRegressor load",
+    "pixfold.learn.estimators": "DeepMapperAutoencoder DeepMapperClassifier DeepMapperRegressor load",
     "pixfold.learn.fold_layer": "Fold",
+    "pixfold.learn.fold_transformer": "FoldTransformer",
     "pixfold.loader": "FoldLoader",
     "pixfold.loader.device_dataset": "DeviceDataset",
     "pixfold.normalize.normalizer": "Normalizer",

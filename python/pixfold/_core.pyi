@@ -17,6 +17,7 @@ class Parameters:
         fill: typing.Any,
         lo: float,
         hi: float,
+        shift_is_zero: bool = False,
     ) -> None: ...
 
 class Slots:

@@ -3,9 +3,6 @@ from __future__ import annotations
 import collections.abc
 import typing
 
-import numpy
-import numpy.typing
-
 class Device:
     @property
     def capability(self) -> tuple[int, int]: ...
@@ -25,6 +22,7 @@ class Parameters:
         fill: typing.Any,
         lo: float,
         hi: float,
+        shift_is_zero: bool = False,
     ) -> None: ...
 
 class Slots:
@@ -54,16 +52,25 @@ class CsrRows:
         self, op: str, values: typing.Any, indices: typing.Any, row_start: typing.Any, n_features: int
     ) -> None: ...
 
+class FoldPlan:
+    def __call__(
+        self, x: int, n_samples: int, sample_stride: int, feature_stride: int, out: int, stream: int
+    ) -> bool: ...
+    def __init__(
+        self, x: typing.Any, slots: Slots, parameters: Parameters | None, out: typing.Any, counts: typing.Any | None
+    ) -> None: ...
+
 def aggregate(
     attributions: typing.Any,
-    samples: typing.Any,
-    added: typing.Any,
-    seen: typing.Any,
-    before: collections.abc.Sequence[typing.Any | None],
-    after: collections.abc.Sequence[typing.Any],
-    bad: typing.Any,
+    labels: typing.Any,
+    keep: typing.Any | None,
+    count: typing.Any,
+    side: typing.Any,
+    first: typing.Any,
+    second: typing.Any,
+    refused: typing.Any,
     stream: int,
-) -> numpy.typing.NDArray[numpy.int64]: ...
+) -> None: ...
 def census_csr(rows: CsrRows, counts: typing.Any, stream: int) -> None: ...
 def census_dense(x: typing.Any, counts: typing.Any, stream: int) -> None: ...
 def column_stats_csr(
@@ -73,7 +80,6 @@ def column_stats_csr(
     offset: typing.Any | None,
     row_scale: typing.Any | None,
     out: typing.Any,
-    counts: typing.Any,
     stream: int,
 ) -> None: ...
 def column_stats_dense(
@@ -83,7 +89,6 @@ def column_stats_dense(
     offset: typing.Any | None,
     row_scale: typing.Any | None,
     out: typing.Any,
-    counts: typing.Any,
     stream: int,
 ) -> None: ...
 def column_stats_packed(
@@ -94,7 +99,6 @@ def column_stats_packed(
     clip_below_zero: bool,
     offset: typing.Any | None,
     out: typing.Any,
-    counts: typing.Any,
     stream: int,
 ) -> None: ...
 def devices() -> list[Device]: ...
@@ -105,7 +109,7 @@ def fold_csr(
     parameters: Parameters | None,
     row_scale: typing.Any | None,
     out: typing.Any,
-    background: typing.Any,
+    background: typing.Any | None,
     counts: typing.Any | None,
     stream: int,
     samples: typing.Any | None = None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from pixfold.learn.estimator import DeepMapperAutoencoder, DeepMapperClassifier, DeepMapperRegressor
+    from pixfold.learn.estimators import DeepMapperAutoencoder, DeepMapperClassifier, DeepMapperRegressor
     from pixfold.learn.results import Results
     from pixfold.sources.base import Source
 
@@ -87,12 +87,20 @@ def run(
     - ``obs["pixfold_prediction"]``: what held-out predictions say of each sample, the mean over the runs that did not
       learn from it; missing where there is none. With labels alone.
     - ``obsm["X_pixfold"]``: float32 (n_obs, latent_dim), the latent values. Without labels alone.
+    - ``obs["pixfold_cluster"]``: clusters in the latent space, where ``clusters=`` asks for them.
     - ``uns["pixfold"]``: task, label, the scores of the job, and as JSON its settings and its runs.
 
     Examples
     --------
-    >>> pixfold.anndata.run(adata, label="cell_type", groups="donor", random_state=0)
-    >>> adata.var.sort_values("pixfold_rank").head()
+    >>> import anndata, numpy, pandas
+    >>> X = numpy.random.default_rng(0).random((40, 6))
+    >>> X[1::2, 3] += 1
+    >>> obs = pandas.DataFrame({"type": ["B", "T"] * 20}, index=[f"cell_{i}" for i in range(40)])
+    >>> var = pandas.DataFrame(index=[f"gene_{i}" for i in range(6)])
+    >>> adata = anndata.AnnData(X, obs=obs, var=var)
+    >>> _ = run(adata, label="type", n_runs=4, normalize="zscore", random_state=0)
+    >>> adata.var.query("pixfold_called").index.tolist()
+    ['gene_3']
     """
     package = require("anndata", "io", "pixfold.anndata.run")
     if not isinstance(adata, package.AnnData):
@@ -101,6 +109,12 @@ def run(
         raise InputError(f"pixfold.anndata.run: task must be {one_of(TASKS)}, got {task!r}")
     if label is None and task != "auto":
         raise InputError(f"pixfold.anndata.run: label must name a column of obs for task {task!r}, got None")
+    for name in ("where", "features", "drop"):
+        if name in options:
+            raise InputError(
+                f"pixfold.anndata.run: {name} must be left out, because findings are written for all of adata: give "
+                f"adata[samples, features].copy(), got {options[name]!r}"
+            )
     reading = {"label": label, "layer": layer, "groups": groups, "covariates": covariates}
     source = open_source(adata, **{name: value for name, value in reading.items() if value})
     estimator: DeepMapperClassifier | DeepMapperRegressor | DeepMapperAutoencoder
@@ -111,7 +125,7 @@ def run(
 
 
 def _estimator(source: Source, label: str | None, task: str, options: Mapping[str, Any]) -> Any:
-    from pixfold.learn.estimator import DeepMapperAutoencoder, DeepMapperClassifier, DeepMapperRegressor
+    from pixfold.learn.estimators import DeepMapperAutoencoder, DeepMapperClassifier, DeepMapperRegressor
 
     # The command line's defaults, which look at the data.
     options = {"normalize": "auto", "negative": "auto"} | dict(options)
@@ -145,6 +159,10 @@ def _write(adata: AnnData, results: Results, key: str, label: str | None) -> Non
     if results.latent is not None:
         latent = results.latent.reindex(adata.obs_names) if adata.obs_names.is_unique else results.latent
         adata.obsm[f"X_{key}"] = latent.to_numpy(dtype=np.float32)
+    if results.clusters is not None and adata.obs_names.is_unique:
+        found = results.clusters.reindex(adata.obs_names)
+        names = [None if number != number else str(int(number)) for number in found]
+        adata.obs[f"{key}_cluster"] = pd.Categorical(names)
     scores = {name: value for name, value in results.metrics.items() if isinstance(value, (bool, int, float, str))}
     adata.uns[key] = {
         "task": results.task,

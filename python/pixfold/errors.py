@@ -15,6 +15,10 @@ class OutputError(PixfoldError, OSError):
     """A result cannot be written where the user wants it."""
 
 
+class PeerError(PixfoldError):
+    """Another process that does the same job has failed or ended."""
+
+
 class MissingDependencyError(PixfoldError, ImportError):
     """An optional package is not installed; the message holds the line that installs it."""
 

@@ -48,6 +48,15 @@ class Layout:
     ------
     InputError
         When an index is out of range or the shape is not three positive sizes.
+
+    Examples
+    --------
+    >>> import pixfold as pf
+    >>> layout = pf.Layout.natural(18_225)
+    >>> layout.shape
+    (1, 135, 135)
+    >>> pf.Layout.from_index([3, 0, 1], shape=(2, 2)).feature_of_pixel.tolist()  # -1 is padding
+    [1, 2, -1, 0]
     """
 
     shape: tuple[int, int, int]
@@ -305,7 +314,10 @@ class Layout:
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
         """Build the layout that :meth:`state` described."""
-        return cls(state["pixel_of_feature"], tuple(int(size) for size in state["shape"]))
+        shape = np.asarray(state["shape"])
+        if shape.shape != (3,) or shape.dtype.kind not in "iu":
+            raise InputError(f"Layout: shape must be three integers, got {shape.dtype} of shape {shape.shape}")
+        return cls(state["pixel_of_feature"], tuple(int(size) for size in shape))
 
     def save(self, path: str | Path) -> None:
         """Write the layout to an .npz file (no pickle), whole or not at all."""
@@ -314,7 +326,11 @@ class Layout:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a layout that :meth:`save` wrote."""
-        return cls.from_state(load_arrays(path, ("pixel_of_feature", "shape"), "Layout.load"))
+        arrays = load_arrays(path, ("pixel_of_feature", "shape"), "Layout.load")
+        try:
+            return cls.from_state(arrays)
+        except InputError as error:
+            raise InputError(f"Layout.load: {path} is not a layout that pixfold wrote ({error})") from error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Layout):

@@ -29,6 +29,15 @@ def table(path: Path, *, kind=None, cell=None, value=None, n=N) -> Path:
     return path
 
 
+def named(path: Path) -> Path:
+    """Write samples with a class of its own each."""
+    text = table(path).read_text()
+    for i in range(N):
+        text = text.replace(f"s{i},k{i % 2},", f"s{i},patient_{i},")
+    path.write_text(text)
+    return path
+
+
 def zipped(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
@@ -108,6 +117,26 @@ CASES = {
     "unknown ending": (lambda d: zipped(d / "x.dat", b"PK"), [], ["the name must end in .h5ad"]),
     "no labels in an array": (lambda d: array(d, np.ones((9, 4))), [], ["no columns to take labels from"]),
     "all zero": (lambda d: array(d, np.zeros((9, 4))), [SELF], ["all values are zero or missing"]),
+    "all constant": (
+        lambda d: array(d, np.full((9, 4), 3.5)),
+        [SELF],
+        ["values must differ between samples", "4 features with one value each in all 9 samples"],
+    ),
+    "constant with labels": (
+        lambda d: zipped(d / "x.csv", b"sample,kind,a\n" + b"".join(b"s%d,k%d,2\n" % (i, i % 2) for i in range(9))),
+        [],
+        ["values must differ between samples", "1 feature with one value each"],
+    ),
+    "two samples": (
+        lambda d: table(d / "x.csv", n=2),
+        ["--backbone", "auto"],
+        ["samples must be enough to hold some out", "got 2"],
+    ),
+    "labels are names": (
+        lambda d: named(d / "x.csv"),
+        [],
+        ["24 different labels in 24 samples", "look like an identifier"],
+    ),
     "one sample": (lambda d: array(d, np.ones((1, 4))), [SELF], ["n_samples must be 3 or more", "got 1"]),
     "one dimension": (lambda d: array(d, np.ones(4)), [SELF], ["2-D matrix"]),
     "layer": (lambda d: table(d / "x.csv"), ["--layer", "raw"], ["layers are read from AnnData alone"]),
@@ -187,10 +216,11 @@ def test_a_disk_that_fills_up_leaves_the_old_results(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(html, "render", full)
-    result = run(data, out, "--seed", "5")
+    result = run(data, out, "--seed", "5", "--force")
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert {path: content for path, content in after.items() if "checkpoint" not in path.parts} == before
 
 
 def test_negative_values_are_shifted_with_a_warning(tmp_path):
@@ -199,6 +229,24 @@ def test_negative_values_are_shifted_with_a_warning(tmp_path):
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert sum("1 negative value in 1 feature ('b')" in line for line in warnings) == 1
     assert (tmp_path / "out" / "findings.csv").is_file()
+
+
+def test_whole_numbers_that_no_two_samples_share_are_said_to_look_like_identifiers(tmp_path):
+    path = table(tmp_path / "x.csv")
+    lines = path.read_text().splitlines()
+    numbered = [lines[0]] + [line.replace(f",k{i % 2},", f",{1000 + 7 * i},") for i, line in enumerate(lines[1:])]
+    path.write_text("\n".join(numbered) + "\n")
+    result = run(path, tmp_path / "out", "--backbone", "auto")
+    assert result.exit_code == 0, result.output
+    assert "kind has another whole number in each of 24 samples, as an identifier has" in result.stderr
+
+
+def test_one_feature_is_enough_to_run(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("sample,kind,a\n" + "".join(f"s{i},k{i % 2},{i % 2 + i / 100}\n" for i in range(N)))
+    result = run(path, tmp_path / "out", "--backbone", "auto")
+    assert result.exit_code == 0, result.output
+    assert "called at a false discovery rate of 0.1: 1 feature of 1" in result.stdout
 
 
 def test_classes_too_small_for_the_split_are_named(tmp_path):

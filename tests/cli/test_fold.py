@@ -108,7 +108,7 @@ def test_bad_arguments(table, tmp_path, arguments, code, message):
 def test_images_as_those_of_a_saved_model(tmp_path):
     torch = pytest.importorskip("torch")
     pandas = pytest.importorskip("pandas")
-    from pixfold.learn.estimator import DeepMapperClassifier
+    from pixfold.learn.estimators import DeepMapperClassifier
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

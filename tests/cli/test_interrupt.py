@@ -1,8 +1,9 @@
-"""Ctrl-C while a job reads, and while it trains: it ends, and leaves nothing half-written."""
+"""Ctrl-C while a job reads, and while it trains: it ends, leaves nothing half-written, and keeps its epochs."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path, stage, wait, further, ea
     before = sorted(tmp_path.rglob("*"))
     command = [
         *(sys.executable, "-c", JOB, str(wait), "run", str(tmp_path / "x.npy"), "--out", str(out)),
-        *("--runs", "1", "--epochs", "10000", "--device", "cpu", *further),
+        *("--runs", "1", "--epochs", "10000", "--device", "cpu", "--force", *further),
     ]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -64,8 +65,18 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(tmp_path, stage, wait, further, ea
             _, rest = job.communicate(timeout=60)
         finally:
             job.kill()
-    assert rest.splitlines()[-1] == "interrupted: nothing written"
     assert "Traceback" not in rest
     assert job.returncode == 130
+    if (out / "checkpoint").exists():
+        # There has been an epoch.
+        assert stage == "training"
+        kept = f"{out}/checkpoint keeps the epochs of a run; the same command with --resume goes on"
+        assert rest.splitlines()[-1] == f"interrupted: {kept}"
+        assert sorted(path.name for path in (out / "checkpoint").iterdir()) == ["job.json", "run-1-epoch.safetensors"]
+        shutil.rmtree(out / "checkpoint")
+        if not earlier:
+            out.rmdir()
+    else:
+        assert rest.splitlines()[-1] == "interrupted: nothing written"
     assert sorted(tmp_path.rglob("*")) == before
     assert {name: (out / name).read_text() for name in earlier} == earlier

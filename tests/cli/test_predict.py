@@ -288,3 +288,34 @@ def test_what_it_wrote_is_replaced(folder: Path, tmp_path: Path) -> None:
         assert invoke(*arguments).exit_code == 0
         assert "exists; --force" in invoke(*arguments).stderr
         assert invoke(*arguments, "--force").exit_code == 0
+
+
+def test_genotypes_must_count_the_same_alleles(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    G = rng.integers(0, 3, (N, 8))
+    G[:, 2] = np.where(LABELS == "case", 2, 0)
+    adata = anndata.AnnData(
+        G.astype(np.float32),
+        obs=pd.DataFrame({"group": LABELS}, SAMPLES),
+        var=pd.DataFrame({"counted_allele": list("ACGTACGT"), "other_allele": list("CATGCATG")}, GENES[:8]),
+    )
+    adata.write_h5ad(tmp_path / "learned.h5ad")
+    clf = pf.DeepMapperClassifier(normalize="genotype", **QUICK)
+    clf.fit_source(pf.open_source(tmp_path / "learned.h5ad", label="group")).save(tmp_path / "model")
+    again = pf.load(tmp_path / "model")
+    same = adata[:, ::-1].copy()
+    np.testing.assert_array_equal(again.predict(same), LABELS)
+    swapped = adata.copy()
+    swapped.var.iloc[2] = ["T", "G"]
+    other = adata.copy()
+    other.var = other.var.astype(object)
+    other.var.iloc[2, 0] = "AT"
+    for data, message in (
+        (swapped, rf"1 variant of .* count the other allele than in training \({GENES[2]} counts T, learned was G\)"),
+        (other, rf"1 variant of .* have other alleles than in training \({GENES[2]} counts AT, learned was G\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            again.predict(data)
+    fewer = adata[:, [0, 1, 3, 4, 5, 6, 7]].copy()
+    with pytest.warns(UserWarning, match="1 feature missing"):
+        again.predict(fewer, fill_missing=True)

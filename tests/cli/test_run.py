@@ -16,7 +16,7 @@ from pixfold.cli.options import READING
 from pixfold.errors import InputError, OutputError
 from pixfold.formula import PRESETS
 from pixfold.layout import Layout
-from pixfold.learn import backbones, methods
+from pixfold.learn import attribution, backbones
 from pixfold.learn.backbones import torchvision_models
 from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.learn.results import Results, summarise
@@ -40,7 +40,7 @@ class FakeEstimator:
     def check_arguments(self):
         pass
 
-    def fit_source(self, source, *, command, progress):
+    def fit_source(self, source, *, command, progress, checkpoint, log):
         self.source, self.command = source, command
         with progress.task("training", 2) as task:
             task.advance(1, loss=0.5)
@@ -57,7 +57,8 @@ class FakeEstimator:
                 RunImportance(importance, np.empty((0, source.n_features)), np.empty((0, source.n_features)), 3)
             )
         supervised = self.arguments["supervised"]
-        score = {"accuracy": 0.9, "chance_accuracy": 0.5} if supervised else {"explained_variance": 0.7}
+        of_classes = {"accuracy": 0.9, "balanced_accuracy": 0.7, "chance_accuracy": 0.85}
+        score = of_classes if supervised else {"explained_variance": 0.7}
         one = {"accepted": self.accepted, "reason": None if self.accepted else "chance is as good", **score}
         self.results_ = Results(
             task="classification" if supervised else "self-supervised",
@@ -113,13 +114,13 @@ def test_version_and_help(invoke):
 
 
 def test_help_of_run_names_all_choices_of_the_owners(invoke):
-    result = invoke("run", "--help")
+    result = invoke("run", "--help-all")
     assert result.exit_code == 0
     text = shown_text(result.stdout)
     ours = [
         name for name in backbones.names() if name == "resnet18" or name not in torchvision_models.classifier_names()
     ]
-    for name in (*PRESETS, *methods.METHODS, *ours, *(flag.replace("_", "-") for flag in READING), "latent-dim"):
+    for name in (*PRESETS, *attribution.METHODS, *ours, *(flag.replace("_", "-") for flag in READING), "latent-dim"):
         assert name in text
 
 
@@ -130,13 +131,16 @@ def test_run_with_classes(invoke, job, tmp_path):
     lines = result.stdout.splitlines()
     order = [line.split()[1] for line in lines if re.match(r"\s+\d+ ", line)]
     assert order[:3] == ["fourth", "third", "[bold]second[/bold]"]
-    assert any("test accuracy: 0.900 ± 0.000  (chance 0.500)" in line for line in lines)
+    at = lines.index("balanced accuracy: 0.700 ± 0.000  (chance 0.500)")
+    assert lines[at + 1] == "test accuracy: 0.900 ± 0.000  (chance 0.850)"
     # The fake job tested nothing, so nothing is said of it.
     assert "runs: 2" in lines
     assert not any("called" in line or "learned" in line for line in lines)
     assert f"output folder: {job[-1]}" in lines
     assert (job[-1] / "model.json").exists()
-    assert json.loads((job[-1] / "config.json").read_text()) == {"pixfold": pixfold.__version__, "seed": 0}
+    config = json.loads((job[-1] / "config.json").read_text())
+    assert config.pop("options")["input"] == [str(job[1])]
+    assert config == {"pixfold": pixfold.__version__, "seed": 0}
     for message in ("said while it happened", "said at the end", "from the warnings module"):
         assert result.stderr.count(message) == 1
         assert message not in result.stdout
@@ -155,6 +159,13 @@ def test_summary_says_what_is_called_and_how_sure_that_is(invoke, job, monkeypat
     assert "called at a false discovery rate of 0.1: 1 feature of 1,234" in lines
     assert "can the labels be learned at all: p = 0.012 (permuted labels)" in lines
     assert "runs: 2; both halves agree" in lines
+
+
+def test_summary_warns_of_runs_that_disagree(invoke, job, monkeypatch):
+    tested = {"test_p": 0.012, "n_called": 1, "n_features_used": 1234, "p_values_from": "permuted labels"}
+    monkeypatch.setattr(FakeEstimator, "tested", {**tested, "agreement": 0.04, "agreement_in_words": "no"})
+    result = invoke(*job)
+    assert result.stderr.count("warning: The runs disagree: two halves of them have an agreement of 0.04") == 1
 
 
 def test_run_with_several_inputs(invoke, job, tmp_path):
@@ -222,7 +233,7 @@ def test_usage_errors(invoke, table, tmp_path, flags, message):
         (InputError("one class only"), 2, "error: one class only\n"),
         (InputError("DeepMapperClassifier: n_runs must be 1, got 2"), 2, "error: --runs must be 1, got 2\n"),
         (OutputError("disk is gone"), 1, "error: disk is gone\n"),
-        (MemoryError(), 1, "error: out of memory\n"),
+        (MemoryError(), 1, "error: out of memory; --memory bounds what is held\n"),
         (KeyboardInterrupt(), 130, "interrupted: nothing written\n"),
     ],
 )
@@ -252,9 +263,17 @@ def test_no_accepted_run_is_said(invoke, job, monkeypatch):
     assert "warning: no feature has a rank: chance is as good\n" in result.stderr
 
 
-def test_a_mistake_of_ours_is_not_hidden(invoke, job, monkeypatch):
+def test_a_mistake_of_ours_is_two_lines_and_a_traceback_on_demand(invoke, job, monkeypatch):
     monkeypatch.setattr(FakeEstimator, "raises", ZeroDivisionError("bug"))
-    assert isinstance(invoke(*job).exception, ZeroDivisionError)
+    result = invoke(*job, "--quiet")
+    first, second = result.stderr.splitlines()
+    assert (result.exit_code, first) == (1, "error: ZeroDivisionError: bug")
+    assert "mistake in pixfold" in second
+    assert "--debug" in second
+    shown = invoke(*job, "--quiet", "--debug")
+    assert shown.exit_code == 1
+    assert "Traceback" in shown.stderr
+    assert "raise self.raises" in shown.stderr
 
 
 def test_nihs(invoke, tmp_path):

@@ -101,7 +101,10 @@ def test_text_is_no_quantity(table):
     [
         (("--task", "survival", "--label", "age"), "survival is not there yet"),
         (("--task", "survival"), "survival is not there yet"),
-        (("--task", "ranking", "--label", "age"), "must be one of auto, classification, regression, got 'ranking'"),
+        (
+            ("--task", "ranking", "--label", "age"),
+            "must be one of auto, classification, regression, self-supervised, got 'ranking'",
+        ),
         (("--task", "regression"), "regression needs --label"),
         (("--task", "classification"), "classification needs --label"),
         (("--task", "regression", "--label", "age", "--split", "median"), "leave out --split"),

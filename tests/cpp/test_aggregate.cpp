@@ -1,6 +1,7 @@
 // aggregate against moments taken in two passes, in one batch and in several, and with one bad value at every place. A
 // device is held to the same bounds, gives the CPU's own bits where no class is split, and the same bits for every way
 // that attributions lie in memory.
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -26,33 +27,32 @@ constexpr Strides all_strides[] = {Strides::packed, Strides::shifted, Strides::p
 constexpr std::int64_t whole_classes = 0;  // blocks that are enough: no class is split
 constexpr std::int64_t least_parts = std::int64_t{1} << 40;
 
-// The host's batch with its strides changed, on the device.
-class DeviceBatch {
+// The host's attributions with their strides changed, on the device.
+class DeviceAttributions {
   public:
-    DeviceBatch(const AggregateArguments& host, std::int64_t n_samples, Strides strides) {
+    DeviceAttributions(const AggregateArguments& host, std::int64_t n_samples, Strides strides) {
         const std::int64_t size = size_of(host.dtype);
         const std::int64_t image = host.n_channels * host.n_pixels;
         const bool last = strides == Strides::channels_last;
-        view_ = {nullptr,
-                 host.dtype,
-                 host.n_channels,
-                 host.n_pixels,
-                 strides == Strides::padded ? image + 3 : image,
-                 last ? 1 : host.n_pixels,
-                 last ? host.n_channels : 1,
-                 nullptr,
-                 0,
-                 nullptr,
-                 0};
+        batch_ = {nullptr,
+                  host.dtype,
+                  n_samples,
+                  host.n_channels,
+                  host.n_pixels,
+                  strides == Strides::padded ? image + 3 : image,
+                  last ? 1 : host.n_pixels,
+                  last ? host.n_channels : 1,
+                  nullptr,
+                  nullptr};
         const std::int64_t first = strides == Strides::shifted ? 1 : 0;
         // No more than is addressed, so that AddressSanitizer sees any access outside.
-        const std::int64_t end = n_samples == 0 ? 0 : first + (n_samples - 1) * view_.sample_stride + image;
+        const std::int64_t end = n_samples == 0 ? 0 : first + (n_samples - 1) * batch_.sample_stride + image;
         std::vector<char> elements(static_cast<std::size_t>(end * size), '\xff');  // NaN
         for (std::int64_t i = 0; i < n_samples; ++i) {
             for (std::int64_t c = 0; c < host.n_channels; ++c) {
                 for (std::int64_t p = 0; p < host.n_pixels; ++p) {
                     const std::int64_t to =
-                        first + i * view_.sample_stride + c * view_.channel_stride + p * view_.pixel_stride;
+                        first + i * batch_.sample_stride + c * batch_.channel_stride + p * batch_.pixel_stride;
                     std::memcpy(
                         elements.data() + to * size,
                         static_cast<const char*>(host.attributions) + (i * image + c * host.n_pixels + p) * size,
@@ -61,48 +61,109 @@ class DeviceBatch {
             }
         }
         elements_ = std::make_unique<DeviceArray<char>>(elements);
-        view_.attributions = elements_->data() + first * size;
+        batch_.attributions = elements_->data() + first * size;
     }
-    cuda::AggregateBatch view() const { return view_; }
+    cuda::AggregateBatch batch() const { return batch_; }
 
   private:
     std::unique_ptr<DeviceArray<char>> elements_;
-    cuda::AggregateBatch view_;
+    cuda::AggregateBatch batch_;
 };
 
-// Aggregates on the device; the new moments go where the host wants them.
+// Two places for the moments of every class, counts, and what was refused; `behind` doubles behind a 16-byte boundary.
+class DeviceState {
+  public:
+    DeviceState(const std::vector<std::int64_t>& count, std::int64_t n_pixels, std::int64_t behind)
+        : n_classes_(static_cast<std::int64_t>(count.size())),
+          behind_(behind),
+          count_(count),
+          side_(std::vector<std::int64_t>(count.size(), 0)),
+          refused_(std::vector<unsigned long long>{7, 8, 9}) {
+        const std::vector<double> nothing(static_cast<std::size_t>(n_classes_ * 3 * n_pixels + behind), nan);
+        for (int side = 0; side < 2; ++side) {
+            moments_.emplace_back(nothing);
+        }
+    }
+    cuda::AggregateState view() { return {n_classes_, count_.data(), side_.data(), {of(0), of(1)}, refused_.data()}; }
+    double* of(int side) { return moments_[static_cast<std::size_t>(side)].data() + behind_; }
+    std::vector<double> read(std::int64_t side) const { return moments_[static_cast<std::size_t>(side)].read(); }
+    std::vector<std::int64_t> count() const { return count_.read(); }
+    std::vector<std::int64_t> sides() const { return side_.read(); }
+    void set(int side, const std::vector<double>& moments) {
+        moments_[static_cast<std::size_t>(side)] = DeviceArray<double>(moments);
+    }
+    std::vector<unsigned long long> refused() const {
+        const std::vector<unsigned long long> all = refused_.read();
+        return {all[0] - 7, all[1] - 8, all[2] - 9};
+    }
+
+  private:
+    std::int64_t n_classes_, behind_;
+    DeviceArray<std::int64_t> count_, side_;
+    std::vector<DeviceArray<double>> moments_;
+    DeviceArray<unsigned long long> refused_;
+};
+
+void run_on_device(cuda::AggregateBatch batch, const std::vector<std::int64_t>& labels, const std::vector<char>* keep,
+                   DeviceState& state, std::int64_t enough_blocks) {
+    DeviceArray<std::int64_t> device_labels(labels);
+    DeviceArray<char> marks(keep != nullptr ? *keep : std::vector<char>{});
+    batch.labels = device_labels.data();
+    batch.keep = keep != nullptr ? reinterpret_cast<const std::uint8_t*>(marks.data()) : nullptr;
+    const cuda::AggregateState view = state.view();
+    const std::int64_t part = cuda::aggregate_part_samples(batch.n_samples, batch.n_pixels, enough_blocks);
+    const std::vector<char> rubbish(static_cast<std::size_t>(cuda::aggregate_workspace_bytes(
+                                        batch.n_samples, view.n_classes, batch.n_pixels, part)),
+                                    '\x5a');
+    DeviceArray<char> workspace(rubbish);
+    cuda::aggregate(batch, view, part, workspace.data(), nullptr);
+}
+
+// Aggregates on the device, where there is a class without samples before each of the host's; the new moments go where
+// the host wants them.
 Aggregator on_device(Strides strides, std::int64_t enough_blocks) {
     return [=](const AggregateArguments& host, std::int64_t n_samples) {
-        const DeviceBatch attributions(host, n_samples, strides);
-        std::vector<DeviceArray<std::int64_t>> samples;
-        std::vector<DeviceArray<double>> before, after;
-        std::vector<ClassSamples> classes;
+        const DeviceAttributions attributions(host, n_samples, strides);
+        const auto size = static_cast<std::size_t>(3 * host.n_pixels);
+        const std::int64_t behind = strides == Strides::shifted ? 1 : 0;
+        std::vector<std::int64_t> labels(static_cast<std::size_t>(n_samples), 0), count;
+        std::vector<char> keep(labels.size(), 0);
+        std::vector<double> before(static_cast<std::size_t>(behind), nan);
         for (std::int64_t k = 0; k < host.n_classes; ++k) {
             const ClassSamples& c = host.classes[k];
-            const std::int64_t size = 3 * host.n_pixels;
-            samples.emplace_back(c.samples, c.n_samples);
-            before.emplace_back(c.before, c.seen > 0 ? size : 0);
-            after.emplace_back(std::vector<double>(static_cast<std::size_t>(size), nan));
-            classes.push_back({samples.back().data(), c.n_samples, c.seen, c.seen > 0 ? before.back().data() : nullptr,
-                               after.back().data()});
+            for (std::int64_t i = 0; i < c.n_samples; ++i) {
+                labels[static_cast<std::size_t>(c.samples[i])] = 2 * k + 1;
+                keep[static_cast<std::size_t>(c.samples[i])] = 1;
+            }
+            count.insert(count.end(), {3, c.seen});
+            before.insert(before.end(), size, 0.25);
+            if (c.seen > 0) {
+                before.insert(before.end(), c.before, c.before + size);
+            } else {
+                before.insert(before.end(), size, nan);
+            }
         }
-        const cuda::AggregatePlan plan =
-            cuda::plan_aggregate(classes.data(), host.n_classes, host.n_pixels, enough_blocks);
-        DeviceArray<cuda::PlannedClass> planned(plan.classes);
-        DeviceArray<cuda::Part> parts(plan.parts);
-        cuda::AggregateBatch batch = attributions.view();
-        batch.classes = planned.data();
-        batch.n_classes = host.n_classes;
-        batch.parts = parts.data();
-        batch.n_parts = static_cast<std::int64_t>(plan.parts.size());
-        DeviceMemory workspace(cuda::aggregate_workspace_bytes(batch.n_classes, batch.n_parts, batch.n_pixels));
-        DeviceArray<unsigned long long> bad(std::vector<unsigned long long>{5});
-        cuda::aggregate(batch, workspace.data(), bad.data(), nullptr);
-        for (std::int64_t k = 0; k < host.n_classes; ++k) {
-            const std::vector<double> moments = after[static_cast<std::size_t>(k)].read();
-            std::memcpy(host.classes[k].after, moments.data(), moments.size() * sizeof(double));
+        count.push_back(0);
+        before.insert(before.end(), size, nan);
+        DeviceState state(count, host.n_pixels, behind);
+        state.set(0, before);
+        run_on_device(attributions.batch(), labels, &keep, state, enough_blocks);
+        const std::vector<unsigned long long> refused = state.refused();
+        CHECK_EQUAL(refused[1] + refused[2], 0u);
+        const bool fine = refused[0] == 0;
+        const std::vector<std::int64_t> after = state.count(), side = state.sides();
+        const std::vector<double> moments = state.read(1);
+        CHECK(std::memcmp(state.read(0).data(), before.data(), before.size() * sizeof(double)) == 0);
+        for (std::size_t k = 0; k < count.size(); ++k) {
+            const bool added = fine && k % 2 == 1;
+            CHECK_EQUAL(side[k], added ? 1 : 0);
+            CHECK_EQUAL(after[k], count[k] + (added ? host.classes[k / 2].n_samples : 0));
+            if (k % 2 == 1) {
+                std::memcpy(host.classes[k / 2].after, moments.data() + static_cast<std::size_t>(behind) + k * size,
+                            size * sizeof(double));
+            }
         }
-        return bad.read()[0] == 5;
+        return fine;
     };
 }
 
@@ -256,39 +317,60 @@ void long_lists() {
     }
 }
 
-// Parts cover every list once and in order, and there are as many as asked for where lists allow it.
-void plans() {
+// Parts of a power of two of samples, as many as asked for where there are samples enough.
+void parts() {
     for (const std::int64_t n_pixels : {1, 18'225, 1'000'000}) {
-        for (const std::int64_t enough : {std::int64_t{1}, std::int64_t{100}, cuda::enough_sums}) {
-            std::vector<ClassSamples> classes;
-            std::int64_t shortest = 0;  // as many parts as there can be
+        for (const std::int64_t enough : {std::int64_t{0}, std::int64_t{100}, cuda::enough_sums, least_parts}) {
             for (const std::int64_t n : {1, 15, 16, 17, 256, 1000}) {
-                classes.push_back({nullptr, n, 0, nullptr, nullptr});
-                shortest += (n + cuda::least_part - 1) / cuda::least_part;
+                context = text(n) + " samples of " + text(n_pixels) + " pixels, " + text(enough) + " blocks";
+                const std::int64_t part = cuda::aggregate_part_samples(n, n_pixels, enough);
+                CHECK(part >= cuda::least_part && (part & (part - 1)) == 0);
+                const auto blocks = [&](std::int64_t m) { return (n + m - 1) / m * ((n_pixels + 255) / 256); };
+                CHECK(blocks(part) >= enough || part == cuda::least_part);
+                CHECK(part >= n || blocks(2 * part) < enough);  // no more than that
             }
-            context = text(n_pixels) + " pixels, " + text(enough) + " blocks";
-            const auto n_classes = static_cast<std::int64_t>(classes.size());
-            const cuda::AggregatePlan plan = cuda::plan_aggregate(classes.data(), n_classes, n_pixels, enough);
-            const auto n_parts = static_cast<std::int64_t>(plan.parts.size());
-            std::int64_t next = 0;
-            for (std::int64_t k = 0; k < n_classes; ++k) {
-                const cuda::PlannedClass& planned = plan.classes[static_cast<std::size_t>(k)];
-                CHECK_EQUAL(planned.first_part, next);
-                std::int64_t first = 0;
-                for (; next < planned.first_part + planned.n_parts; ++next) {
-                    const cuda::Part& part = plan.parts[static_cast<std::size_t>(next)];
-                    CHECK_EQUAL(part.of, k);
-                    CHECK_EQUAL(part.first, first);
-                    CHECK(part.n_samples > 0);
-                    first += part.n_samples;
-                }
-                CHECK_EQUAL(first, classes[static_cast<std::size_t>(k)].n_samples);
-            }
-            CHECK_EQUAL(next, n_parts);
-            const std::int64_t n_tiles = (n_pixels + 1023) / 1024;
-            CHECK(n_parts * n_tiles >= enough || n_parts == shortest);
-            CHECK(enough > 1 || n_parts == n_classes);
         }
+    }
+}
+
+// Labels and marks that are none change nothing, wherever they are, and are counted; a batch after them is added.
+void refusals() {
+    constexpr std::int64_t n = 37, n_pixels = 6, n_classes = 40;  // more classes than warps sort at a time
+    const Matrix x = make_matrix(DType::f32, n, n_pixels, 5, false, true);
+    const Dense dense(x, Storage::packed);
+    const AggregateArguments host{dense.view().data, DType::f32, 1, n_pixels, nullptr, 0};
+    const DeviceAttributions attributions(host, n, Strides::packed);
+    std::vector<std::int64_t> labels;
+    for (std::int64_t i = 0; i < n; ++i) {
+        labels.push_back(i * 7 % n_classes);
+    }
+    for (const std::int64_t enough : {whole_classes, least_parts}) {
+        DeviceState state(std::vector<std::int64_t>(n_classes, 0), n_pixels, 0);
+        run_on_device(attributions.batch(), labels, nullptr, state, enough);
+        const std::vector<double> before = state.read(1);
+        for (std::size_t bad = 0; bad < labels.size(); bad += 4) {
+            std::vector<std::int64_t> wrong = labels;
+            wrong[bad] = bad % 8 == 0 ? -1 : n_classes;
+            std::vector<char> keep(labels.size(), 1);
+            keep[bad] = 0;  // a label is looked at whether its sample counts or not
+            run_on_device(attributions.batch(), wrong, &keep, state, enough);
+            keep[bad] = 2;
+            run_on_device(attributions.batch(), labels, &keep, state, enough);
+        }
+        const std::vector<unsigned long long> refused = state.refused();
+        CHECK_EQUAL(refused[0], 0u);
+        CHECK_EQUAL(refused[1], 10u);
+        CHECK_EQUAL(refused[2], 10u);
+        const std::vector<std::int64_t> count = state.count(), side = state.sides();
+        for (std::size_t k = 0; k < count.size(); ++k) {
+            const std::int64_t expected = std::count(labels.begin(), labels.end(), static_cast<std::int64_t>(k));
+            CHECK_EQUAL(count[k], expected);
+            CHECK_EQUAL(side[k], expected > 0 ? 1 : 0);
+        }
+        CHECK(std::memcmp(before.data(), state.read(1).data(), before.size() * sizeof(double)) == 0);
+        run_on_device(attributions.batch(), labels, nullptr, state, enough);
+        CHECK_EQUAL(state.count()[0], 2 * count[0]);
+        CHECK_EQUAL(state.sides()[0], 0);
     }
 }
 
@@ -361,7 +443,8 @@ int main() {
                 {"grids", only(Side::device, grids)},
 #endif
                 {"long_lists", only(Side::device, long_lists)},
-                {"plans", plans},
+                {"parts", only(Side::device, parts)},
+                {"refusals", only(Side::device, refusals)},
                 {"every_place", every_place},
                 {"limits", limits}});
 }

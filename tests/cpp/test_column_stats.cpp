@@ -261,6 +261,46 @@ void storages() {
     }
 }
 
+bool same_number(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+// Floats side by side have a kernel of their own: the bits of those that are not, whatever the values.
+void floats() {
+    int step = 0;
+    for (const std::int64_t n_samples : {0, 1, 7, 8, 9, 16, 23, 512, 519, 1100}) {
+        for (const std::int64_t n_features : {1, 70, 300}) {
+            if (n_samples > 100 && n_features > 70) {
+                continue;
+            }
+            for (int how = 0; how < 12; ++how, ++step) {
+                // Numbers like measured ones; of all kinds; a few of all kinds among others.
+                Matrix x = make_matrix(DType::f32, n_samples, n_features, static_cast<std::uint64_t>(step),
+                                       how % 3 == 1, how % 3 == 1);
+                const double kinds[] = {nan, infinity, -infinity, -0.0, -0.5, -3.0, 0x1p-140, 0x1p120};
+                for (std::size_t e = 13; how % 3 == 2 && e < x.values.size(); e += 41) {
+                    x.values[e] = kinds[e % 8];
+                }
+                Transform t;
+                t.log = how >= 6;
+                t.clip_below_zero = how >= 9;
+                if (how / 3 % 2 == 1) {
+                    t.offset = make_transform(x, 0).offset;
+                    t.offset.resize(static_cast<std::size_t>(n_features), 0.25);
+                }
+                context = text(n_samples) + " x " + text(n_features) + ", " + text(how);
+                const DeviceStats own = device_dense(Dense(x, Storage::packed), t);
+                const DeviceStats other = device_dense(Dense(x, Storage::fortran), t);
+                CHECK(own.count == other.count && own.missing == other.missing && own.zeros == other.zeros);
+                CHECK_EQUAL(own.counts.negative, other.counts.negative);
+                CHECK_EQUAL(own.counts.infinite, other.counts.infinite);
+                for (std::size_t j = 0; j < own.mean.size(); ++j) {
+                    CHECK(same_number(own.min[j], other.min[j]) && same_number(own.max[j], other.max[j]));
+                    CHECK(same_number(own.mean[j], other.mean[j]) && same_number(own.m2[j], other.m2[j]));
+                }
+            }
+        }
+    }
+}
+
 void infinite_values() {
     Matrix x = make_matrix(DType::f32, 20, 5, 2);
     x.values[3] = infinity;
@@ -382,6 +422,7 @@ int main() {
                 {"hard_columns", hard_columns},
                 {"tall", tall},
                 {"storages", storages},
+                {"floats", only(Side::device, floats)},
                 {"infinite_values", infinite_values},
                 {"empty_blocks", empty_blocks},
                 {"uneven_rows", uneven_rows},

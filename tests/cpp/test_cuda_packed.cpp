@@ -5,6 +5,7 @@
 
 #include "checks.hpp"
 #include "device_fold.hpp"
+#include "fold_packed_natural.hpp"
 #include "matrices.hpp"
 #include "packed_bits.hpp"
 #include "pixfold/packed.hpp"
@@ -91,6 +92,59 @@ void gathered() {
     }
 }
 
+// Genotypes in the order of the pixels, with padding up to whole 16 bytes of an image: every length of the last byte,
+// groups of samples that are not full, rows by number.
+void in_order() {
+    std::mt19937_64 random(3);
+    for (const std::int64_t n_features : {1, 2, 5, 8, 9, 13, 16, 31, 2047, 2050, 4100}) {
+        for (const std::int64_t n_stored : {1, 2, 7, 8, 9, 19}) {
+            for (const std::int64_t padding : {0, 8, 24}) {
+                context = text(n_stored) + " samples of " + text(n_features) + " features, " + text(padding);
+                const std::int64_t n_pixels = (n_features + 7) / 8 * 8 + padding;
+                const std::int64_t row = (n_features + 3) / 4;
+                const std::int64_t stride = row + row % 2 + (padding == 8 ? 6 : 0);
+                std::vector<std::uint8_t> rows(static_cast<std::size_t>((n_stored - 1) * stride + row));
+                for (std::uint8_t& byte : rows) {
+                    byte = static_cast<std::uint8_t>(random());
+                }
+                std::vector<std::uint16_t> planes(static_cast<std::size_t>(4 * n_pixels), 0);
+                for (std::int64_t k = 0; k < 4 * n_pixels; ++k) {
+                    if (k % n_pixels < n_features) {
+                        planes[static_cast<std::size_t>(k)] = static_cast<std::uint16_t>(random());
+                    }
+                }
+                for (const std::vector<std::int64_t>& sample : pickings(n_stored)) {
+                    const bool all = sample.empty();
+                    const std::int64_t n = all ? n_stored : static_cast<std::int64_t>(sample.size());
+                    std::vector<std::uint16_t> expected;
+                    for (std::int64_t e = 0; e < n * n_pixels; ++e) {
+                        const std::int64_t i = all ? e / n_pixels : sample[static_cast<std::size_t>(e / n_pixels)];
+                        const std::int64_t j = e % n_pixels;
+                        const int code = j < n_features
+                                             ? rows[static_cast<std::size_t>(i * stride + j / 4)] >> (2 * (j % 4)) & 3
+                                             : 0;
+                        expected.push_back(planes[static_cast<std::size_t>(code * n_pixels + j)]);
+                    }
+                    DeviceArray<std::uint8_t> bits(rows);
+                    DeviceArray<std::uint16_t> device_planes(planes);
+                    DeviceArray<std::int64_t> device_sample(sample);
+                    DeviceArray<std::uint16_t> out(std::vector<std::uint16_t>(expected.size(), 0x7f7f));
+                    const cuda::FoldPackedArguments a{{bits.data(), n, n_features, stride},
+                                                      {nullptr, nullptr, n_features, n_pixels, true},
+                                                      device_planes.data(),
+                                                      2,
+                                                      out.data(),
+                                                      nullptr,
+                                                      all ? nullptr : device_sample.data()};
+                    CHECK(cuda::is_packed_natural(a));
+                    cuda::fold_packed(a, nullptr);
+                    CHECK(out.read() == expected);
+                }
+            }
+        }
+    }
+}
+
 // Of values of slots, added in double in their order and rounded once.
 void check_means(std::int64_t n_stored, std::int64_t n_features, Kind kind, DType dtype, std::uint64_t seed,
                  const std::vector<std::int64_t>* sample = nullptr) {
@@ -162,5 +216,5 @@ void means() {
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"fold", fold}, {"gathered", gathered}, {"means", means}});
+    return run({{"fold", fold}, {"gathered", gathered}, {"in_order", in_order}, {"means", means}});
 }

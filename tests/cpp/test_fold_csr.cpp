@@ -1,5 +1,6 @@
 // fold of compressed sparse rows: against the literal loop, and bit by bit against the dense kernel. A device has the
 // bits of the CPU, in every way that the kernels have.
+#include <algorithm>
 #include <vector>
 
 #include "device_fold.hpp"
@@ -64,7 +65,7 @@ struct Counted {
 
 // All rows, or those of `sample`; parameters and images are of these.
 Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParameters& parameters, Images& images,
-                  const std::vector<std::int64_t>* sample = nullptr) {
+                  const std::vector<std::int64_t>* sample = nullptr, std::int64_t behind = 0) {
     const SlotView slots = layout.view();
     const DType out = images.output().dtype;
     const DeviceCsr rows(x);
@@ -82,6 +83,9 @@ Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParamet
     DeviceMemory background(slots.n_pixels * size_of(out));
     cuda::fold_dense({zero.data(), x.dtype, 1, x.n_features, 0, 0}, device_slots.view(), of_zero,
                      {background.data(), out}, nullptr, nullptr);
+    std::vector<char> of_zeros(static_cast<std::size_t>(slots.n_pixels * size_of(out)));
+    background.read(of_zeros.data());
+    const bool zeros = std::all_of(of_zeros.begin(), of_zeros.end(), [](char byte) { return byte == 0; });
 
     const auto n = static_cast<std::size_t>(x.n_features);
     DeviceArray<std::int32_t> slot(layout.slot_of_feature(), x.n_features);
@@ -92,18 +96,27 @@ Counted fold_rows(const CsrView& x, const Layout& layout, const NormalizeParamet
     DeviceArray<std::int32_t> pixel(pixels);
     const bool all = slots.n_slots == x.n_features;
     DeviceArray<unsigned long long> counts(std::vector<unsigned long long>{0, 0, 0});
-    DeviceMemory memory(images.output().data, images.size() * size_of(out));
+    // Images begin `behind` elements behind a 16-byte boundary, between bytes that nobody may touch.
+    constexpr std::int64_t edge = 16;
+    const std::int64_t before = edge + behind * size_of(out);
+    const std::int64_t bytes = images.size() * size_of(out);
+    std::vector<char> found(static_cast<std::size_t>(before + bytes + edge), '\xab');
+    DeviceMemory memory(found.data(), static_cast<std::int64_t>(found.size()));
     cuda::fold_csr({view,
                     device_slots.view(),
                     all && slots.identity_features ? nullptr : slot.data(),
                     all && slots.identity_features && slots.identity_pixels ? nullptr : pixel.data(),
                     device_parameters.view(),
-                    {memory.data(), out},
-                    background.data(),
+                    {static_cast<char*>(memory.data()) + before, out},
+                    zeros ? nullptr : background.data(),
                     counts.data(),
                     sample != nullptr ? device_sample.data() : nullptr},
                    nullptr);
-    memory.read(images.output().data);
+    memory.read(found.data());
+    const auto untouched = [](char byte) { return byte == '\xab'; };
+    CHECK(std::all_of(found.begin(), found.begin() + before, untouched));
+    CHECK(std::all_of(found.begin() + before + bytes, found.end(), untouched));
+    std::copy_n(found.begin() + before, bytes, static_cast<char*>(images.output().data));
     const std::vector<unsigned long long> sums = counts.read();
     return {{static_cast<std::int64_t>(sums[0]), static_cast<std::int64_t>(sums[1])},
             static_cast<std::int64_t>(sums[2])};
@@ -188,10 +201,10 @@ void streamed() {
     }
 }
 
-// Images of several tiles of a device (8,192 or 16,384 pixels), and too many of them to look through each row that
+// Images of several parts of a device (10,000 or 20,000 pixels), and too many of them to look through each row that
 // often.
 void large() {
-    for (const std::int64_t n : {8192, 8193, 20000, 36000}) {
+    for (const std::int64_t n : {10000, 10001, 20011, 41000}) {
         for (const Kind kind : {Kind::natural, Kind::gather, Kind::shuffled}) {
             const Matrix x = few_of(3, n, 16);
             const Layout layout(kind, n);
@@ -201,6 +214,62 @@ void large() {
         }
     }
 }
+
+// Wherever images begin in memory, and rows shorter than an access: the CPU's bits, and not a byte beside them.
+void alignments() {
+    int step = 0;
+    for (const std::int64_t n : {1, 3, 7, 200, 333, 20001}) {
+        const Matrix x = n > 1000 ? few_of(2, n, 11) : make_matrix(DType::f32, 5, n, 3, true, true);
+        const Csr csr(x, n == 200);
+        for (const std::int64_t behind : {0, 1, 2, 3, 5, 6, 7}) {
+            for (const Kind kind : {Kind::natural, Kind::shuffled}) {
+                const Layout layout(kind, n);
+                Normaliser normaliser(layout.n_slots(), 5);
+                normaliser.log = step % 2 == 0;
+                if (step % 4 < 2) {
+                    normaliser.set_offset(0.0f);
+                    normaliser.set_row_scale(x.n_samples);
+                }
+                const NormalizeParameters parameters =
+                    step % 3 == 0 ? NormalizeParameters{} : normaliser.parameters(x.dtype);
+                const DType out = outputs[(step + step / 3) % 3];
+                context = text(n) + " features, " + name_of(out) + " " + text(behind) + " behind, step " + text(step);
+                Images images(out, x.n_samples * layout.view().n_pixels),
+                    expected(out, x.n_samples * layout.view().n_pixels);
+                const Counted counted = fold_rows(csr.view(), layout, parameters, images, nullptr, behind);
+                const FoldCounts counts = cpu::fold_csr(csr.view(), layout.view(), layout.slot_of_feature(), parameters,
+                                                        expected.output(), 1);
+                CHECK(images == expected);
+                CHECK(!parameters.normalise ||
+                      (counted.counts.missing == counts.missing && counted.counts.negative == counts.negative));
+                ++step;
+            }
+        }
+    }
+}
+
+#ifdef PIXFOLD_SIMT_SHIM
+// However many blocks there are, the same bits.
+void grids() {
+    const std::int64_t most = cuda::simt::most_blocks;
+    const Matrix x = make_matrix(DType::f32, 7, 700, 9, true, true);
+    const Csr csr(x, false);
+    const Layout layout(Kind::shuffled, 700);
+    const Normaliser normaliser(layout.n_slots(), 5);
+    for (const NormalizeParameters& parameters : {NormalizeParameters{}, normaliser.parameters(DType::f32)}) {
+        Images first(DType::f32, 7 * layout.view().n_pixels);
+        fold_rows(csr.view(), layout, parameters, first);
+        for (const std::int64_t blocks : {1, 2, 5, 1000}) {
+            context = text(blocks) + " blocks";
+            cuda::simt::most_blocks = blocks;
+            Images images(DType::f32, 7 * layout.view().n_pixels);
+            fold_rows(csr.view(), layout, parameters, images);
+            CHECK(images == first);
+        }
+        cuda::simt::most_blocks = most;
+    }
+}
+#endif
 
 // Samples without an entry, first, last and in between; and a matrix without any.
 void empty_rows() {
@@ -224,7 +293,7 @@ void empty_rows() {
 
 // Rows in any order, some of them twice: in every way that the kernels have.
 void gathered() {
-    for (const std::int64_t n_features : {70, 20000, 36000}) {
+    for (const std::int64_t n_features : {70, 20000, 81000}) {
         for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
             const Matrix x = few_of(n_features > 100 ? 3 : 19, n_features, 9);
             const Csr all(x, kind == Kind::shuffled);
@@ -252,7 +321,7 @@ void gathered() {
 
 // Indices beyond the features, which nobody has looked at before: counted, and nothing is written for them.
 void outside() {
-    for (const std::int64_t n : {60, 20000}) {
+    for (const std::int64_t n : {60, 20000, 41000}) {
         for (const Kind kind : {Kind::natural, Kind::shuffled, Kind::many}) {
             const std::vector<float> values(5, 1.0f);
             const std::vector<std::int32_t> indices{-7, 3, 5, static_cast<std::int32_t>(n), 2000000000};
@@ -283,5 +352,9 @@ int main() {
                 {"large", large},
                 {"empty_rows", empty_rows},
                 {"gathered", only(Side::device, gathered)},
+                {"alignments", only(Side::device, alignments)},
+#ifdef PIXFOLD_SIMT_SHIM
+                {"grids", only(Side::device, grids)},
+#endif
                 {"outside", only(Side::device, outside)}});
 }

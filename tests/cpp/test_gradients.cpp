@@ -1,6 +1,7 @@
 // fold_gradient and unfold_gradient: every dtype, storage, layout and size around the edges of vectors, tiles and
 // chunks, and of warps and runs of a device. The CPU's fold_gradient is held to literal loops, a device's to the CPU's
 // bits. What is clipped, and how, is compared with a reference in tests/ops/test_fold_gradient.py.
+#include <cstring>
 #include <vector>
 
 #include "device_fold.hpp"
@@ -229,7 +230,10 @@ void device_sizes() {
 void device_formulas() {
     for (const DType dtype : floats) {
         const Matrix x = make_matrix(dtype, 5, 1030, 12, true, true);
-        for (const Kind kind : {Kind::shuffled, Kind::many}) {
+        for (const Kind kind : {Kind::shuffled, Kind::many, Kind::natural}) {
+            if (kind == Kind::natural && dtype != DType::f32) {
+                continue;  // floats have a kernel of their own there
+            }
             const Layout layout(kind, 1030);
             for (int parts = 0; parts < 64; ++parts) {
                 Normaliser normaliser(layout.n_slots(), 8);
@@ -250,6 +254,86 @@ void device_formulas() {
                     parameters.offset = parameters.shift = parameters.scale = nullptr;
                 }
                 check_on_device(x, Storage::packed, layout, parameters, image_dtypes[parts % 3]);
+            }
+        }
+    }
+}
+
+// Memory on the device with `before` bytes of poison before n bytes, and 32 behind them.
+struct Poisoned {
+    std::int64_t before, n;
+    DeviceMemory memory;
+
+    Poisoned(const void* values, std::int64_t bytes, std::int64_t behind)
+        : before(behind), n(bytes), memory(filled(values).data(), before + n + 32) {}
+    std::vector<char> filled(const void* values) const {
+        std::vector<char> all(static_cast<std::size_t>(before + n + 32), '\xab');
+        if (values != nullptr) {
+            std::memcpy(all.data() + before, values, static_cast<std::size_t>(n));
+        }
+        return all;
+    }
+    void* data() { return static_cast<char*>(memory.data()) + before; }
+    bool holds(const void* values) const {
+        std::vector<char> found(static_cast<std::size_t>(before + n + 32));
+        memory.read(found.data());
+        return found == filled(values);
+    }
+};
+
+// Floats in their order, at every alignment of samples, gradients and results: the CPU's bits, and no byte beside them.
+void device_alignments() {
+    int step = 0;
+    for (const std::int64_t n : {1, 3, 4, 5, 66, 511, 1030}) {
+        for (const std::int64_t n_samples : {1, 5, 35}) {
+            const Matrix x = make_matrix(DType::f32, n_samples, n, static_cast<std::uint64_t>(n), true, step % 2 == 0);
+            const Dense dense(x, Storage::packed);
+            for (std::int64_t behind = 0; behind < 4; ++behind) {
+                for (std::int64_t other = 0; other < 4; ++other, ++step) {
+                    const Layout layout(Kind::natural, n);
+                    SlotView slots = layout.view();
+                    slots.n_pixels = n + step % 6;
+                    Normaliser normaliser(n, 8);
+                    normaliser.log = step % 3 != 0;
+                    normaliser.clip_below_zero = step % 2 == 0;
+                    if (step % 4 == 1) {
+                        normaliser.lo = -infinity;
+                        normaliser.hi = infinity;
+                    }
+                    NormalizeParameters parameters = normaliser.parameters(DType::f32);
+                    if (step % 5 == 2) {
+                        parameters.offset = parameters.shift = parameters.scale = nullptr;
+                    }
+                    if (step % 7 == 3) {
+                        parameters = NormalizeParameters{};
+                    }
+                    const DType image_dtype = image_dtypes[step % 3];
+                    context = text(n_samples) + " samples of " + text(n) + ", " + text(behind) + " and " + text(other) +
+                              " behind, step " + text(step);
+                    const Matrix gradient = make_matrix(image_dtype, n_samples, slots.n_pixels, 11, false, true);
+                    const Dense images(gradient, Storage::packed);
+                    std::vector<float> expected(static_cast<std::size_t>(n_samples * n));
+                    cpu::fold_gradient(dense.view(), slots, parameters, library_size, {images.view().data, image_dtype},
+                                       expected.data(), 1);
+                    const std::int64_t bytes = n_samples * n * 4;
+                    Poisoned samples(dense.view().data, bytes, 4 * behind);
+                    Poisoned arriving(images.view().data, n_samples * slots.n_pixels * size_of(image_dtype),
+                                      size_of(image_dtype) * other);
+                    Poisoned out(nullptr, bytes, 4 * ((behind + other) % 4));
+                    const DeviceSlots device_slots(slots);
+                    const DeviceParameters device_parameters(parameters, n, n_samples, DType::f32);
+                    cuda::fold_gradient({{samples.data(), DType::f32, n_samples, n, 4 * n, 4},
+                                         device_slots.view(),
+                                         nullptr,
+                                         nullptr,
+                                         device_parameters.view(),
+                                         library_size,
+                                         {arriving.data(), image_dtype},
+                                         out.data(),
+                                         nullptr},
+                                        nullptr);
+                    CHECK(!same_bits(parameters) || out.holds(expected.data()));
+                }
             }
         }
     }
@@ -314,5 +398,6 @@ int main() {
                 {"clipped", only(Side::cpu, clipped)},
                 {"device_sizes", only(Side::device, device_sizes)},
                 {"device_formulas", only(Side::device, device_formulas)},
+                {"device_alignments", only(Side::device, device_alignments)},
                 {"unfold_gradients", unfold_gradients}});
 }

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "async_copy.hpp"
 #include "checks.hpp"
 #include "launch.hpp"
 
@@ -80,18 +81,99 @@ void warp_operations() {
     }
 }
 
-// What a GPU would hang on ends the program.
+// What a GPU would hang on ends the program, and what it leaves undefined gives wrong results or ends it.
+template <class Test>
+bool goes_wrong(Test&& is_right) {
+    const pid_t child = fork();
+    if (child == 0) {
+        static_cast<void>(std::freopen("/dev/null", "w", stderr));
+        _exit(is_right() ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
+}
+
+// Rows that a warp brings, two deep; the others read each when it is there, and say when they are done with it. Leaves
+// out one of the two where it is told to.
+struct Bringing {
+    const float* from;
+    float* out;
+    int n;
+    int rows;
+    bool waits;
+    bool frees;
+};
+
+void bring_rows(const Bringing a) {
+    constexpr int depth = 2;
+    static CopyBarrier full[depth], empty[depth];
+    float* memory = dynamic_shared<float>();
+    const int place = (a.n + 3 + 3) / 4 * 4;
+    const unsigned readers = blockDim.x - warp_threads;
+    if (threadIdx.x < depth) {
+        expect_arrivals(full[threadIdx.x], copy_arrivals());
+        expect_arrivals(empty[threadIdx.x], readers);
+    }
+    __syncthreads();
+    for (int i = 0; i < a.rows; ++i) {
+        const int slot = i % depth;
+        const auto phase = static_cast<unsigned>(i / depth);
+        const float* row = a.from + i * a.n;
+        float* here = memory + slot * place + (4 - floats_to_boundary(row)) % 4;
+        if (threadIdx.x >= readers) {
+            if (a.frees) {
+                wait_for(empty[slot], phase ^ 1u);
+            }
+            copy_row(here, row, a.n, threadIdx.x - readers, full[slot]);
+            continue;
+        }
+        if (a.waits) {
+            wait_for(full[slot], phase);
+        }
+        // Readers take turns, so that copies may come in between.
+        const int each = (a.n + static_cast<int>(readers) - 1) / static_cast<int>(readers);
+        for (int turn = 0; turn < each; ++turn) {
+            const int k = turn * static_cast<int>(readers) + static_cast<int>(threadIdx.x);
+            if (k < a.n) {
+                a.out[i * a.n + k] = here[k];
+            }
+            __syncwarp();
+        }
+        arrive(empty[slot]);
+    }
+}
+
+void copies() {
+    constexpr int n = 64 * 7 + 1;  // so that rows begin anywhere
+    constexpr int rows = 9;
+    std::vector<float> from(n * rows);
+    for (std::size_t k = 0; k < from.size(); ++k) {
+        from[k] = static_cast<float>(k);
+    }
+    const auto brought = [&](bool waits, bool frees) {
+        std::vector<float> out(from.size(), -1.0f);
+        launch(bring_rows, 1, 96, 2 * 456 * sizeof(float), nullptr,
+               Bringing{from.data(), out.data(), n, rows, waits, frees});
+        return out;
+    };
+    for (const bool bulk : {true, false}) {
+        simt::bulk_copies = bulk;
+        context = bulk ? "bulk copies" : "copies of 16 bytes";
+        CHECK(brought(true, true) == from);
+        CHECK(goes_wrong([&] { return brought(false, true) == from; }));
+        CHECK(goes_wrong([&] { return brought(true, false) == from; }));
+    }
+    simt::bulk_copies = true;
+    context.clear();
+}
+
 void mistakes() {
     const auto ends = [](void (*kernel)()) {
-        const pid_t child = fork();
-        if (child == 0) {
-            static_cast<void>(std::freopen("/dev/null", "w", stderr));
+        return goes_wrong([&] {
             launch(kernel, 1, 64, 0, nullptr);
-            _exit(0);
-        }
-        int status = 0;
-        waitpid(child, &status, 0);
-        return WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
+            return true;
+        });
     };
     // Outside the macro, which would give both barriers one place.
     const auto together = [] { __syncthreads(); };
@@ -113,6 +195,36 @@ void mistakes() {
         }
     };
     const auto not_in_the_mask = [] { __syncwarp(1u); };
+    alignas(16) static float values[8];
+    const auto copied_by = [](float* to, const float* from, unsigned arrivals, bool wait) {
+        static CopyBarrier barrier;
+        if (threadIdx.x == 0) {
+            expect_arrivals(barrier, arrivals);
+            simt::barrier_arrive(barrier, 16);
+            simt::copy_later(to, from, 16, &barrier);
+            if (wait) {
+                wait_for(barrier, 0);
+            }
+        }
+    };
+    static const auto copied = copied_by;
+    const auto awaited = [] { copied(values, values + 4, 1, true); };
+    const auto never_awaited = [] { copied(values, values + 4, 1, false); };
+    const auto misaligned = [] { copied(values, values + 1, 1, true); };
+    const auto never_complete = [] { copied(values, values + 4, 2, true); };
+    const auto too_many = [] {
+        static CopyBarrier barrier;
+        if (threadIdx.x == 0) {
+            expect_arrivals(barrier, 1);
+            simt::barrier_arrive(barrier, 16);
+            simt::barrier_arrive(barrier, 16);
+        }
+    };
+    CHECK(!ends(awaited));
+    CHECK(ends(never_awaited));
+    CHECK(ends(misaligned));
+    CHECK(ends(never_complete));
+    CHECK(ends(too_many));
     CHECK(!ends(together));
     CHECK(ends(passed_by));
     CHECK(ends(two_places));
@@ -125,5 +237,9 @@ void mistakes() {
 
 int main() {
     using namespace pixfold::tests;
-    return run({{"grid", grid}, {"barriers", barriers}, {"warp_operations", warp_operations}, {"mistakes", mistakes}});
+    return run({{"grid", grid},
+                {"barriers", barriers},
+                {"warp_operations", warp_operations},
+                {"copies", copies},
+                {"mistakes", mistakes}});
 }

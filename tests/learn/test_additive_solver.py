@@ -405,7 +405,7 @@ def test_evidence_is_what_attribution_of_the_network_gives(layout, n_classes):
     close(one.said.saliency[pixel], (gradients.result().mean_abs * count[:, None]).sum(0) / count.sum())
     # The general way to attribute, with the samples that are rightly classified alone.
     right = AttributionAccumulator(layout, n_classes)
-    used = attribute(module, batches, right, method="input_x_gradient", options=CPU)
+    used = attribute(module, batches, right, method="input_x_gradient", options=CPU).n_used
     assert used == count.sum() <= len(one.held_out)
     empty = np.setdiff1d(np.arange(layout.n_pixels), pixel)
     assert torch.equal(one.said.evidence[:, empty], torch.zeros(1, len(empty)))

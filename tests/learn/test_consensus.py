@@ -290,6 +290,17 @@ def test_agreement_of_identical_runs_is_one_and_of_one_run_is_nan():
         assert consensus.converged == (n_runs == 4)  # fewer are below min_runs
 
 
+def test_the_curve_has_the_agreement_after_each_run_that_was_asked_for_it():
+    rng, consensus, seen = np.random.default_rng(0), Consensus(20, k=4), []
+    for number in range(1, 6):
+        assert consensus.add(RunImportance(rng.random(20), np.empty((0, 20)), np.empty((0, 20)), 3))
+        seen.append(np.nan if number == 3 else consensus.agreement)
+    curve = consensus.result().agreement_curve
+    np.testing.assert_array_equal(curve, seen)
+    assert np.isnan(curve[0])
+    assert curve[-1] == consensus.agreement
+
+
 def test_nothing_stands_out_when_the_top_is_tied():
     """Features of one value have no order: two lists of them overlap as lists in any order would."""
     consensus = Consensus(40, k=2)

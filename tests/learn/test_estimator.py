@@ -133,6 +133,21 @@ def test_everything_about_the_runs_is_kept(haystack, fitted):
     assert fitted.metrics_["p_values_from"] == "held-out samples"
 
 
+def test_what_the_report_shows_of_samples_and_runs_is_kept(haystack, fitted):
+    results, metrics = fitted.results_, fitted.metrics_
+    best = results.findings.index[:9]
+    np.testing.assert_array_equal(results.top_values.features, best)
+    # The same values, classes and order as the means of the classes are made of.
+    means = [results.top_values.values[results.top_values.labels == code].mean(axis=0) for code in (0, 1)]
+    np.testing.assert_allclose(means, results.class_means[:, best], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(results.class_evidence[1], results.findings["mean_1"].sort_index())
+    assert 0.5 < metrics["auc"] <= 1.0
+    assert set(metrics["class_auc"]) == {"0", "1"}
+    assert sum(metrics["class_sizes"].values()) == metrics["n_samples"] == 600
+    assert metrics["agreement_curve"][-1] == metrics["agreement"]
+    assert metrics["hardware"]["cores"]
+
+
 def test_runs_have_different_test_samples(fitted):
     one, two = (set(part["sample"]) for _, part in fitted.predictions_.groupby("run"))
     assert one != two

@@ -45,7 +45,7 @@ OF_ESTIMATORS = [
     ("negative", ("drop", None), "must be one of auto, error, shift, got"),
     ("missing", ("drop", NAN), "must be one of error, zero, mean, got"),
     ("arrangement", ("random", 0), "must be one of natural, shuffled, got"),
-    ("method", ("lime", 1), "must be one of saliency, integrated_gradients, input_x_gradient, got"),
+    ("method", ("lime", 1), "must be one of attention_rollout, deeplift, deeplift_shap, feature_ablation, gate, "),
     ("batch_size", (0, 6.4, "64"), POSITIVE),
     (
         "fractions",
@@ -60,7 +60,11 @@ OF_ESTIMATORS = [
     ("training", ({"seed": 3},), "must leave 'seed' to the parameter random_state, got"),
 ]
 OF_CLASSIFIERS = [
-    ("backbone", ("resnet81",), "must be one of auto, additive, patchnet, resnet18, resnet18-plain, or a torchvision"),
+    (
+        "backbone",
+        ("resnet81",),
+        "must be one of auto, additive, linear, mlp, patchnet, resnet18, resnet18-plain, cnn1d, cnn2d, vit, swin, a",
+    ),
     ("backbone", (18, None), "must be a name, a torch module or a callable that builds one, got"),
     ("min_accuracy", ("0.5", 50, -0.1, NAN, True), "must be a number from 0 to 1, got"),
 ]

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from pixfold.learn.results import classification_metrics, summarise
+from pixfold.learn.results import areas_under_curve, classification_metrics, summarise
 
 
 def test_classification_metrics_by_hand():
@@ -57,3 +58,21 @@ def test_summary_of_a_self_supervised_job():
     assert summary["explained_variance"] == 0.5
     assert "test_accuracy" not in summary
     assert "confusion_matrix" not in summary
+
+
+def test_areas_under_the_curve_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    runs, labels = np.repeat([1, 2], 30), rng.integers(0, 3, 60)
+    probabilities = np.round(rng.dirichlet(np.ones(3), 60) + 0.3 * np.eye(3)[labels], 1)  # with ties
+    found = areas_under_curve(runs, labels, probabilities, ["a", "b", "c"])
+    expected = [
+        np.mean([roc_auc_score(labels[runs == run] == code, probabilities[runs == run, code]) for run in (1, 2)])
+        for code in range(3)
+    ]
+    assert list(found["class_auc"].values()) == pytest.approx(expected)
+    assert found["auc"] == pytest.approx(np.mean(expected))
+
+
+def test_a_class_that_no_run_holds_out_has_no_area():
+    found = areas_under_curve([1, 1], [0, 0], np.full((2, 2), 0.5), ["a", "b"])
+    assert found == {"auc": None, "class_auc": {"a": None, "b": None}}

@@ -255,6 +255,130 @@ def test_progress_counts_every_batch_and_shows_the_loss() -> None:
     assert {"loss", "epoch", "val_accuracy"} <= recorder.fields
 
 
+class Told:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator[Any]:
+        yield self
+
+    def advance(self, steps: float = 1.0, **fields: object) -> None:
+        pass
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+class Small(nn.Module):
+    """A network without batch statistics, in whose memory a number of images fits at once."""
+
+    def __init__(self, room: int = 10**9) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.room, self.seen = room, []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return self.inner(images)
+
+
+def trained(room: int = 10**9, **further: Any) -> tuple[dict[str, Tensor], list[dict[str, float]], Small, list[str]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Small(room)
+    told = Told()
+    options = TrainingOptions(epochs=3, **CPU, **further)
+    # Classes of different weights: parts of a batch then weigh differently.
+    result = train(module, *loaders(), options, n_classes=2, class_counts=(30, 90), progress=told)
+    return module.state_dict(), result.history, module, told.lines
+
+
+def close(found: Any, expected: Any) -> None:
+    for name, value in expected[0].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-4, atol=1e-6)
+    assert [row["train_loss"] for row in found[1]] == pytest.approx(
+        [row["train_loss"] for row in expected[1]], rel=1e-5
+    )
+
+
+def test_parts_of_a_batch_make_the_step_of_the_whole() -> None:
+    whole, parts = trained(), trained(micro_batch=5)
+    assert max(whole[2].seen) == 32
+    assert max(parts[2].seen) == 5
+    close(parts, whole)
+    assert not parts[3]
+
+
+def test_out_of_memory_halves_what_is_in_the_network_at_once() -> None:
+    whole, short = trained(), trained(room=6)
+    close(short, whole)
+    assert max(short[2].seen[3:]) <= 6
+    assert short[3] == [
+        f"warning: out of memory with {n} samples in the network at once: {n // 2} at a time from now on; a step of "
+        "the training is of as many samples as before"
+        for n in (16, 8)
+    ]
+    with pytest.raises(MemoryError, match="network and 1 of its images do not fit into memory"):
+        trained(room=0)
+
+
+def test_predictions_of_a_network_that_is_short_of_memory() -> None:
+    batches, _ = loaders()
+    small = Small(5)
+    small.load_state_dict(trained()[0])
+    plenty = Small()
+    plenty.load_state_dict(small.state_dict())
+    expected, _ = predict_proba(plenty, batches, TrainingOptions(**CPU))
+    found, _ = predict_proba(small, batches, TrainingOptions(**CPU))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_batch_statistics_need_two_samples_of_a_part() -> None:
+    result = train(net(), *loaders(size=15), TrainingOptions(epochs=1, micro_batch=1, **CPU), n_classes=2)
+    assert result.rejected is None
+    assert result.micro_batch == 1
+
+
+def test_clipped_gradients_are_no_longer_than_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    trained()
+    free, limit = norms.copy(), float(np.median(norms))
+    norms.clear()
+    trained(clip_norm=limit)
+    assert max(norms) <= limit * (1 + 1e-5) < max(free)
+    assert norms[0] == pytest.approx(min(free[0], limit), rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("further", [{}, {"clip_norm": 0.5, "micro_batch": 6}])
+def test_half_precision_learns_as_float32_does(precision: str, further: dict[str, Any]) -> None:
+    """It finds the pixel as well. (Losses differ by more than roundings: float16 leaves out steps at its beginning.)"""
+    options = {"epochs": 8, "patience": 8, "device": "cpu", **further}
+    whole, half = (
+        train(net(), *loaders(), TrainingOptions(precision=name, **options), n_classes=2).history
+        for name in ("32-true", precision)
+    )
+    for history in (whole, half):
+        assert max(row["validation_accuracy"] for row in history) > 0.95
+        assert history[-1]["validation_loss"] < 0.5 * history[0]["validation_loss"]
+    assert half[0]["train_loss"] != whole[0]["train_loss"]
+    # Gradients overflow float16 at the scale that it begins with: those steps are left out, and the rates wait.
+    assert (half[0]["learning_rate"] < whole[0]["learning_rate"]) == (precision == "16-mixed")
+
+
 def test_half_precision_says_nothing(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     options = TrainingOptions(epochs=1, device="cpu", precision="bf16-mixed")
     result = train(net(), *loaders(), options, n_classes=2)

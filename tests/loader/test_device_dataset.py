@@ -66,24 +66,22 @@ def test_fold(kind, indices, device):
     np.testing.assert_array_equal(out.cpu(), expected[indices])
 
 
-@pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dtypes(dtype, interleave, device):
+def test_dtypes(dtype, device):
     x = counts(dtype)
-    dataset, expected = made(x, device=device, interleave=interleave)
+    dataset, expected = made(x, device=device)
     np.testing.assert_array_equal(dataset.fold([7, 1]).cpu(), expected[[7, 1]])
     found = torch.cat([images for images, *_ in dataset.batches(64)]).cpu().numpy()
     order = torch.cat([indices for *_, indices in dataset.batches(64)]).cpu().numpy()
     np.testing.assert_array_equal(found, expected[order])
-    group = 32 // x.itemsize if interleave else 1
-    assert dataset.group_size == group
-    assert dataset.nbytes == -(-N // group) * group * F * x.itemsize
+    row_bytes = F * x.itemsize
+    assert dataset.nbytes == N * (row_bytes if device == "cpu" else -(-row_bytes // 16) * 16)
 
 
-@pytest.mark.parametrize(("kind", "interleave"), [("dense", False), ("dense", True), ("csr", False), ("packed", False)])
+@pytest.mark.parametrize("kind", ["dense", "csr", "packed"])
 @pytest.mark.parametrize("batch_size", [8, 16, 64])
-def test_every_sample_once(kind, interleave, batch_size, device):
-    dataset, expected = made(KEPT[kind](), labels=np.arange(N) % 3, device=device, interleave=interleave)
+def test_every_sample_once(kind, batch_size, device):
+    dataset, expected = made(KEPT[kind](), labels=np.arange(N) % 3, device=device)
     orders = []
     for epoch in (0, 1):
         seen = []
@@ -109,13 +107,12 @@ def test_in_order_without_a_shuffle():
     assert [len(indices) for *_, indices in dataset.batches(20, drop_last=True)] == [20, 20]
 
 
-def test_groups_are_drawn_at_random():
-    orders = []
-    for seed in (0, 1):
-        dataset, _ = made(counts(), device="cpu", interleave=True, seed=seed)
-        orders.append(torch.cat([indices for *_, indices in dataset.batches(8)]).numpy())
-    assert not np.array_equal(*orders)
-    assert not np.array_equal(orders[0], np.arange(N))
+def test_interleave_is_accepted_without_effect():
+    with pytest.warns(DeprecationWarning, match="DeviceDataset: interleave has no effect any more"):
+        dataset, expected = made(counts(), device="cpu", interleave=True, seed=1)
+    assert dataset.group_size == 1
+    assert [indices.tolist() for *_, indices in dataset.batches(40)] == [list(range(40)), list(range(40, 45))]
+    np.testing.assert_array_equal(dataset.fold(range(N)), expected)
 
 
 def test_sparse_samples_stay_sparse():
@@ -137,7 +134,7 @@ def test_read_in_blocks(tmp_path):
     source = pf.open_source(tmp_path / "x.npy")
     source.block_size = 7
     dataset, expected = made(counts(), device="cpu")
-    again = pf.DeviceDataset(source, dataset.layout, dataset.normalizer, device="cpu", interleave=True)
+    again = pf.DeviceDataset(source, dataset.layout, dataset.normalizer, device="cpu")
     np.testing.assert_array_equal(again.fold(range(N)), expected)
 
 
@@ -183,8 +180,6 @@ LAYOUT = pf.Layout.natural(F)
         ({"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, got 'int8'"),
         ({"interleave": 1}, "interleave must be True or False, got 1"),
         ({"seed": -1}, "seed must be an integer of 0 or more, got -1"),
-        ({"X": KEPT["csr"](), "interleave": True}, "interleave must be False for sparse samples"),
-        ({"X": KEPT["packed"](), "interleave": True}, "interleave must be False for packed genotypes"),
     ],
 )
 def test_bad_arguments(given, said):
@@ -195,7 +190,6 @@ def test_bad_arguments(given, said):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"batch_size": 12}, "batch_size must be a multiple of the 8 samples that are interleaved, got 12"),
         ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
         ({"shuffle": "block"}, "shuffle must be True or False, got 'block'"),
         ({"seed": 1.5}, "seed must be an integer of 0 or more, got 1.5"),
@@ -204,15 +198,14 @@ def test_bad_arguments(given, said):
     ],
 )
 def test_bad_batches(given, said):
-    dataset = pf.DeviceDataset(counts(), LAYOUT, device="cpu", interleave=True)
+    dataset = pf.DeviceDataset(counts(), LAYOUT, device="cpu")
     with pytest.raises(pf.InputError, match=f"^DeviceDataset.batches: {said}"):
         dataset.batches(**{"batch_size": 8} | given)
 
 
-@pytest.mark.parametrize("interleave", [False, True])
-def test_samples_are_checked_when_they_are_read(interleave):
+def test_samples_are_checked_when_they_are_read():
     x = counts()
     normalizer = pf.Normalizer("log1p-zscore").fit(x)
     x[30, 7] = np.nan
     with pytest.raises(pf.InputError, match="1 NaN in 1 feature"):
-        pf.DeviceDataset(x, pf.Layout.natural(F), normalizer, device="cpu", interleave=interleave)
+        pf.DeviceDataset(x, pf.Layout.natural(F), normalizer, device="cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,11 @@ from pixfold.arrays import cuda as _cuda_arrays
 from pixfold.arrays import cuda_extension as _cuda_extension
 from pixfold.layout import Layout
 
+# Below a sanitizer, which is slow, only the instruction set that would be chosen; tests/cpp has all of them there.
+ISAS = [_core.isa()] if os.environ.get("PIXFOLD_TEST_ONE_ISA") else _core.isas()
 
-@pytest.fixture(params=_core.isas())
+
+@pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once with the kernels of each instruction set this machine has."""
     before = _core.isa()

@@ -103,14 +103,64 @@ def test_labels_and_marks_on_the_device(device: str):
     assert_same(accumulator.result(), expected.result())
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
+def test_labels_of_any_integers_on_the_device(device: str, kind: Any):
+    layout = Layout.natural(30)
+    attributions, labels, _ = batch(layout, 5, 2)
+    attributions = torch.nan_to_num(attributions)
+    expected, accumulator = AttributionAccumulator(layout, 2), AttributionAccumulator(layout, 2)
+    expected.update(attributions.numpy(), labels)
+    apart = torch.from_numpy(labels).to(kind).repeat_interleave(2).to(device)
+    accumulator.update(attributions.to(device), apart[::2])
+    assert_same(accumulator.result(), expected.result())
+
+
 def test_moments_stay_on_the_device(device: str):
     layout = Layout.natural(30)
     accumulator = AttributionAccumulator(layout, 2)
     attributions, _, _ = batch(layout, 3, 1)
-    accumulator.update(torch.ones_like(attributions).to(device), [1, 1, 1])
-    untouched, moments = accumulator._moments
-    assert untouched is None
-    assert moments.device.type == torch.device(device).type
+    for _ in range(2):
+        accumulator.update(torch.ones_like(attributions).to(device), [1, 1, 1])
+        there = accumulator._on_cuda
+        assert there is not None
+        assert there.device.type == torch.device(device).type
+        accumulator.result()
+        assert accumulator._on_cuda is there
+    assert accumulator.result().count.tolist() == [0, 6]
+
+
+def test_an_update_does_not_wait(device: str):
+    if device != "cuda":
+        pytest.skip("the kernels of the host are done when they return")
+    layout = Layout.natural(30)
+    attributions, labels, keep = batch(layout, 9, 2)
+    x, there, marks = attributions.to(device), torch.from_numpy(labels).to(device), torch.from_numpy(keep).to(device)
+    accumulator, expected = AttributionAccumulator(layout, 2), AttributionAccumulator(layout, 2)
+    accumulator.update(x, labels, keep=keep)
+    expected.update(attributions.numpy(), labels, keep=keep)
+    torch.cuda.synchronize()
+    torch.cuda._sleep(200_000_000)  # a tenth of a second
+    for given in ((labels, keep), (there, marks)):
+        accumulator.update(x, given[0], keep=given[1])
+        expected.update(attributions.numpy(), labels, keep=keep)
+    assert not torch.cuda.current_stream().query()
+    assert_same(accumulator.result(), expected.result())
+
+
+def test_batches_on_several_streams(device: str):
+    if device != "cuda":
+        pytest.skip("needs streams")
+    layout = Layout.natural(300)
+    accumulator, expected = AttributionAccumulator(layout, 2), AttributionAccumulator(layout, 2)
+    streams = [torch.cuda.Stream() for _ in range(3)]
+    batches = [batch(layout, n, 2) for n in range(3, 24)]
+    placed = [attributions.to(device) for attributions, _, _ in batches]
+    torch.cuda.synchronize()
+    for n, (x, (attributions, labels, keep)) in enumerate(zip(placed, batches, strict=True)):
+        with torch.cuda.stream(streams[n % 3]):
+            accumulator.update(x, labels, keep=keep)
+        expected.update(attributions.numpy(), labels, keep=keep)
+    assert_same(accumulator.result(), expected.result())
 
 
 def test_from_one_device_to_the_other_and_back(device: str):
@@ -150,11 +200,63 @@ def test_what_is_not_finite_changes_nothing(device: str, value: float):
     before = accumulator.result()
     bad = torch.ones_like(attributions)
     bad[39, 0, 2, 3] = value
-    with pytest.raises(InputError, match="must be finite"):
-        accumulator.update(bad.to(device), labels)
-    assert_same(accumulator.result(), before)
+    accumulator.update(bad.to(device), labels)
+    with pytest.raises(InputError, match=r"^aggregate: attributions must be finite.* in a batch on \S+ that was not"):
+        accumulator.result()
+    assert_same(accumulator.result(), before)  # raised once
     accumulator.update(bad.to(device), labels, keep=np.arange(40) < 39)
     assert accumulator.result().count.sum() == before.count.sum() + 39
+
+
+@pytest.mark.parametrize("label", [-1, 2, 2**40])
+def test_labels_out_of_range(device: str, label: int):
+    layout = Layout.natural(30)
+    attributions = torch.nan_to_num(batch(layout, 8, 2)[0]).to(device)
+    labels = torch.tensor([0, 1] * 4, device=device)
+    accumulator = AttributionAccumulator(layout, 2)
+    accumulator.update(attributions, labels)
+    before = accumulator.result()
+    wrong = labels.clone()
+    wrong[5] = label
+    with pytest.raises(InputError, match=r"^aggregate: labels must be in \[0, 2\), got .* at position 5"):
+        accumulator.update(attributions, wrong.tolist())  # those of the host are seen at once
+    accumulator.update(attributions, wrong, keep=torch.tensor([True] * 5 + [False] * 3, device=device))
+    with pytest.raises(InputError, match=r"^aggregate: labels must be in \[0, 2\), got 1 other label, in a batch"):
+        accumulator.merge(AttributionAccumulator(layout, 2))
+    assert_same(accumulator.result(), before)
+
+
+def test_an_update_tells_of_the_batch_before(device: str):
+    layout = Layout.natural(30)
+    attributions, labels, _ = batch(layout, 8, 2)
+    bad, good = attributions.clone().fill_(torch.nan).to(device), torch.ones_like(attributions).to(device)
+    accumulator = AttributionAccumulator(layout, 2)
+    accumulator.update(bad, labels)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    with pytest.raises(InputError, match="must be finite"):
+        accumulator.update(good, labels)
+    assert accumulator.result().count.sum() == 0
+    accumulator.update(good, labels)
+    assert accumulator.result().count.sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("labels", "keep", "message"),
+    [
+        ([0.0, 1.0], None, "labels must be integers, got float32"),
+        ([True, False], None, "labels must be integers, got bool"),
+        ([0, 1, 1], None, r"labels must have shape \(2,\), got \(3,\)"),
+        ([0, 1], [1, 0], r"keep must be a bool array of shape \(2,\), got int64 of shape \(2,\)"),
+        ([0, 1], [True], r"keep must be a bool array of shape \(2,\), got bool of shape \(1,\)"),
+    ],
+)
+def test_bad_labels_and_marks_on_the_device(device: str, labels: list[Any], keep: list[Any] | None, message: str):
+    layout = Layout.natural(30)
+    x = torch.ones((2, 1, *layout.shape[1:]), device=device)
+    marks = None if keep is None else torch.tensor(keep, device=device)
+    with pytest.raises(InputError, match=f"^aggregate: {message}"):
+        AttributionAccumulator(layout, 2).update(x, torch.tensor(labels, device=device), keep=marks)
 
 
 @pytest.mark.parametrize(

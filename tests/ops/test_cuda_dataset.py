@@ -52,7 +52,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return called
 
 
-@pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dense(
@@ -61,12 +60,11 @@ def test_dense(
     make_samples: Callable[..., Any],
     dtype: str,
     kind: str,
-    interleave: bool,
 ):
     x = make_samples(N, F, dtype)
     layout = make_layout(kind, F)
     normalizer = pixfold.Normalizer("zscore").fit(x)
-    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device, interleave=interleave)
+    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device)
     for order in ORDERS.values():
         assert np.array_equal(on_host(dataset.fold(order)), pixfold.fold(x[order], layout, normalizer))
     seen = []
@@ -98,7 +96,7 @@ def test_packed(device: str, make_layout: Callable[..., Any], kind: str, dtype: 
         assert np.array_equal(on_host(dataset.fold(order)), expected[order])
 
 
-@pytest.mark.parametrize("kept", ["rows", "interleaved", "sparse"])
+@pytest.mark.parametrize("kept", ["rows", "sparse"])
 def test_library_sizes(device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], kept: str):
     """Sums are taken once, when the samples are read."""
     if _core.isa() == "baseline":
@@ -106,18 +104,18 @@ def test_library_sizes(device: str, make_layout: Callable[..., Any], make_sample
     x = make_samples(N, F, storage="csr32" if kept == "sparse" else "C")
     layout = make_layout("shuffled", F)
     normalizer = pixfold.Normalizer("cp10k-log1p").fit(x)
-    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device, interleave=kept == "interleaved")
+    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device)
     for order in ORDERS.values():
         assert np.array_equal(on_host(dataset.fold(order)), pixfold.fold(x[order], layout, normalizer))
 
 
-@pytest.mark.parametrize("kept", ["rows", "interleaved", "sparse", "packed"])
+@pytest.mark.parametrize("kept", ["rows", "sparse", "packed"])
 def test_a_batch_is_one_launch(
     device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], kept: str,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     x = {"sparse": lambda: make_samples(N, F, storage="csr32"), "packed": packed}.get(kept, lambda: make_samples(N, F))
-    dataset = pixfold.DeviceDataset(x(), make_layout("shuffled", F), device=device, interleave=kept == "interleaved")
+    dataset = pixfold.DeviceDataset(x(), make_layout("shuffled", F), device=device)
     dataset.fold([0])  # what is made once of the layout is
     called = calls(monkeypatch)
     for n_batches, _ in enumerate(dataset.batches(16, shuffle=True), start=1):
@@ -129,11 +127,28 @@ def test_a_batch_is_one_launch(
 def test_images_in_channels_last(device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any]):
     x = make_samples(N, F)
     layout = make_layout("channels", F)
-    for samples, interleave in ((x, False), (x, True), (scipy.sparse.csr_array(x), False)):
-        dataset = pixfold.DeviceDataset(samples, layout, device=device, interleave=interleave)
+    for samples in (x, scipy.sparse.csr_array(x)):
+        dataset = pixfold.DeviceDataset(samples, layout, device=device)
         out = torch.empty((3, *layout.shape), device=device, memory_format=torch.channels_last)
         assert dataset.fold([5, 2, 5], out=out) is out
         assert np.array_equal(on_host(out), pixfold.fold(x[[5, 2, 5]], layout))
+
+
+def test_samples_lie_in_the_order_of_the_pixels(
+    device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any]
+):
+    """Without the features that have no pixel, and in rows of whole 16 bytes."""
+    layout = make_layout("shuffled keep", F)
+    kept = layout.slot_feature
+    x = make_samples(N, F)
+    rows = pixfold.DeviceDataset(x, layout, device=device)._store
+    assert np.array_equal(rows.values.view(torch.float32)[:, : kept.size].cpu(), x[:, kept])
+    assert rows.values.stride(0) * 4 == -(-kept.size // 4) * 16
+    genotypes = packed()
+    bits = pixfold.DeviceDataset(genotypes, layout, device=device)._store.bits.cpu().numpy()
+    code = lambda of, j: of[:, j // 4] >> (2 * (j % 4)) & 3  # noqa: E731
+    assert np.array_equal(code(bits, np.arange(kept.size)), code(genotypes.bits, kept))
+    assert bits.shape[1] % 16 == 0
 
 
 def test_positions_with_gaps(device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any]):
@@ -141,15 +156,13 @@ def test_positions_with_gaps(device: str, make_layout: Callable[..., Any], make_
     x = make_samples(N, F)
     layout = make_layout("shuffled", F)
     positions = torch.arange(N, device=device)[1::3]
-    for interleave in (False, True):
-        dataset = pixfold.DeviceDataset(x, layout, device=device, interleave=interleave)
-        assert np.array_equal(on_host(dataset.fold(positions)), pixfold.fold(x[1::3], layout))
+    dataset = pixfold.DeviceDataset(x, layout, device=device)
+    assert np.array_equal(on_host(dataset.fold(positions)), pixfold.fold(x[1::3], layout))
 
 
-@pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64", "uint8", "uint16", "bool"])
 def test_samples_that_are_there_already(
-    device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], dtype: str, interleave: bool,
+    device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any], dtype: str,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     """Dense tensors on the device do not pass through the host, and are not kept: the dataset has its own copy."""
@@ -159,7 +172,7 @@ def test_samples_that_are_there_already(
     host = x.float().cpu().numpy() if dtype == "bfloat16" else x.cpu().numpy()
     layout = make_layout("shuffled", F)
     normalizer = pixfold.Normalizer("zscore").fit(host)
-    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device, interleave=interleave)
+    dataset = pixfold.DeviceDataset(x, layout, normalizer, device=device)
     expected = pixfold.fold(host[ORDERS["any"]], layout, normalizer)
     x.zero_()
     assert np.array_equal(on_host(dataset.fold(ORDERS["any"])), expected)

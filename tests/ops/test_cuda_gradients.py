@@ -241,9 +241,10 @@ def test_attributions_stay_on_the_device(device: str):
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(25, 2))
     accumulator = pf.AttributionAccumulator(layout, 2)
     attribute(
-        module, Batches(), accumulator, only_correct=False, options=TrainingOptions(device=device, precision="32-true")
+        module, Batches(), accumulator, target="true", options=TrainingOptions(device=device, precision="32-true")
     )
-    assert all(isinstance(moments, torch.Tensor) for moments in accumulator._moments)
+    assert accumulator._on_cuda is not None
+    assert accumulator._on_cuda.device.type == device
     result, weight = accumulator.result(), module[1].weight.detach().double().cpu().numpy()
     assert result.count.tolist() == [3, 3]
     np.testing.assert_array_equal(result.mean_abs, np.abs(weight))

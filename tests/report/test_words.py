@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
+import pytest
 
 from pixfold.learn.consensus import Consensus
 from pixfold.learn.tables import findings_table
-from pixfold.report.figures.charts import run_scores
-from pixfold.report.words import answer
+from pixfold.report.words import answer, findings_in_words
 
 FOUND = {
     "n_called": 2,
@@ -16,19 +15,31 @@ FOUND = {
     "n_permutations": 99,
     "p_values_from": "permuted labels",
     "stability": {"threshold": 0.58, "n_features": 1, "k": 10, "n_pairs": 25},
+    "agreement": 0.93,
     "agreement_in_words": "the two halves of the runs name nearly the same features",
 }
 
 
-def test_what_was_found(make_results):
-    results = make_results()
-    results = replace(results, metrics=results.metrics | FOUND, config={"fdr": 0.1})
-    assert answer(results) == [
-        "2 features of 30 are called, at a false discovery rate of 0.1.",
+def with_baseline(results, score: float):
+    """Beside a linear model of that score, where the network has 0.8."""
+    runs = [{**run, "balanced_accuracy": 0.8} for run in results.metrics["runs"]]
+    model = {"name": "logistic regression (L2)", "balanced_accuracy": score, "n_splits": 2}
+    baselines = {"test": {"name": "Welch's t test", "n_called": 3}, "l2": model}
+    return replace(
+        results, metrics=results.metrics | FOUND | {"runs": runs, "baselines": baselines}, config={"fdr": 0.1}
+    )
+
+
+@pytest.mark.parametrize(("score", "how"), [(0.805, "as well"), (0.9, "better"), (0.7, "less well")])
+def test_the_answer_is_one_sentence(make_results, score, how):
+    assert answer(with_baseline(make_results(), score)) == [
+        "2 features of 30 are called at a false discovery rate of 0.1; the two halves of the runs name nearly the same "
+        f"features (agreement 0.93 of 1, 2 runs); logistic regression (L2) predicts {how} (balanced accuracy "
+        f"{score:.3f}, the network 0.800, on the held-out samples of the first 2 runs), and Welch's t test by itself "
+        "calls 3 features.",
         "The labels can be told from chance (p = 0.01, tested against 99 permutations of the labels).",
         "Stability selection keeps 1 feature: chosen on at least 58% of 50 halves of the samples; at most one of these "
         "is expected to be false.",
-        "2 runs of the network; the two halves of the runs name nearly the same features.",
     ]
 
 
@@ -38,32 +49,30 @@ def test_ranked_without_a_called_feature(make_results):
     assert answer(results)[0].startswith("No feature of 30 is called")
 
 
+def test_one_run(make_results):
+    results = make_results(n_runs=1)
+    assert answer(results) == ["30 features of 30 have a rank; 1 run cannot say how stable that is."]
+
+
+def test_self_supervised(make_results):
+    assert answer(make_results(n_classes=0))[0].startswith(
+        "30 features of 30 have a rank by how strongly the latent space reacts to them; the two halves of the runs"
+    )
+
+
 def test_nothing_was_learned(make_results):
     results = make_results()
     nothing = findings_table(Consensus(30).result(), [f"g{i}" for i in range(30)], results.class_names)
     reason = "the labels cannot be told from chance (p = 0.5)"
-    metrics = {"runs": [{"accepted": False, "reason": reason}] * 2, "n_called": 0, "test_p": 0.5}
+    test = {"test": {"name": "Welch's t test", "n_called": 0}}
+    metrics = {"runs": [{"accepted": False, "reason": reason}] * 2, "n_called": 0, "test_p": 0.5, "baselines": test}
     said = answer(replace(results, findings=nothing, metrics=metrics))
     assert said == [
         "No feature has a rank: the labels cannot be told from chance (p = 0.5).",
-        "Nothing is called. The numbers below are of all runs.",
+        "Nothing is called, and Welch's t test by itself calls 0 features. The numbers below are of all runs.",
     ]
 
 
-def test_scores_of_few_runs_are_no_figure():
-    assert run_scores({"runs": [{"balanced_accuracy": 0.5}] * 4}, n_classes=2) is None
-
-
-def test_scores_of_runs_beside_chance_and_linear_models():
-    scores = np.linspace(0.6, 0.9, 7)
-    model = {"name": "logistic regression (L2)", "balanced_accuracy": 0.8, "n_splits": 5}
-    metrics = {"runs": [{"balanced_accuracy": score} for score in scores], "baselines": {"l2": model}}
-    axes = run_scores(metrics, n_classes=4).axes[0]
-    assert axes.lines[0].get_ydata().tolist() == scores.tolist()
-    assert [line.get_ydata()[0] for line in axes.lines[1:]] == [scores.mean(), 0.8, 0.25]
-
-
-def test_scores_of_a_quantity():
-    axes = run_scores({"runs": [{"r2": score} for score in (0.1, -0.2, 0.3, None, 0.2, 0.0)]}).axes[0]
-    assert len(axes.lines[0].get_ydata()) == 5
-    assert axes.lines[-1].get_ydata()[0] == 0.0
+def test_lines_for_the_screen(make_results):
+    lines = findings_in_words(with_baseline(make_results(), 0.8))
+    assert lines[0] == "called at a false discovery rate of 0.1: 2 features of 30"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ def names(folder: Path) -> set[str]:
 
 def fake_figures(monkeypatch):
     """Drawing is tested elsewhere and slow."""
-    monkeypatch.setattr(figures, "render", lambda results: {"top_features": b"\x89PNG" + bytes(30)})
+    picture = {"svg": b"<svg></svg>", "png": b"\x89PNG" + bytes(30)}
+    monkeypatch.setattr(figures, "render", lambda contents: {"top_features": picture})
 
 
 def save_model(folder: Path) -> None:
@@ -28,37 +30,67 @@ def save_model(folder: Path) -> None:
     (folder / "model.json").write_text("{}")
 
 
+TABLES = ("findings", "history", "predictions")
+ALWAYS = {"findings.json", "report.npz", "metrics.json", "config.json", "report.html"}
+
+
+def of_tables(*tables: str) -> set[str]:
+    return {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
+
+
+def of_figures(*drawn: str) -> set[str]:
+    return {f"figures/{name}.{kind}" for name in drawn for kind in ("svg", "png")}
+
+
 def test_everything_is_written(make_results, tmp_path):
     out = tmp_path / "deep" / "out"
-    results = make_results()
+    results = make_results(n_runs=5)
     written = write_results(results, out, save_model=save_model)
-    drawn = {f"figures/{name}.png" for name in figures.NAMES if name not in ("latent", "run_scores")}
-    assert names(out) == {
-        *("findings.csv", "history.csv", "metrics.json", "config.json", "predictions.csv", "report.html"),
-        *("model.safetensors", "model.json"),
-        *drawn,
-    }
+    drawn = [name for name in figures.NAMES if name not in ("latent", "predicted_values")]
+    model = {"model.safetensors", "model.json"}
+    assert names(out) == ALWAYS | of_tables(*TABLES) | of_figures(*drawn) | model
     assert {str(path.relative_to(out)) for path in written} == names(out)
     assert not any(path.name.startswith(".") for path in out.iterdir())
     back = pd.read_csv(out / "findings.csv", float_precision="round_trip")
     assert back["feature"].tolist() == results.findings["feature"].tolist()
     np.testing.assert_array_equal(back["importance"], results.findings["importance"])  # no digit is lost
     assert json.loads((out / "metrics.json").read_text())["test_accuracy"] == results.metrics["test_accuracy"]
-    assert len(pd.read_csv(out / "predictions.csv")) == 80
-    assert len(pd.read_csv(out / "history.csv")) == 6
+    assert len(pd.read_csv(out / "predictions.csv")) == 5 * 40
+    assert len(pd.read_csv(out / "history.csv")) == 15
+    for name, table in {
+        "findings": results.findings,
+        "history": results.history,
+        "predictions": results.predictions,
+    }.items():
+        pd.testing.assert_frame_equal(pd.read_parquet(out / f"{name}.parquet"), table.reset_index(drop=True))
 
 
 def test_self_supervised_into_the_same_folder_leaves_nothing_stale(make_results, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     write_results(make_results(), tmp_path)
     write_results(make_results(n_classes=0), tmp_path)
-    assert names(tmp_path) == {
-        *("findings.csv", "history.csv", "metrics.json", "config.json", "latent.csv", "report.html", "notes.txt"),
-        *(f"figures/{name}.png" for name in ("training_curves", "top_features", "attribution_image", "latent")),
-    }
+    drawn = ("training_curves", "top_features", "attribution_image", "latent", "feature_values", "rank_frequency")
+    assert names(tmp_path) == ALWAYS | of_tables("findings", "history", "latent") | of_figures(*drawn) | {"notes.txt"}
     latent = pd.read_csv(tmp_path / "latent.csv")
     assert list(latent.columns) == ["sample", "a", "b", "c", "d"]
     assert latent["sample"].tolist() == [f"s{i}" for i in range(20)]
+
+
+def test_without_pyarrow_there_is_no_parquet_and_the_page_says_so(make_results, tmp_path, monkeypatch):
+    fake_figures(monkeypatch)
+    write_results(make_results(), tmp_path)
+    monkeypatch.setattr("pixfold.report.table_files.find_spec", lambda name: None)
+    write_results(make_results(), tmp_path)
+    assert not any(name.endswith(".parquet") for name in names(tmp_path))
+    assert "pyarrow was not installed: pip install &#34;pixfold[io]&#34;" in (tmp_path / "report.html").read_text()
+
+
+def test_columns_of_several_kinds_are_text_in_parquet(make_results, tmp_path, monkeypatch):
+    fake_figures(monkeypatch)
+    results = make_results()
+    mixed = np.array(["1", 2, None, 3.5] + ["x"] * 26, dtype=object)
+    write_results(replace(results, findings=results.findings.assign(mixed=mixed)), tmp_path)
+    assert pd.read_parquet(tmp_path / "findings.parquet")["mixed"].tolist()[:4] == ["1", "2", None, "3.5"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
@@ -138,10 +170,10 @@ def test_json_holds_no_nan_and_no_numpy(make_results, tmp_path, monkeypatch):
 def test_ctrl_c_cannot_split_the_renames(make_results, tmp_path, monkeypatch):
     fake_figures(monkeypatch)
     write_results(make_results(), tmp_path)
-    before, replace = signal.getsignal(signal.SIGINT), os.replace
+    before, rename = signal.getsignal(signal.SIGINT), os.replace
 
     def interrupted(source: Path, target: Path) -> None:
-        replace(source, target)
+        rename(source, target)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("pixfold.report.writer.os.replace", interrupted)

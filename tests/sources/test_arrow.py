@@ -14,7 +14,7 @@ from pixfold.sources import open_source
 pa: Any = pytest.importorskip("pyarrow")
 pd: Any = pytest.importorskip("pandas")
 
-from pixfold.sources.disk import row_store as rowstore  # noqa: E402
+from pixfold.sources.disk import limits  # noqa: E402
 from pixfold.sources.tables import arrow  # noqa: E402
 
 
@@ -46,7 +46,7 @@ FRAME = pd.DataFrame(
 def test_a_parquet_file_is_read_as_its_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, categorical: str
 ) -> None:
-    monkeypatch.setattr(rowstore, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(limits, "LARGEST", memory)
     expected = open_source(FRAME, label="y", categorical=categorical)
     source = open_source(write(FRAME, tmp_path / "x.parquet"), label="y", categorical=categorical)
     assert source.sample_names == ["p", "q", "r", "s"]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pixfold import FoldLoader, Layout
 from pixfold.cli.app import app
 from pixfold.images.convert import convert
-from pixfold.learn.estimator import DeepMapperClassifier
+from pixfold.learn.estimators import DeepMapperClassifier
 from pixfold.sources import open_source
 
 TINY = {"backbone": "patchnet", "n_runs": 1, "epochs": 1, "batch_size": 16, "device": "cpu", "random_state": 0}

@@ -68,12 +68,3 @@ def test_a_name_that_says_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the name must end in \.h5ad, .*, got 'x', which holds HDF5") as caught:
         open_source(tmp_path / "x")
     assert ".csv.gz" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "address", ["https://example.org/x.h5ad", "s3://bucket/x.zarr", "gs://b/x.csv", "memory://x.csv"]
-)
-def test_addresses(address: str) -> None:
-    for data in (address, Path(address)):
-        with pytest.raises(InputError, match="addresses are not read; download the data"):
-            open_source(data)

@@ -18,7 +18,7 @@ import pixfold
 from pixfold.cli.app import app
 from pixfold.errors import InputError
 from pixfold.sources import open_source
-from pixfold.sources.disk import row_store
+from pixfold.sources.disk import limits
 from pixfold.sources.matrices import tiles
 
 N, M = 12, 60
@@ -278,7 +278,7 @@ def test_mage_tab(tmp_path: Path) -> None:
 @pytest.mark.parametrize("threshold", [0, 1 << 40])
 def test_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: int) -> None:
     """Narrow tiles of several types, in files and in memory, read in any order and after pickling."""
-    monkeypatch.setattr(row_store, "MEMORY_BYTES", threshold)
+    monkeypatch.setattr(limits, "LARGEST", threshold)
     monkeypatch.setattr(tiles, "TILE_BYTES", 8 * N * 7)
     values = X.copy()
     values[:, 20:30] += 0.1

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from pixfold.errors import OutputError
-from pixfold.sources.disk import scratch
+from pixfold.sources.disk import limits, scratch
 from pixfold.sources.disk.scratch import RowsOnce, ScratchArray, by_rows, folder, room_for
 
 
@@ -52,7 +52,7 @@ def as_csr(rows: scratch.SparseRows, shape: tuple[int, int]) -> Any:
 def test_entries_come_out_by_rows(
     monkeypatch: pytest.MonkeyPatch, order: str, memory: int, shape: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(scratch, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(limits, "LARGEST", memory)
     entries, expected = some_entries(shape, order)
     rows = by_rows(entries, *shape, expected.nnz, np.dtype(np.float32))
     assert isinstance(rows.data, ScratchArray) == (expected.nnz * 12 > memory // 2)
@@ -64,7 +64,7 @@ def test_entries_come_out_by_rows(
 
 @pytest.mark.parametrize("memory", [1, 200, 10**6])
 def test_entries_of_one_place_are_added(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
-    monkeypatch.setattr(scratch, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(limits, "LARGEST", memory)
     entries = Listed([0, 2, 0, 2, 3, 0], [1, 0, 1, 0, 2, 0], np.array([1, 2, 3, 4, 5, 6], np.int32))
     rows = by_rows(entries, 5, 3, 6, np.dtype(np.int32))
     result = as_csr(rows, (5, 3))
@@ -92,7 +92,7 @@ def test_temporary_files_have_no_names_and_go_where_the_user_says(
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(limits, "LARGEST", 100)
     monkeypatch.setattr(scratch, "folder", lambda: str(tmp_path))
     with pytest.raises(OutputError, match=r"cannot write temporary files in .*: 8,000,000,.* GB are needed, .* TMPDIR"):
         room_for(10**18, [np.float64])
@@ -114,7 +114,7 @@ def made() -> scratch.SparseRows:
 
 
 def test_rows_are_made_once_and_again_after_closing_or_pickling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "MEMORY_BYTES", 1)
+    monkeypatch.setattr(limits, "LARGEST", 1)
     once = RowsOnce(made)
     for rows in (once, once, pickle.loads(pickle.dumps(once))):
         assert rows.read(slice(0, 2), 2, np.dtype(np.float64)).toarray().tolist() == [[0, 6], [5, 0]]

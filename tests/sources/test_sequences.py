@@ -11,7 +11,7 @@ import pytest
 from pixfold.errors import InputError
 from pixfold.ops import fold
 from pixfold.sources import Source, open_source
-from pixfold.sources.sequences import sequences
+from pixfold.sources.disk import limits
 from pixfold.stream.layout_for import layout_for
 
 pytest.importorskip("dnaio")
@@ -170,7 +170,7 @@ def test_many_letters_go_through_a_temporary_file(tmp_path: Path, monkeypatch: p
     texts = ["".join(rng.choice(list("ACGT"), rng.integers(1, 60))) for _ in range(300)]
     path = write(tmp_path / "x.fa", "".join(f">s{i}\n{text}\n" for i, text in enumerate(texts)))
     whole = open_source(path).read(slice(None))
-    monkeypatch.setattr(sequences, "MEMORY_BYTES", 1000)
+    monkeypatch.setattr(limits, "LARGEST", 1000)
     source = open_source(path)
     np.testing.assert_array_equal(source.read(slice(None)), whole)
     np.testing.assert_array_equal(source.read(np.array([299, 3])), whole[[299, 3]])

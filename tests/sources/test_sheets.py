@@ -144,5 +144,9 @@ def test_a_sheet_without_a_header(tmp_path: Path) -> None:
 
 def test_a_sheet_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "LARGEST_SHEET", 1000)
-    with pytest.raises(InputError, match=r"at most 1,000 bytes of XML, got [\d,]+; save it as \.csv"):
+    with pytest.raises(InputError, match=r"at most 1,000 bytes of XML, .* got [\d,]+; save it as \.csv"):
         open_source(book(tmp_path / "x.xlsx", {"data": [HEAD, *ROWS]}), label="kind")
+    monkeypatch.setattr(sheets, "LARGEST_SHEET", 2**30)
+    with pytest.raises(InputError, match=r"at most 900 bytes of XML"):
+        open_source(tmp_path / "x.xlsx", label="kind", memory=900)
+    assert open_source(tmp_path / "x.xlsx", label="kind", memory="1MB").n_samples == len(ROWS)

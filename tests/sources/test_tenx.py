@@ -13,7 +13,7 @@ from scipy import sparse
 
 from pixfold.errors import InputError
 from pixfold.sources import open_source
-from pixfold.sources.disk import scratch
+from pixfold.sources.disk import limits
 from pixfold.sources.disk.scratch import ScratchArray
 from pixfold.stream.blocks import sample_bytes
 
@@ -60,7 +60,7 @@ def test_the_example_is_as_its_header_says() -> None:
 @pytest.mark.parametrize("order", ["samples", "features", "none"])
 @pytest.mark.parametrize("memory", [10**8, 200 * 5], ids=["memory", "files"])
 def test_entries_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, memory: int) -> None:
-    monkeypatch.setattr(scratch, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(limits, "LARGEST", memory)
     source = open_source(folder(tmp_path / "x", lines(order=order)))
     assert (source.n_samples, source.n_features, source.dtype) == (30, 8, np.int32)
     assert source.feature_names[2] == "symbol2"

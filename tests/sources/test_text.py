@@ -19,7 +19,7 @@ from pixfold.sources import ArraySource, Source, open_source
 
 pa: Any = pytest.importorskip("pyarrow")
 
-from pixfold.sources.disk import row_store as rowstore  # noqa: E402
+from pixfold.sources.disk import limits  # noqa: E402
 from pixfold.sources.tables import delimited, lines  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Every table goes to a temporary file, in the folder that this returns."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(rowstore, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(limits, "LARGEST", 0)
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", None)
     return folder
@@ -230,8 +230,8 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     code = """
 import resource, sys
 from pixfold.sources import open_source
-from pixfold.sources.disk import row_store as rowstore
-rowstore.MEMORY_BYTES = 8 << 20
+from pixfold.sources.disk import limits
+limits.LARGEST = 8 << 20
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 def read(path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pixfold.errors import InputError
-from pixfold.stream.budget import bytes_of, free_memory, in_words
+from pixfold.stream.budget import free_memory
+from pixfold.util.sizes import bytes_of, in_words
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ def check(source: ArraySource, x: np.ndarray, rows: np.ndarray, memory: int | No
     np.testing.assert_array_equal(found.nonzero, there.sum(axis=0))
     np.testing.assert_array_equal(found.empty_samples, empty)
     np.testing.assert_array_equal(found.missing, np.isnan(used[~empty]).sum(axis=0))
+    with np.errstate(invalid="ignore"):
+        lowest, highest = np.fmin.reduce(used, axis=0), np.fmax.reduce(used, axis=0)
+    np.testing.assert_array_equal(found.varies, highest > lowest)
     values = used[~np.isnan(used)]
     assert found.facts.whole == bool(np.all(values == np.floor(values)))
     assert (found.facts.smallest, found.facts.largest) == (values.min(), values.max())
@@ -55,7 +58,7 @@ def check(source: ArraySource, x: np.ndarray, rows: np.ndarray, memory: int | No
 def test_it_is_what_numpy_counts(form, dtype, rows_at_once):
     x = matrix(dtype)
     source = ArraySource(form(x))
-    memory = None if rows_at_once is None else 160 * F + 3 * sample_bytes(source) * rows_at_once
+    memory = None if rows_at_once is None else 168 * F + 3 * sample_bytes(source) * rows_at_once
     check(source, x, np.arange(N), memory)
     check(source, x, np.array([1, 2, 5, 6, 11, 36]), memory)
 
@@ -90,7 +93,7 @@ def test_packed_genotypes(n_features, count_first):
     for bits in (packed.bits, noisy):
         source = ArraySource(PackedGenotypes(bits, n_features, count_first=count_first))
         check(source, g, np.arange(60), None)
-        check(source, g, np.arange(0, 60, 2), 160 * n_features + 3 * bits.shape[1] * 7)
+        check(source, g, np.arange(0, 60, 2), 168 * n_features + 3 * bits.shape[1] * 7)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
@@ -104,9 +107,9 @@ def test_infinite_values_of_many_blocks(form):
         match=r"array: values must be finite, got 3 infinite in 2 features \('feature_1', 'feature_4'\) and 2 samples "
         r"\('sample_3', 'sample_29'\)$",
     ):
-        scan(source, np.arange(30), memory=160 * 5 + 3 * sample_bytes(source) * 2)
+        scan(source, np.arange(30), memory=168 * 5 + 3 * sample_bytes(source) * 2)
 
 
 def test_a_budget_that_is_too_small():
-    with pytest.raises(InputError, match=r"^scan: memory must be at least 920 bytes for array, .*, got 99 bytes"):
+    with pytest.raises(InputError, match=r"^scan: memory must be at least 960 bytes for array, .*, got 99 bytes"):
         scan(ArraySource(np.ones((4, 5))), np.arange(4), memory=99)

@@ -18,7 +18,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "pixfold/kernel.hpp"
 #include "pixfold/views.hpp"
@@ -50,46 +49,22 @@ PIXFOLD_KERNEL(aggregate, bool(const AggregateArguments&, int threads));
 
 namespace pixfold::cuda {
 
-// How the samples of a batch are shared out. A block sums a tile of pixels of one part of one class: the samples of a
-// class are one part where there are blocks enough to fill a large GPU, else they are split every 2^k samples.
-//
-// A part's sums are written and read again, 48 bytes per pixel, as much as 12 float32 samples. So large images, whose
-// sums go to memory, are not split; those of small ones stay in L2.
-
-constexpr std::int64_t enough_sums = 1024;  // blocks
-constexpr std::int64_t least_part = 16;     // samples
-
-// Samples [first, first + n_samples) of the class with number `of`.
-struct Part {
-    std::int64_t of;
-    std::int64_t first;
-    std::int64_t n_samples;
-};
-
-struct PlannedClass {
-    ClassSamples samples;
-    std::int64_t first_part;
-    std::int64_t n_parts;  // in order
-};
-
-struct AggregatePlan {
-    std::vector<PlannedClass> classes;
-    std::vector<Part> parts;  // class after class
-};
-
-// `enough` blocks: tests change it.
-AggregatePlan plan_aggregate(const ClassSamples* classes, std::int64_t n_classes, std::int64_t n_pixels,
-                             std::int64_t enough = enough_sums);
-
-// aggregate on a CUDA device: the contract is pixfold/aggregate.hpp's, and all pointers, those inside the tables too,
-// are the device's. What differs:
-//   - calls are queued on the stream and return at once; new moments that are not finite are added to *bad, for whoever
-//     reads it later, and `after` is unspecified where there are any
-//   - attributions have strides in elements, and must be aligned to the element's size; before, after and the
-//     workspace to 16 bytes
+// aggregate on a CUDA device: the formula is pixfold/aggregate.hpp's, and all pointers are the device's. What differs:
+//   - calls are queued on the stream and return at once, and nothing on the way waits for the host: labels, numbers of
+//     samples and the decision whether a batch counts stay on the device
+//   - moments of a class are in one of two places, and a batch writes into the other one. If a new moment is not
+//   finite,
+//     a label is out of range or a mark is neither 0 nor 1, that is added to `refused`, for whoever reads it later, and
+//     counts and sides stay as they are: the batch changes nothing, and later ones go on from what was before it
+//   - attributions have strides in elements, and must be aligned to the element's size
 //   - the samples of a class may be summed in parts, whose sums are added in order. Where the parts begin follows from
-//     the batch and the image alone: the bits are the same on every card. Where a class is one
-//     part they are those of the CPU's kernels with fused multiply-add.
+//     the numbers of samples and pixels alone: the bits are the same on every card. Where a class is one part they are
+//     those of the CPU's kernels with fused multiply-add.
+//
+// A block sums a tile of pixels of one part of one class. A part is all samples of a class where there are blocks
+// enough to fill a large GPU, else classes are split every 2^k samples. A part's sums are written and read again, 48
+// bytes per pixel, as much as 12 float32 samples. So large images, whose sums go to memory, are not split; those of
+// small ones stay in L2.
 //
 // Arithmetic per attribution: four operations in double (difference, sum, fused square, sum of magnitudes) and a
 // conversion; a further channel takes a sum and a conversion. For one channel of float32 that is one operation per
@@ -101,21 +76,36 @@ AggregatePlan plan_aggregate(const ClassSamples* classes, std::int64_t n_classes
 struct AggregateBatch {
     const void* attributions;  // (n_samples, n_channels, n_pixels): f32, f64, f16 or bf16
     DType dtype;
+    std::int64_t n_samples;
     std::int64_t n_channels;  // summed
     std::int64_t n_pixels;
     std::int64_t sample_stride;
     std::int64_t channel_stride;
     std::int64_t pixel_stride;
-    // The plan's tables, on the device.
-    const PlannedClass* classes;
-    std::int64_t n_classes;
-    const Part* parts;
-    std::int64_t n_parts;
+    const std::int64_t* labels;  // [n_samples]
+    const std::uint8_t* keep;    // [n_samples] 0 or 1; null: all samples count
 };
 
-// What the parts' sums take: 0 where every class is one part.
-std::int64_t aggregate_workspace_bytes(std::int64_t n_classes, std::int64_t n_parts, std::int64_t n_pixels);
+// What batches leave behind.
+struct AggregateState {
+    std::int64_t n_classes;
+    std::int64_t* count;  // [n_classes] samples so far
+    std::int64_t* side;   // [n_classes] 0 or 1: which of `moments` is the class's
+    double* moments[2];   // row-major (n_classes, 3, n_pixels): mean, m2, mean_abs; not read where count is 0
+    // Added to, where a batch is refused: moments that are not finite, labels out of range, marks that are no booleans.
+    unsigned long long* refused;  // [3]
+};
 
-void aggregate(const AggregateBatch&, void* workspace, unsigned long long* bad, void* stream);
+constexpr std::int64_t enough_sums = 2048;  // blocks
+constexpr std::int64_t least_part = 16;     // samples
+
+// Samples of a part: a power of two of them, or all. `enough` blocks: tests change it.
+std::int64_t aggregate_part_samples(std::int64_t n_samples, std::int64_t n_pixels, std::int64_t enough = enough_sums);
+
+// Bytes of scratch memory, which is the caller's, aligned to 16.
+std::int64_t aggregate_workspace_bytes(std::int64_t n_samples, std::int64_t n_classes, std::int64_t n_pixels,
+                                       std::int64_t part_samples);
+
+void aggregate(const AggregateBatch&, const AggregateState&, std::int64_t part_samples, void* workspace, void* stream);
 
 }  // namespace pixfold::cuda

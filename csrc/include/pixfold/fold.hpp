@@ -32,7 +32,8 @@ struct NormalizeParameters {
     const void* fill;    // [n_slots]
     double lo;
     double hi;
-    const double* row_scale;  // [n_samples], or null for 1
+    const double* row_scale;     // [n_samples], or null for 1
+    bool shift_is_zero = false;  // every shift is 0: a kernel need not read it
 };
 
 struct FoldCounts {
@@ -85,7 +86,8 @@ struct FoldCsrArguments {
     const std::int32_t* pixel_of_feature;  // [n_features], -1: none; null: feature j is at pixel j
     NormalizeParameters parameters;
     FoldOutput out;
-    const void* background;  // the image of an all-zero sample, [n_pixels] elements of out's type; fold_dense makes it
+    // The image of an all-zero sample, [n_pixels] elements of out's type, which fold_dense makes; null where it is 0.
+    const void* background;
     unsigned long long* counts;            // [3]: missing, negative, indices out of range; or null
     const std::int64_t* sample = nullptr;  // [n_samples] rows of x that are folded, in any order; null: all, in order
 };

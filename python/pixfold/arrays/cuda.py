@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixfold.arrays.cuda_extension import extension, load, runs_on
 from pixfold.arrays.dense import check_tensor, number_type
@@ -38,6 +39,25 @@ class Queue:
         """Wait for what is queued here."""
         if self.torch_stream is not None:
             self.torch_stream.synchronize()
+
+    def to_device(self, values: NDArray[Any]) -> Any:
+        """Queue the copy of an array to the device, out of memory that is pinned: nothing waits for what is before."""
+        import torch
+
+        tensor = torch.from_numpy(np.array(values))  # a copy: the caller's array may change before it is read
+        if self.torch_stream is None:
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def to_host(self, tensor: Any) -> NDArray[Any]:
+        """Wait for a tensor and give it as an array, in pinned memory of its own."""
+        import torch
+
+        there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self.torch_stream is not None)
+        there.copy_(tensor, non_blocking=True)
+        self.wait()
+        values: NDArray[Any] = there.numpy()
+        return values
 
 
 @dataclass(frozen=True, slots=True)

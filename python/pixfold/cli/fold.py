@@ -47,7 +47,7 @@ def fold(
     reading: dict[str, Any],
     pixels: dict[str, Any],
     writing: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     """Write the image of every sample of INPUT to OUT, in constant memory.
 
     Example: pixfold fold data.h5ad images.zarr --label cell_type
@@ -84,6 +84,13 @@ def fold(
         n, *image = made.shape
         classes = "" if made.class_names is None else f"; {len(made.class_names)} classes"
         typer.echo(f"{out}: {n:,} images of {' x '.join(map(str, image))}, {writing['dtype']}{classes}")
+        return {
+            "out": str(out),
+            "shape": list(made.shape),
+            "dtype": writing["dtype"],
+            "class_names": made.class_names,
+            "messages": made.messages,
+        }
 
 
 def _height_and_width(shape: str) -> tuple[int, int]:
@@ -94,6 +101,6 @@ def _height_and_width(shape: str) -> tuple[int, int]:
 
 
 def _model(folder: Path) -> Any:
-    from pixfold.learn.estimator import load
+    from pixfold.learn.estimators import load
 
     return load(folder)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 from pixfold.cli.messages import console, one_line_errors
 
 
 @one_line_errors
-def info() -> None:
-    """Show versions, what this build of pixfold holds, and the devices there are."""
+def info() -> dict[str, Any]:
+    """Show versions, what this build of pixfold holds, and the devices there are.
+
+    Example: pixfold info --json
+    """
     from rich.table import Table
 
     from pixfold.build import build_config
@@ -34,6 +38,7 @@ def info() -> None:
     for name, value in rows.items():
         table.add_row(name, str(value))
     console().print(table, markup=False)
+    return {"versions": versions(), "build": config, "torch_devices": _devices_of_torch().split(", ")}
 
 
 def _devices_of_torch() -> str:

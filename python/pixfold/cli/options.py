@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
@@ -100,6 +102,10 @@ Inputs = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; warnings and the summary stay.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output, if pixfold wrote it.")]
 
+_TRUST = "Import what --backbone package.module:callable names, which runs its code."
+TrustCode = Annotated[bool, typer.Option("--trust-code", help=_TRUST, rich_help_panel="Network and training")]
+TrustCodeOfModel = Annotated[bool, typer.Option("--trust-code", help=_TRUST)]
+
 FillMissing = Annotated[
     bool,
     typer.Option("--fill-missing", help="Features that INPUT lacks take their training mean, instead of an error."),
@@ -110,7 +116,19 @@ IgnoreVersions = Annotated[
 ]
 
 
-def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def check_trusted(backbone: Any, *, trusted: bool) -> None:
+    """Refuse a backbone that is code, unless --trust-code allows it; then it may stand in the current folder."""
+    from pixfold.learn.backbones import is_code
+
+    if not is_code(backbone):
+        return
+    if not trusted:
+        raise typer.BadParameter(f"{backbone} is code: --trust-code allows to import it", param_hint="--backbone")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of tables; it gets their values as one dict for each of its parameters named here.
 
     Parameters
@@ -124,16 +142,16 @@ def takes(**panels: Mapping[str, Table]) -> Callable[[Callable[..., None]], Call
         for parameter, named in panels.items()
     }
 
-    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_options(**values: Any) -> None:
+        def with_options(**values: Any) -> Any:
             for parameter, table in tables.items():
                 chosen = {
                     name: values.pop(name) if given.read is None else given.read(values.pop(name))
                     for name, given in table.items()
                 }
                 values[parameter] = {name: value for name, value in chosen.items() if value is not None}
-            command(**values)
+            return command(**values)
 
         parameters = []
         for own in inspect.signature(command, eval_str=True).parameters.values():

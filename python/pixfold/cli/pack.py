@@ -30,7 +30,7 @@ def pack(
     ] = False,
     quiet: options.Quiet = False,
     reading: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     """Write INPUT as one compressed store that is read sample by sample; an interrupted pack resumes.
 
     Example: pixfold pack cohort.bed cohort.zarr --memory 4GB
@@ -40,18 +40,16 @@ def pack(
         raise typer.BadParameter("must be INPUT and OUT.zarr, got one path", param_hint="OUT.zarr")
     with messages(quiet=quiet) as shown:
         if not inputs:
-            typer.echo(_verified(out, shown))
-            return
+            return _verified(out, shown)
         try:
-            done = _packed(inputs, out, shown, verify=verify, memory=memory, force=force, **reading)
+            return _packed(inputs, out, shown, verify=verify, memory=memory, force=force, **reading)
         except KeyboardInterrupt:
             raise interrupted(f"{out} is not written; the same call goes on after the last whole shard") from None
-        typer.echo(done)
 
 
-def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **given: Any) -> str:
+def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **given: Any) -> dict[str, Any]:
     from pixfold.store import pack as write_store
-    from pixfold.stream.budget import in_words
+    from pixfold.util.sizes import in_words
 
     start = time.monotonic()
     made = write_store(inputs if len(inputs) > 1 else inputs[0], out, verify=verify, progress=shown, **given)
@@ -64,16 +62,30 @@ def _packed(inputs: list[Path], out: Path, shown: Messages, *, verify: bool, **g
         "genotypes": "genotypes at 2 bits",
         "dosages": "dosages at 8 bits, in steps of 1/127",
     }[made.kind]
-    return (
+    seconds = time.monotonic() - start
+    typer.echo(
         f"{made.path}: {samples:,} samples x {features:,} features, {kind}, {in_words(made.nbytes)}, "
-        f"{time.monotonic() - start:.1f} s{', verified' if verify else ''}"
+        f"{seconds:.1f} s{', verified' if verify else ''}"
     )
+    return {
+        "out": str(made.path),
+        "n_samples": samples,
+        "n_features": features,
+        "kind": made.kind,
+        "dtype": str(made.dtype),
+        "nbytes": made.nbytes,
+        "seconds": seconds,
+        "verified": verify,
+        "messages": made.messages,
+    }
 
 
-def _verified(path: Path, shown: Messages) -> str:
+def _verified(path: Path, shown: Messages) -> dict[str, Any]:
     from pixfold.sources.packed.store import PackedStore
-    from pixfold.stream.budget import in_words
+    from pixfold.util.sizes import in_words
 
     store = PackedStore(path)
     nbytes = store.verify(shown)
-    return f"{path}: whole, all checksums agree ({len(store.about['files']):,} files, {in_words(nbytes)})"
+    n_files = len(store.about["files"])
+    typer.echo(f"{path}: whole, all checksums agree ({n_files:,} files, {in_words(nbytes)})")
+    return {"out": str(path), "n_files": n_files, "nbytes": nbytes, "verified": True}

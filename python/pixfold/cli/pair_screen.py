@@ -60,7 +60,7 @@ def pair_screen(
     quiet: options.Quiet = False,
     reading: dict[str, Any],
     screening: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     """Look at all pairs of INPUT's features for those that tell the classes of --label apart together.
 
     Example: pixfold pair-screen cohort.bed --label phenotype --covariates sex --out pairs.csv
@@ -77,7 +77,7 @@ def pair_screen(
 
         check_arguments(**screening)
         check_table(out, _BEGINNING, force=force)
-        source = open_source(data if len(data) > 1 else data[0], **reading)
+        source = open_source(data if len(data) > 1 else data[0], memory=screening.get("memory"), **reading)
         given = None if covariates is None else covariates_of(source, covariates.split(","))
         found = screen(source, covariates=given, progress=shown, **screening)
         for message in found.messages:
@@ -95,6 +95,15 @@ def pair_screen(
             f"{more}{significant:,} above |z| = {found.threshold:.2f} ({screening['threshold']}, "
             f"alpha {screening['alpha']:g})"
         )
+        return {
+            "out": str(out),
+            "n_pairs": found.n_pairs,
+            "n_samples": found.n_samples,
+            "n_significant": significant,
+            "threshold": found.threshold,
+            "top_pairs": table.head(_SHOWN).to_dict(orient="records"),
+            "messages": found.messages,
+        }
 
 
 # What a table of this command begins with.

@@ -32,27 +32,33 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a run, or of a saved model.")],
     data: options.Inputs,
     out: Annotated[Path, typer.Option(help="Table of the predictions, a .csv or .parquet file.")],
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="package.module:callable of a model that was trained with one; needs --trust-code."),
+    ] = None,
+    trust_code: options.TrustCodeOfModel = False,
     fill_missing: options.FillMissing = False,
     ignore_versions: options.IgnoreVersions = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
     reading: dict[str, Any],
     machine: dict[str, Any],
-) -> None:
+) -> dict[str, Any]:
     """Write what a saved model says of new samples: their classes with probabilities, quantities, or latent values.
 
     Features are matched by name, and samples normalised as in training.
 
     Example: pixfold predict out/cells new.h5ad --out predicted.csv
     """
+    options.check_trusted(backbone, trusted=trust_code)
     with messages(quiet=quiet) as shown:
-        from pixfold.learn.estimator import load
+        from pixfold.learn.estimators import load
         from pixfold.learn.prediction_files import check_output, write
         from pixfold.learn.predictions import predictions_of
         from pixfold.util.outputs import locked
 
         check_output(out, force=force)
-        fitted = load(model)
+        fitted = load(model, backbone=backbone)
         fitted.set_params(**machine)
         fitted.check_arguments()
         how = {"fill_missing": fill_missing, "ignore_versions": ignore_versions}
@@ -68,6 +74,13 @@ def predict(
     for line in _scores_in_words(scores):
         typer.echo(line)
     typer.echo(f"{out}: {len(table):,} samples{_counts_in_words(table)}")
+    return {
+        "out": str(out),
+        "n_samples": len(table),
+        "scores": scores,
+        "predicted": table["predicted"].value_counts().to_dict() if _has_classes(table) else None,
+        "messages": [*new.messages, *said],
+    }
 
 
 def _scores_in_words(scores: dict[str, Any]) -> list[str]:
@@ -86,8 +99,12 @@ def _scores_in_words(scores: dict[str, Any]) -> list[str]:
     return []
 
 
+def _has_classes(table: Any) -> bool:
+    return "predicted" in table and table["predicted"].dtype.kind != "f"
+
+
 def _counts_in_words(table: Any) -> str:
-    if "predicted" not in table or table["predicted"].dtype.kind == "f":
+    if not _has_classes(table):
         return ""
     counts = table["predicted"].value_counts()
     shown = ", ".join(f"{name} {n:,}" for name, n in counts.iloc[:6].items())

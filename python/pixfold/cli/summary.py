@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixfold.cli.messages import console, say
+from pixfold.report.cautions import cautions
 from pixfold.report.words import findings_in_words, not_ranked
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from pixfold.learn.results import Results
 
 _SHOWN = 10
+# Balanced accuracy first: where classes are of very different sizes accuracy says little.
 _SCORES = {
+    "balanced_accuracy": "balanced accuracy",
     "test_accuracy": "test accuracy",
     "test_r2": "R2 of held-out samples",
     "spearman": "Spearman correlation of held-out samples",
@@ -28,13 +31,16 @@ def print_summary(results: Results, out: Path) -> None:
 
     screen, metrics = console(), results.metrics
     screen.print(_top_features(results) or "No feature has a rank.")
+    by_chance = {"test_accuracy": metrics.get("chance_accuracy")}
+    if results.class_names:
+        by_chance["balanced_accuracy"] = 1.0 / len(results.class_names)
     for key, name in _SCORES.items():
         if metrics.get(key) is not None:
-            spread, chance = metrics.get(f"{key}_std"), metrics.get("chance_accuracy")
+            spread, chance = metrics.get(f"{key}_std"), by_chance.get(key)
             line = f"{name}: {metrics[key]:.3f}"
             if spread is not None and spread == spread:  # not NaN
                 line += f" ± {spread:.3f}"
-            if key == "test_accuracy" and chance is not None:
+            if chance is not None:
                 line += f"  (chance {chance:.3f})"
             screen.print(line)
     for line in findings_in_words(results):
@@ -43,6 +49,32 @@ def print_summary(results: Results, out: Path) -> None:
     screen.print(Text(f"output folder: {out}"), soft_wrap=True)
     if metrics.get("n_accepted") == 0:
         say("warning: no feature has a rank: " + not_ranked(metrics))
+    else:
+        for text in cautions(results, messages=False):
+            say(f"warning: {text}")
+
+
+# Of metrics.json: what the object of --json holds beside the features.
+_METRICS = (
+    *("test_accuracy", "balanced_accuracy", "macro_f1", "chance_accuracy", "test_r2", "spearman", "explained_variance"),
+    *("test_p", "n_called", "n_features_used", "n_runs", "n_accepted", "agreement", "converged", "seconds"),
+)
+
+
+def summary_object(results: Results, out: Path) -> dict[str, Any]:
+    """Return what ``pixfold run --json`` prints: scores, called features, the best of the list, and messages."""
+    findings = results.findings
+    columns = ("feature", "rank", "importance", "direction", "p", "q", "called", "selection_frequency")
+    top = findings[findings["rank"].notna()].head(_SHOWN)[[name for name in columns if name in findings]]
+    return {
+        "out": str(out),
+        "task": results.task,
+        "metrics": {name: results.metrics[name] for name in _METRICS if results.metrics.get(name) is not None},
+        "called": findings.loc[findings["called"].eq(True), "feature"].tolist() if "called" in findings else [],
+        "top_features": top.to_dict(orient="records"),
+        "messages": results.messages,
+        "files": sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()),
+    }
 
 
 def _q_value(row: Any) -> str:

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     float
         Accuracy on held-out samples.
     """
-    from pixfold.learn.estimator import DeepMapperClassifier
+    from pixfold.learn.estimators import DeepMapperClassifier
     from pixfold.util.progress import terminal_progress
 
     parser = argparse.ArgumentParser(description="Learn MNIST from its IDX files, pixels in a seeded order.")

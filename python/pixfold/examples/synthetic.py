@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import warnings
@@ -144,7 +145,8 @@ def write_nihs(
         except OSError as error:
             raise OutputError(f"{target}: cannot write the file: {_reason(error)}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a file system that is read-only, say: the error is known by now
+                temporary.unlink(missing_ok=True)
     return target
 
 

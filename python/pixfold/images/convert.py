@@ -22,7 +22,6 @@ from pixfold.ops.fold_samples import fold_into_fresh
 from pixfold.sources import open_source
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
-from pixfold.stream.budget import bytes_of
 from pixfold.stream.finite import check_finite
 from pixfold.stream.labels import class_names_of, codes_of, labelled_rows
 from pixfold.stream.layout_for import layout_for
@@ -31,6 +30,7 @@ from pixfold.util.checks import check_all, choice, is_whole, switch, whole_numbe
 from pixfold.util.files import staged
 from pixfold.util.outputs import IMAGES, claimed, path_of
 from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.sizes import bytes_of
 from pixfold.util.text import must_be
 
 # Shares of the memory budget: for blocks of samples, and for the images that are written together (which need as much
@@ -188,7 +188,7 @@ def convert(
     targets, budget = files_of(path), bytes_of("convert", memory)
     reporter = progress if progress is not None else SilentProgress()
     with claimed(path, IMAGES, force=force, beside=targets[1:]):
-        opened = open_source(source)
+        opened = open_source(source, memory=budget)
         if layout is None or normalizer is None:
             work = _fitted(opened, budget, reporter, class_names, place, choose)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,11 +14,17 @@ from torch import Tensor, nn
 
 from pixfold.arrays import cuda as _cuda_arrays
 from pixfold.errors import InputError
-from pixfold.learn import methods
+from pixfold.learn.attribution.baselines import Baselines
+from pixfold.learn.attribution.choices import OF_PASSES, TargetOf, refuse
+from pixfold.learn.attribution.groups import PixelGroups
+from pixfold.learn.attribution.noise_tunnel import through_noise
+from pixfold.learn.attribution.outputs import Difference
+from pixfold.learn.attribution.registry import Bound, Setting, known
 from pixfold.learn.batches import Batches
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.ops import AttributionAccumulator
+from pixfold.util.checks import check_all
 from pixfold.util.progress import Progress, tracked
 
 
@@ -28,79 +35,152 @@ class Accumulator(Protocol):
         """Add ``(B, C, H, W)`` attributions of samples with ``labels`` where ``keep`` is true."""
 
 
+@dataclass(frozen=True)
+class AttributionSummary:
+    """What came of an attribution beside what the accumulator holds.
+
+    Attributes
+    ----------
+    n_used : int
+        Samples whose attributions were added.
+    delta : float or None
+        Mean absolute completeness delta: how far the attributions of a sample miss the change of the output from the
+        baseline. None for methods that promise no sum, and through a noise tunnel.
+    relative_delta : float or None
+        The same as a share of the mean absolute change of the output; None where that is 0, too.
+    """
+
+    n_used: int
+    delta: float | None = None
+    relative_delta: float | None = None
+
+
 def attribute(
     module: nn.Module,
     batches: Batches,
     accumulator: Accumulator,
     *,
     method: str = "saliency",
-    options: TrainingOptions | None = None,
-    only_correct: bool = True,
+    target: TargetOf = "correct",
+    baselines: Baselines | None = None,
+    baseline: float = 0.0,
+    groups: PixelGroups | None = None,
+    falls: Accumulator | None = None,
+    noise_tunnel: int | None = None,
     internal_batch_size: int | None = None,
     n_steps: int = 32,
-    baseline: float = 0.0,
+    options: TrainingOptions | None = None,
     progress: Progress | None = None,
-) -> int:
-    """Attribute the class score of each sample's label to the pixels; add them up per class.
+) -> AttributionSummary:
+    """Attribute an output for each sample to the pixels; add them up per class.
 
-    Memory holds one batch of images and its attributions (integrated gradients: ``internal_batch_size``
-    images at a time pass through the network), whatever the number of samples. Signs are kept. All is
-    float32.
+    Memory holds one batch of images and its attributions, whatever the number of samples. Methods that take many passes
+    for an image give the network ``internal_batch_size`` images at a time, whatever the number of steps, baselines,
+    windows or noisy copies. Signs are kept. All is float32.
 
     Parameters
     ----------
     module : Module
         ``(B, C, H, W) -> (B, K)`` class scores; put into evaluation mode on the device of ``options``.
     batches : Batches
-        Held-out samples. Without labels (with ``only_correct=False``) the predicted class is attributed.
+        Held-out samples; with labels, unless the target is "predicted".
     accumulator : AttributionAccumulator
         Gets ``update(attributions, labels, keep=...)`` with NumPy arrays; an AttributionAccumulator gets attributions
         where they are, if pixfold's CUDA kernels run there.
     method : str
-        One of :data:`pixfold.learn.methods.METHODS`.
+        One of :data:`pixfold.learn.attribution.METHODS`.
+    target : {"correct", "true", "predicted"} or (int, int)
+        The output of a sample's own class, of samples that were classified rightly ("correct") or of all ("true"); that
+        of the predicted class; or the difference of the outputs of two classes, of the samples of both. Attributions
+        are added to the class of the output; of a difference, to the sample's own.
+    baselines : Baselines, optional
+        Where the way to an image begins. Without them: images of ``baseline``.
+    baseline : float
+        Pixel value of the baseline; 0 is the mean of standardised features.
+    groups : PixelGroups, optional
+        What ``feature_ablation`` ablates together.
+    falls : AttributionAccumulator, optional
+        Of as many features as there are groups; gets how far the output fell for each group.
+    noise_tunnel : int, optional
+        Average over so many noisy copies of each image.
+    internal_batch_size : int, optional
+        Images in one pass at most, never raised, of methods that take many. Without it: the size of the batch.
+    n_steps : int
+        Points of an integral.
     options : TrainingOptions, optional
         Device, threads and seed.
-    only_correct : bool
-        Use correctly classified samples only, so that label and predicted class are the same.
-    internal_batch_size : int, optional
-        Images in one pass of integrated gradients at most, never raised. Without it: the size of the batch.
-    n_steps : int
-        Points of the integral of integrated gradients.
-    baseline : float
-        Pixel value at which integrated gradients begin; 0 is the mean of standardised features.
     progress : Progress, optional
         Where to report.
 
     Returns
     -------
-    int
-        Samples whose attributions were added.
+    AttributionSummary
 
     Raises
     ------
     InputError
-        Unknown method, a value out of range, no samples, or labels missing where they are needed.
+        Unknown method, a method that does not serve the network, a value out of range, no samples, or labels missing
+        where they are needed.
     """
-    bind = methods.bound(method, n_steps=n_steps, baseline=baseline, rows=internal_batch_size)
+    given = {"method": method, "n_steps": n_steps, "internal_batch_size": internal_batch_size, "baseline": baseline}
+    check_all("attribute", OF_PASSES, {**given, "noise_tunnel": noise_tunnel})
     seen = used = 0
+    missed = change = 0.0
+    complete = False
     with torch_settings(options or TrainingOptions()) as device, frozen(module, device):
-        for images, labels, _ in tracked(batches, progress, f"attribution ({method})", len(batches)):
-            images = images.to(device)
-            with torch.no_grad():
-                predicted = module(images).argmax(1)
-            if labels is None and only_correct:
-                raise InputError("attribute: the batches must have labels for only_correct, got none")
-            target = predicted if labels is None else labels.to(device)
-            keep = target == predicted if only_correct else torch.ones_like(target, dtype=torch.bool)
+        refuse("attribute", module, method, type(module).__name__)
+        network = Difference(module, *target) if isinstance(target, tuple) else module
+        bound: Bound | None = None
+        for batch, labels, _ in tracked(batches, progress, f"attribution ({method})", len(batches)):
+            images = batch.to(device)
             seen += len(images)
-            if n_kept := int(keep.sum()):
-                chosen, target = images[keep].requires_grad_(), target[keep]
-                found = bind(module, n_kept)(chosen, target)
-                add(accumulator, found, target)
-                used += n_kept
+            chosen, outputs, classes = _chosen(module, images, labels, target)
+            if not len(chosen):
+                continue
+            if bound is None:
+                rows = internal_batch_size or len(images)
+                shape = (images.shape[1], images.shape[2], images.shape[3])
+                start = baselines or Baselines.constant(baseline, shape, device)
+                setting = Setting(baselines=start, rows=rows, n_steps=n_steps, groups=groups)
+                bound = known(method).bind(network, setting)
+                if noise_tunnel is not None:
+                    bound = through_noise(bound, noise_tunnel, rows)
+            found = bound(chosen.detach().requires_grad_(), outputs, classes)
+            add(accumulator, found.values, classes)
+            if falls is not None and found.groups is not None:
+                add(falls, found.groups[:, None, None, :], classes)
+            if found.delta is not None:
+                complete = True
+                missed += float(found.delta.abs().sum())
+                change += float((found.values.flatten(1).sum(1) - found.delta).abs().sum())
+            used += len(chosen)
     if not seen:
         raise InputError("attribute: the batches must hold 1 sample or more, got none")
-    return used
+    if not complete:
+        return AttributionSummary(used)
+    return AttributionSummary(used, missed / used, missed / change if change > 0 else None)
+
+
+def _chosen(
+    module: nn.Module, images: Tensor, labels: Tensor | None, target: TargetOf
+) -> tuple[Tensor, Tensor | int, Tensor]:
+    """Images that are attributed, the output of each, and the class that each is added to."""
+    if labels is None and target != "predicted":
+        raise InputError(f"attribute: the batches must have labels for the target {target!r}, got none")
+    own = None if labels is None else labels.to(images.device)
+    if isinstance(target, tuple):
+        assert own is not None  # checked above
+        keep = (own == target[0]) | (own == target[1])
+        return images[keep], 0, own[keep]
+    if target == "true":
+        assert own is not None
+        return images, own, own
+    with torch.no_grad():
+        predicted = module(images).argmax(1)
+    if target == "predicted":
+        return images, predicted, predicted
+    keep = predicted == own
+    return images[keep], predicted[keep], predicted[keep]
 
 
 def attribute_evidence(
@@ -135,17 +215,18 @@ def attribute_evidence(
     int
         Samples that were attributed.
     """
-    bind = methods.bound("saliency", n_steps=1, baseline=0.0, rows=None)
     used = 0
     with torch_settings(options or TrainingOptions()) as device, frozen(module, device):
         contrast = _Contrast(module)
+        nothing = Setting(baselines=Baselines(torch.empty(0)), rows=1)  # a gradient begins nowhere
+        gradients_of = known("saliency").bind(contrast, nothing)
         for images, labels, _ in tracked(batches, progress, "evidence", len(batches)):
             if labels is None:
                 raise InputError("attribute_evidence: batches must have labels, got none")
             images, target = images.to(device), labels.to(device)
             with torch.no_grad():
                 right = module(images).argmax(1) == target
-            gradient = bind(contrast, len(images))(images.detach().clone().requires_grad_(), target).detach()
+            gradient = gradients_of(images.detach().clone().requires_grad_(), target, None).values.detach()
             add(evidence, images * gradient, target)
             if pixels is not None:
                 add(pixels, images, target)
@@ -221,8 +302,10 @@ class _Contrast(nn.Module):
 def add(accumulator: Accumulator, found: Tensor, target: Tensor) -> None:
     """Add the attributions of a batch to the classes of ``target``."""
     values: Any = found.detach().float()
-    if not (isinstance(accumulator, AttributionAccumulator) and _cuda_arrays.has_kernels(values)):
-        values = np.ascontiguousarray(values.cpu().numpy())
+    if isinstance(accumulator, AttributionAccumulator) and _cuda_arrays.has_kernels(values):
+        accumulator.update(values, target.detach().long())  # all of them: nothing waits for the device
+        return
+    values = np.ascontiguousarray(values.cpu().numpy())
     accumulator.update(values, target.cpu().numpy().astype(np.int64), keep=np.ones(len(values), dtype=bool))
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pixfold.errors import InputError
+from pixfold.learn import ranks
 from pixfold.learn import run as runs
 from pixfold.learn.additive.fit import MOST_SAMPLES, fit_additive, serves
 from pixfold.learn.fit import Fitted, fit
 from pixfold.learn.job import Job
-from pixfold.learn.run import RunOutcome
+from pixfold.learn.outcome import RunOutcome
 from pixfold.stream.budget import free_memory
+from pixfold.util.progress import warn_at_once
 
 
 def fit_classes(job: Job) -> Fitted:
@@ -26,14 +28,15 @@ def fit_quantity(job: Job) -> Fitted:
 
 def fit_autoencoders(job: Job) -> Fitted:
     """Learn samples without labels."""
+    job = ranks.with_one_seed(ranks.on_own_device(job).kept("self-supervised"))
     return fit(job, runs.autoencode)
 
 
 def _fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
     backbone, memory = job.options.backbone, job.options.memory or free_memory() // 2
     if backbone == "auto":
-        # An attribution method that is asked for is of networks that are trained.
-        small = job.options.method is None and serves(job, memory)
+        # An attribution method or weights that are asked for are of networks that are trained.
+        small = job.options.method is None and job.options.weights is None and serves(job, memory)
         backbone = "additive" if small else "patchnet"
         job = replace(job, options=replace(job.options, backbone=backbone))
     if backbone == "additive":
@@ -42,11 +45,19 @@ def _fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
                 f"{job.source.name}: method must be None with the backbone 'additive', whose evidence has one form, "
                 f"got {job.options.method!r}"
             )
+        if job.options.weights is not None:
+            raise InputError(
+                f"{job.source.name}: weights must be None with the backbone 'additive', which is solved and not "
+                f"trained, got {str(job.options.weights)!r}"
+            )
         if not serves(job, memory):
             raise InputError(
                 f"{job.source.name}: backbone must be another than 'additive', which is solved among at most "
                 f"{MOST_SAMPLES:,} samples that fit into half of the memory, got {len(job.prepared.rows):,} samples x "
                 f"{job.source.n_features:,} features"
             )
-        return fit_additive(job)
-    return fit(job, run)
+    task = "regression" if job.prepared.is_quantity else "classification"
+    job = ranks.with_one_seed(ranks.on_own_device(job).kept(task))
+    if backbone == "additive" and ranks.world()[1] > 1:
+        warn_at_once(job.progress, "every process does all runs of the additive network: one alone is as fast")
+    return fit_additive(job) if backbone == "additive" else fit(job, run)

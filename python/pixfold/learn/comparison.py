@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from pixfold.learn.baselines import LinearModel, SimpleTest, linear_models, simple_test
 from pixfold.learn.job import Job
-from pixfold.learn.run import RunOutcome
+from pixfold.learn.outcome import RunOutcome
+from pixfold.learn.wordings import SIMPLE_METHOD
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import rank
+from pixfold.util.text import counted
 
 # Splits of the job's runs that linear models are fitted to, and the seconds after which no further one is begun.
 _SPLITS, _SECONDS = 5, 8.0
@@ -103,6 +105,6 @@ def _as_well(
         return []  # an R2 of 0 is no merit: the mean alone has it
     how = "better" if theirs > mine + _AS_WELL else "as well"
     return [
-        f"a simple method does {how} here: {best.name} has {named} of {theirs:.3f} on the same splits, the network "
-        f"{mine:.3f}; {test.name} by itself calls {called:,} features"
+        f"{SIMPLE_METHOD} {how} here: {best.name} has {named} of {theirs:.3f} on the same splits, the network "
+        f"{mine:.3f}; {test.name} by itself calls {counted(called, 'feature')}"
     ]

@@ -12,7 +12,9 @@ whole list is at least as stable as the agreement says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ from pixfold.util.checks import check_all, number, whole_number
 Floats = NDArray[np.float64]
 
 _HALVINGS = 4
+# What a consensus has added up, by the names of its attributes.
+_PER_CLASS = ("class_sum", "class_abs_sum", "gradient_sum", "class_runs")
+_SUMS = ("sum", "squares", "halves", "last_half", "rank_sum", "selected", "saliency", *_PER_CLASS)
 
 _CHECKS = {
     "n_features": whole_number(1),
@@ -101,6 +106,8 @@ class ConsensusResult:
         Size of the top.
     agreement : float
         Of two halves of the runs (see the module); NaN below two runs.
+    agreement_curve : float64[n_runs]
+        The agreement of the first 1, 2, ... runs; NaN where it was not asked for while they were the last.
     converged : bool
         Whether the criterion of the module is met.
     """
@@ -118,6 +125,7 @@ class ConsensusResult:
     n_rejected: int
     k: int
     agreement: float
+    agreement_curve: Floats
     converged: bool
 
 
@@ -168,6 +176,7 @@ class Consensus:
         self._class_sum = self._class_abs_sum = self._gradient_sum = np.empty((0, n_features))
         self._class_runs = np.empty(0, dtype=np.int64)
         self._agreement: float | None = None
+        self._curve: list[float] = []
 
     def add(self, run: RunImportance) -> bool:
         """Add a run; False when its importances cannot rank anything.
@@ -210,6 +219,7 @@ class Consensus:
             self._gradient_sum[counted] += np.nan_to_num(run.class_gradient[counted]) / total
         self._class_runs += counted
         self._agreement = None
+        self._curve.append(float("nan"))
         return True
 
     @property
@@ -223,13 +233,43 @@ class Consensus:
                 rank_biased_overlap(half, self._sum - half, depth, depth=None if depth == self.k else depth)
                 for half in self._halves
             ]
-            self._agreement = float(np.mean(overlaps))
+            self._agreement = self._curve[-1] = float(np.mean(overlaps))
         return self._agreement
 
     @property
     def converged(self) -> bool:
         """Whether enough runs agree: the criterion of the module."""
         return self.n_runs >= self.min_runs and self.agreement >= 1.0 - self.tolerance
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Give what :meth:`restore` needs to go on: arrays and plain values."""
+        arrays = {name: getattr(self, f"_{name}") for name in _SUMS}
+        values = {"n_runs": self.n_runs, "n_saliency": self._n_saliency, "rejected": self.rejected}
+        values["curve"] = [None if value != value else value for value in self._curve]  # JSON knows no NaN
+        return arrays, {**values, "draw": self._draw.bit_generator.state}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state` was called.
+
+        Raises
+        ------
+        ValueError
+            When the arrays are of another number of features.
+        """
+        n_classes = len(arrays["class_runs"])  # known from the first run on
+        for name in _SUMS:
+            before, after = getattr(self, f"_{name}"), np.array(arrays[name])
+            shape = (n_classes, *before.shape[1:]) if name in _PER_CLASS else before.shape
+            if after.shape != shape or after.dtype != before.dtype:
+                raise ValueError(f"{name} must be {before.dtype} of shape {shape}, got {after.dtype} of {after.shape}")
+            setattr(self, f"_{name}", after)
+        self.n_runs, self._n_saliency = int(values["n_runs"]), int(values["n_saliency"])
+        self.rejected = list(values["rejected"])
+        self._curve = [float("nan") if value is None else float(value) for value in values["curve"]]
+        if len(self._curve) != self.n_runs:
+            raise ValueError(f"curve must be a value for each of {self.n_runs} runs, got {len(self._curve)}")
+        self._draw.bit_generator.state = dict(values["draw"])
+        self._agreement = None
 
     def result(self) -> ConsensusResult:
         """Sum up what the runs added so far agree on."""
@@ -252,6 +292,7 @@ class Consensus:
             n_rejected=len(self.rejected),
             k=self.k,
             agreement=self.agreement,
+            agreement_curve=np.array(self._curve),
             converged=self.converged,
         )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import PixfoldError
 from pixfold.learn.leaks import SURPRISING, leaks
+from pixfold.learn.wordings import FEW_SAMPLES, SMALL_CLASSES
 from pixfold.sources.base import Source
 from pixfold.sources.missing import missing_labels
 from pixfold.stream.labels import group_codes
@@ -26,7 +27,7 @@ from pixfold.util.text import counted, listed
 _NEARLY_THE_SAME, _RELATED = 0.8, 0.5
 # Whole numbers of more values than this are measurements, not codes.
 _MOST_CODES = 10
-_LARGEST_RATIO, _FEW_SAMPLES = 20, 5
+_LARGEST_RATIO = 20
 # Standard deviations that a sample of a quantity may lie from the mean.
 _FAR_OUT = 5.0
 
@@ -80,12 +81,12 @@ def class_sizes(labels: NDArray[np.int64], class_names: Sequence[str] | None = N
             f"class {names[most]!r} has {sizes[most] / sizes[least]:,.0f} times the samples of class {names[least]!r} "
             f"({sizes[most]:,} and {sizes[least]:,}): accuracy says little then, look at balanced accuracy"
         )
-    few = [f"{names[i]!r} ({counted(int(sizes[i]), 'sample')})" for i in np.flatnonzero(sizes < _FEW_SAMPLES)]
+    few = [f"{names[i]!r} ({counted(int(sizes[i]), 'sample')})" for i in np.flatnonzero(sizes < FEW_SAMPLES)]
     if few:
         shown = ", ".join(few[:3]) + (f" and {len(few) - 3:,} more" if len(few) > 3 else "")
         messages.append(
-            f"{counted(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} with fewer than "
-            f"{_FEW_SAMPLES} samples: {shown}; what is found of so few may be chance"
+            f"{counted(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} {SMALL_CLASSES}: {shown}; "
+            "what is found of so few may be chance"
         )
     return messages
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from pixfold.errors import InputError
 from pixfold.learn.agreement import in_words
+from pixfold.learn.checkpoint import Slot
+from pixfold.learn.checkpoint.outcomes import outcome_of, state_of
 from pixfold.learn.consensus import Consensus, ConsensusResult
 from pixfold.learn.job import Job
+from pixfold.learn.outcome import RunOutcome
+from pixfold.learn.ranks import SpreadRuns
 from pixfold.learn.results import summarise
-from pixfold.learn.run import RunOutcome
+from pixfold.learn.run import network_of, normalizer_of
 from pixfold.learn.significance import LEVEL, Significance, by_held_out
 from pixfold.pairs import PairScreen
-from pixfold.util.provenance import versions
+from pixfold.util.provenance import hardware, versions
 
 # Runs of networks that are trained one after the other.
 _RUNS = 5
@@ -98,27 +105,39 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
     -------
     Fitted
     """
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), 0.0
     consensus = Consensus(job.source.n_features, k=job.options.top_k)
     outcomes: list[RunOutcome] = []
     tested: list[RunOutcome] = []
     best: RunOutcome | None = None
-    for number in range(1, (job.options.n_runs or _RUNS) + 1):
-        outcome = run(job, number)
+    most = job.options.n_runs or _RUNS
+    runs = SpreadRuns(job, run, most)
+    for number in range(1, most + 1):
+        outcome, kept = _kept(job, number, runs), True
+        if outcome is None:
+            outcome, kept = runs.outcome(number), False
+            before = outcome
+        else:
+            spent += outcome.metrics["seconds"]
         if outcome.importance is not None and not consensus.add(outcome.importance):
             refused = {"accepted": False, "reason": consensus.rejected[-1]}
             outcome = replace(outcome, metrics=outcome.metrics | refused, z=None)
         job.progress.log(_summary(outcome))
+        beaten = best
         if best is None or _rank(outcome) < _rank(best):
             best = outcome
+        if not kept:
+            _keep(job, before, is_best=best is outcome, beaten=beaten)
         if outcome.z is not None:
             tested.append(outcome)
         outcomes.append(replace(outcome, module=None, importance=None, z=None))
         if consensus.converged:
             break
-        if job.options.time is not None and time.perf_counter() - started > job.options.time:
+        if job.options.time is not None and runs.agreed(time.perf_counter() - started + spent > job.options.time):
             break
     assert best is not None  # n_runs is 1 or more
+    if best.module is None:
+        best = replace(best, module=_kept_network(job, best, runs), normalizer=normalizer_of(job, best.number))
     found = None
     if tested:
         found = by_held_out(
@@ -127,7 +146,55 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
             used=job.prepared.keep,
             fdr=job.options.fdr,
         )
-    return finished(job, outcomes, best, consensus, found, started=started, fitted_on=f"run {best.number}")
+    return finished(job, outcomes, best, consensus, found, started=started - spent, fitted_on=f"run {best.number}")
+
+
+def _kept(job: Job, number: int, runs: SpreadRuns) -> RunOutcome | None:
+    """Outcome of a run that was kept, without its network."""
+    slot = job.slot(f"run-{number}")
+    state = runs.shared(None if slot is None else slot.read())
+    if state is None:
+        return None
+    with nullcontext() if slot is None else slot.refusing_others():
+        return outcome_of(state, job.layout_of(number), job.normalizer)
+
+
+def _keep(job: Job, outcome: RunOutcome, *, is_best: bool, beaten: RunOutcome | None) -> None:
+    """Keep a run that has ended, and the network of the best one; its epochs are no longer needed."""
+    slot = job.slot(f"run-{outcome.number}")
+    if slot is None:
+        return
+    assert outcome.module is not None  # it was trained just now
+    # In this order: whenever the process ends, the runs that are kept have a best one, and that its network.
+    if is_best:
+        _network_slot(job, outcome).write(outcome.module.state_dict(), {})
+    state = state_of(outcome)
+    slot.write(state.tensors, state.values)
+    if is_best and beaten is not None:
+        _network_slot(job, beaten).remove()
+    _slot(job, f"run-{outcome.number}-epoch").remove()
+
+
+def _kept_network(job: Job, outcome: RunOutcome, runs: SpreadRuns) -> nn.Module:
+    slot = job.slot(f"run-{outcome.number}-network")
+    state = runs.shared(None if slot is None else slot.read())
+    if state is None:
+        where = "checkpoint" if slot is None else slot.path
+        raise InputError(f"{where}: must be the network of the best run, got none; remove the folder to begin anew")
+    module = network_of(job, outcome.number)
+    with nullcontext() if slot is None else slot.refusing_others():
+        module.load_state_dict(state.tensors)
+    return module.eval()
+
+
+def _network_slot(job: Job, outcome: RunOutcome) -> Slot:
+    return _slot(job, f"run-{outcome.number}-network")
+
+
+def _slot(job: Job, name: str) -> Slot:
+    found = job.slot(name)
+    assert found is not None  # the caller has seen to it
+    return found
 
 
 def finished(
@@ -193,12 +260,18 @@ def finished(
         "converged": result.converged,
         "agreement": result.agreement,
         "agreement_in_words": in_words(result.agreement),
+        "agreement_curve": result.agreement_curve.tolist(),
+        "top_k": result.k,
         "model_of": fitted_on,
         "n_samples": len(job.prepared.rows),
+        "n_unlabelled": job.prepared.n_unlabelled,
+        "n_groups": None if job.groups is None else len(np.unique(job.groups)),
         "n_features": job.source.n_features,
         "n_features_used": int(job.prepared.keep.sum()),
         "seconds": time.perf_counter() - started,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
+        "hardware": hardware(),
     }
     return Fitted(
         job=job,

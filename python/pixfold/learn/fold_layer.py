@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from pixfold.ops.arguments import dtype_name
 from pixfold.ops.fold import fold
 from pixfold.ops.named_folds import named_fold
 from pixfold.util.arguments import threads_argument
+from pixfold.util.files import arrays_in
 
 _LAYOUT, _NORMALIZER = "layout.", "normalizer."
 
@@ -50,8 +50,12 @@ class Fold(nn.Module):
 
     Examples
     --------
-    >>> model = nn.Sequential(pixfold.Fold(layout, normalizer), network)
-    >>> scores = model(X)
+    >>> import pixfold as pf
+    >>> X = torch.rand(8, 9)
+    >>> layout, normalizer = pf.Layout.natural(9), pf.Normalizer("zscore").fit(X)
+    >>> model = nn.Sequential(pf.Fold(layout, normalizer), nn.Flatten(), nn.Linear(9, 2))
+    >>> model(X).shape
+    torch.Size([8, 2])
     """
 
     layout: Layout
@@ -135,12 +139,11 @@ class Fold(nn.Module):
             When the state is something else.
         """
         try:
-            with np.load(io.BytesIO(state.cpu().numpy().tobytes()), allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = arrays_in(io.BytesIO(state.cpu().numpy().tobytes()))
             layout = Layout.from_state(_part(arrays, _LAYOUT))
             kept = _part(arrays, _NORMALIZER)
             normalizer = Normalizer.from_state(kept) if kept else None
-        except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"Fold.load_state_dict: the state must be one that Fold.state_dict gave, got something else ({error})"
             ) from error

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from pixfold.errors import InputError
 from pixfold.layout import Layout
+from pixfold.learn.attribution.groups import FeatureGroups, feature_groups
+from pixfold.learn.checkpoint import Checkpoint, Slot
+from pixfold.learn.checkpoint.identity import Identity
 from pixfold.learn.data_checks import messages_of_data
 from pixfold.learn.device import resolve_device
+from pixfold.learn.epoch_log import EpochLog
 from pixfold.learn.options import JobOptions
+from pixfold.learn.results import FeatureValues
 from pixfold.loader import FoldLoader, in_memory
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator
 from pixfold.sources.base import Source
+from pixfold.sources.feature_types import shown_names
 from pixfold.stream.blocks import blocks
 from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import Prepared, prepare
 from pixfold.util.progress import Progress, tracked, warn_at_once
+from pixfold.util.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,12 @@ class Job:
         What the user should be told of the data.
     progress : Progress
         Where to report.
+    checkpoint : Checkpoint or None
+        Where the job keeps its state.
+    log : EpochLog or None
+        Where every epoch is written as it ends.
+    feature_groups : FeatureGroups or None
+        What is ablated together, where it is asked for.
     """
 
     options: JobOptions
@@ -53,6 +67,9 @@ class Job:
     normalizer: Normalizer
     messages: list[str]
     progress: Progress
+    checkpoint: Checkpoint | None = None
+    log: EpochLog | None = None
+    feature_groups: FeatureGroups | None = None
 
     @classmethod
     def start(
@@ -63,8 +80,11 @@ class Job:
         supervised: bool,
         quantity: bool = False,
         progress: Progress,
+        checkpoint: Checkpoint | None = None,
+        log: EpochLog | None = None,
     ) -> Job:
         """Look at the data once: check them, keep them in memory where they fit, choose the normaliser."""
+        grouped = _feature_groups(source, options)  # before the data are read: it may be wrong
         prepared = prepare(
             source,
             missing=options.missing,
@@ -72,11 +92,19 @@ class Job:
             quantity=quantity,
             memory=options.memory,
             progress=progress,
+            digest=checkpoint is not None,
         )
+        n = len(prepared.rows)
+        if n > 1 and not prepared.varies:
+            raise InputError(
+                f"{source.name}: values must differ between samples, got "
+                f"{counted(source.n_features, 'feature')} with one value each in all {n:,} samples"
+            )
         kept = in_memory(source, memory=options.memory, progress=progress)
         normalizer, messages = _normalizer(options, prepared, kept)
         if supervised:
             messages += messages_of_data(prepared, kept, memory=options.memory, progress=progress)
+        messages += [] if grouped is None else grouped.messages
         for message in [*prepared.messages, *messages]:
             warn_at_once(progress, message)
         return cls(
@@ -87,7 +115,43 @@ class Job:
             normalizer=normalizer,
             messages=[*prepared.messages, *messages],
             progress=progress,
+            checkpoint=checkpoint,
+            log=log,
+            feature_groups=grouped,
         )
+
+    def kept(self, task: str) -> Job:
+        """Begin to keep the state of a job whose network is chosen, or go on with the one that is kept.
+
+        Parameters
+        ----------
+        task : str
+            What is learned.
+
+        Returns
+        -------
+        Job
+            With the seed of the job that goes on.
+
+        Raises
+        ------
+        InputError
+            When the checkpoint is of another job.
+        """
+        if self.checkpoint is None:
+            return self
+        streamed = not self.source.held_in_memory
+        identity = Identity.of(task, self.options, self.prepared, self.seed, streamed=streamed)
+        seed = self.checkpoint.begin(identity)
+        if self.checkpoint.goes_on:
+            self.progress.log(f"going on with {self.checkpoint.described()} of {self.checkpoint.folder}")
+            if other := self.checkpoint.other_machine(identity):
+                warn_at_once(self.progress, f"the last digits may differ from an undisturbed job: {', '.join(other)}")
+        return replace(self, seed=seed)
+
+    def slot(self, name: str) -> Slot | None:
+        """Place of a state in the checkpoint; None where none is kept."""
+        return None if self.checkpoint is None else self.checkpoint.slot(name)
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
@@ -167,6 +231,29 @@ class Job:
             assert labels is not None  # the source has them
             accumulator.update(images, labels.numpy())
         return accumulator.result().mean
+
+    def values_of(
+        self, layout: Layout, normalizer: Normalizer, features: NDArray[np.int64], *, most: int = 2_000
+    ) -> FeatureValues:
+        """Normalised values of some features in at most so many samples, which are drawn where there are more."""
+        n, labels = len(self.prepared.rows), self.prepared.labels
+        rows = np.arange(n)
+        if n > most:
+            rows = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+        pixels = layout.pixel_of_feature[features]
+        shown, pixels = features[pixels >= 0], pixels[pixels >= 0]
+        loader = self.loader(layout, normalizer, rows, on_cpu=True)
+        parts = [
+            images.flatten(1)[:, pixels].numpy()
+            for images, _, _ in tracked(loader, self.progress, "values of the best", len(loader))
+        ]
+        return FeatureValues(shown, np.concatenate(parts), None if labels is None else labels[rows])
+
+
+def _feature_groups(source: Source, options: JobOptions) -> FeatureGroups | None:
+    if options.feature_groups is None:
+        return None
+    return feature_groups(options.feature_groups, source.feature_names, source.feature_annotation, shown_names(source))
 
 
 def _seed(random_state: Any) -> int:

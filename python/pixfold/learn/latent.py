@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixfold.errors import InputError
-from pixfold.learn import methods
 from pixfold.learn.attribute import Accumulator, add, frozen
+from pixfold.learn.attribution.baselines import Baselines
+from pixfold.learn.attribution.choices import OF_PASSES, refuse
+from pixfold.learn.attribution.registry import Bound, Setting, known
 from pixfold.learn.backbones.autoencoder import Autoencoder
 from pixfold.learn.batches import Batches
+from pixfold.learn.hidden import HiddenLayer
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.training_options import TrainingOptions
-from pixfold.util.checks import whole_number
+from pixfold.util.checks import check_all, whole_number
 from pixfold.util.progress import Progress, tracked
 
 _SPREAD_FLOOR = 1e-6  # latent directions whose spread is below this part of the widest are dead
@@ -45,7 +47,7 @@ class LatentSummary:
 
 
 def attribute_latent(
-    module: Autoencoder,
+    module: Autoencoder | HiddenLayer,
     batches: Batches,
     accumulator: Accumulator | Callable[[int], Accumulator],
     *,
@@ -93,7 +95,8 @@ def attribute_latent(
     InputError
         Unknown method, a value out of range, no samples, or latent values that do not differ between samples.
     """
-    bind = methods.bound(method, n_steps=n_steps, baseline=baseline, rows=internal_batch_size)
+    given = {"method": method, "n_steps": n_steps, "internal_batch_size": internal_batch_size, "baseline": baseline}
+    check_all("attribute_latent", OF_PASSES, given)
     whole_number(1)("attribute_latent", "max_directions", max_directions)
     options = options or TrainingOptions()
     with torch_settings(options) as device, frozen(module, device):
@@ -102,28 +105,52 @@ def attribute_latent(
             raise InputError("attribute_latent: latent values must differ between samples, got the same for all")
         alive = [k for k, s in enumerate(spread.tolist()) if s > _SPREAD_FLOOR * float(spread.max())]
         place = accumulator(len(directions)) if callable(accumulator) else accumulator
-        columns = directions.T.contiguous()
-        project = partial(_project, module, columns)
+        projection = Projection(module, directions.T.contiguous())
+        refuse("attribute_latent", projection, method, "of the auto-encoder")
+        attributed: Bound | None = None
         for batch, _, _ in tracked(batches, progress, f"attribution ({method})", len(batches)):
             images = batch.to(device).requires_grad_()
-            attributed = bind(project, len(images))
+            if attributed is None:
+                start = Baselines.constant(baseline, (images.shape[1], images.shape[2], images.shape[3]), device)
+                setting = Setting(baselines=start, rows=internal_batch_size or len(images), n_steps=n_steps)
+                attributed = known(method).bind(projection, setting)
             for k in alive:
-                add(place, attributed(images, k) * spread[k], torch.full((len(images),), k))
+                add(place, attributed(images, k, None).values * spread[k], torch.full((len(images),), k))
     return LatentSummary(n_seen, directions.cpu().numpy(), spread.cpu().numpy())
 
 
-def n_directions(module: Autoencoder, max_directions: int = 16) -> int:
+def n_directions(module: Autoencoder | HiddenLayer, max_directions: int = 16) -> int:
     """Return how many directions :func:`attribute_latent` attributes: the classes of its accumulator."""
     return min(module.n_latent, max_directions)
 
 
-def _project(module: Autoencoder, columns: Tensor, images: Tensor) -> Tensor:
-    return module.encode(images) @ columns
+class Projection(nn.Module):
+    """Places of samples along directions of the latent space.
+
+    Attributes
+    ----------
+    trunk : Module
+        The encoder, where the auto-encoder has one as a layer.
+    """
+
+    def __init__(self, module: Autoencoder | HiddenLayer, columns: Tensor) -> None:
+        super().__init__()
+        self.whole = module
+        self.trunk = getattr(module, "encoder", module)
+        self.columns = nn.Linear(columns.shape[0], columns.shape[1], bias=False, device=columns.device).requires_grad_(
+            False
+        )
+        self.columns.weight.copy_(columns.T)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, D)``."""
+        places: Tensor = self.columns(self.whole.encode(images))
+        return places
 
 
 @torch.no_grad()
 def _principal(
-    module: Autoencoder, batches: Batches, most: int, seed: int, device: torch.device
+    module: Autoencoder | HiddenLayer, batches: Batches, most: int, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor, int]:
     """Directions (D, L) and spread (D,) of the latent values, float32.
 
@@ -152,7 +179,7 @@ def _principal(
     return directions.float(), values[order].clamp(min=0).sqrt().float(), n
 
 
-def _covariance_times(module: Autoencoder, batches: Batches, block: Tensor) -> tuple[Tensor, int]:
+def _covariance_times(module: Autoencoder | HiddenLayer, batches: Batches, block: Tensor) -> tuple[Tensor, int]:
     """Covariance of the latent values times ``block (L, D)``, and the number of samples, in one pass.
 
     Values are taken relative to the first sample, which keeps differences exact when the mean is large.

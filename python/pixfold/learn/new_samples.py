@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pixfold.errors import InputError
+from pixfold.learn.alleles import check_alleles
 from pixfold.learn.model_files import Model
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import open_source
@@ -81,6 +82,7 @@ def new_samples(
         fill_missing=fill_missing,
         ignore_versions=ignore_versions,
     )
+    check_alleles(found.source, model.alleles, who)
     messages, filled = list(found.messages), found.absent & used
     if not filled.any():
         return NewSamples(found.source, model.normalizer, messages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -11,15 +12,16 @@ import numpy as np
 from pixfold.errors import InputError
 from pixfold.formula import PRESETS
 from pixfold.learn import backbones
-from pixfold.learn.methods import METHODS
+from pixfold.learn.attribution.choices import CHECKS as ATTRIBUTION_CHECKS
+from pixfold.learn.attribution.choices import check_together
 from pixfold.learn.split import check_fractions
 from pixfold.learn.time_budget import seconds_of
 from pixfold.learn.training_options import CHECKS as TRAINING_CHECKS
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.normalize.normalizer import Normalizer
-from pixfold.stream.budget import bytes_of
 from pixfold.stream.prepare import Missing
 from pixfold.util.checks import Check, check_all, choice, is_whole, number, switch, whole_number
+from pixfold.util.sizes import bytes_of
 from pixfold.util.text import must_be, one_of
 
 # Parameters of the estimators that training takes as they are.
@@ -45,6 +47,13 @@ class JobOptions:
     missing: Missing
     arrangement: str
     method: str | None
+    target: str
+    attribution_baseline: str | None
+    noise_tunnel: int | None
+    feature_groups: Any
+    weights: Any
+    latent_layer: str | None
+    clusters: Any
     batch_size: int
     min_accuracy: float | None
     fractions: tuple[float, float, float]
@@ -76,6 +85,10 @@ class JobOptions:
             For the first parameter that is not usable.
         """
         check_all(op, _CHECKS, parameters)
+        if "target" in parameters:
+            check_together(op, {name: parameters[name] for name in ATTRIBUTION_CHECKS})
+        elif parameters.get("method") == "feature_ablation":
+            raise InputError(f"{op}: method must be one that needs no groups of features, got 'feature_ablation'")
         training = {**defaults, **(parameters["training"] or {}), **{name: parameters[name] for name in _OF_TRAINING}}
         own: dict[str, Any] = {field.name: parameters.get(field.name) for field in fields(cls)}
         memory = parameters["memory"]
@@ -98,9 +111,19 @@ def _check_time(op: str, name: str, value: Any) -> None:
     seconds_of(op, name, value)
 
 
-def _check_method(op: str, name: str, value: Any) -> None:
-    if value is not None:
-        choice(METHODS)(op, name, value)
+def _check_weights(op: str, name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str | Path):
+        raise InputError(must_be(op, name, "the path of a file, or None", value))
+
+
+def _check_latent_layer(op: str, name: str, value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise InputError(must_be(op, name, "the name of a layer, such as encoder.4, or None", value))
+
+
+def _check_clusters(op: str, name: str, value: Any) -> None:
+    if value is not None and value not in ("kmeans", "leiden") and not is_whole(value, 2):
+        raise InputError(must_be(op, name, "'kmeans', 'leiden', a number of clusters of 2 or more, or None", value))
 
 
 def _check_normalize(op: str, name: str, value: Any) -> None:
@@ -147,7 +170,10 @@ _CHECKS: dict[str, Check] = {
     "negative": choice(("auto", "error", "shift")),
     "missing": choice(get_args(Missing)),
     "arrangement": choice(("natural", "shuffled")),
-    "method": _check_method,
+    **ATTRIBUTION_CHECKS,
+    "weights": _check_weights,
+    "latent_layer": _check_latent_layer,
+    "clusters": _check_clusters,
     "batch_size": whole_number(1),
     "min_accuracy": number(most=1.0, optional=True),
     "fractions": check_fractions,

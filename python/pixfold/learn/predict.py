@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from pixfold.errors import InputError
 from pixfold.learn.backbones.autoencoder import Autoencoder
 from pixfold.learn.batches import Batches
+from pixfold.learn.hidden import HiddenLayer
+from pixfold.learn.micro_batches import MicroBatches
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.training_options import TrainingOptions
-from pixfold.util.progress import Progress, tracked
+from pixfold.util.progress import Progress, SilentProgress, tracked
 
 
 def predict_proba(
@@ -40,7 +43,10 @@ def outputs(
 
 
 def encode(
-    module: Autoencoder, batches: Batches, options: TrainingOptions | None = None, progress: Progress | None = None
+    module: Autoencoder | HiddenLayer,
+    batches: Batches,
+    options: TrainingOptions | None = None,
+    progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Latent values of an auto-encoder, ``float32 (n, L)``, and the samples' indices."""
     return _collect(module, module.encode, batches, options, progress)
@@ -60,13 +66,20 @@ def _collect(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     with torch_settings(options or TrainingOptions()) as device, torch.no_grad():
         module.to(device).eval()
+        micro = MicroBatches(
+            None if options is None else options.micro_batch, least=1, progress=progress or SilentProgress()
+        )
         rows, indices = _Grown(np.dtype(np.float32)), _Grown(np.dtype(np.int64))
         for images, _, index in tracked(batches, progress, "predicting", len(batches)):
-            rows.append(function(images.to(device)).float().cpu().numpy())
+            rows.append(micro.done(len(images), partial(_outputs, function, images.to(device))).cpu().numpy())
             indices.append(index.cpu().numpy())
     if not rows.n:
         raise InputError("predict: batches must hold 1 sample or more, got none")
     return rows.values[: rows.n], indices.values[: indices.n]
+
+
+def _outputs(function: Callable[[Tensor], Tensor], images: Tensor, parts: list[slice]) -> Tensor:
+    return torch.cat([function(images[part]).float() for part in parts])
 
 
 class _Grown:

@@ -27,7 +27,28 @@ _AVERAGED = {
     "spearman": "spearman",
     "pearson": "pearson",
     "explained_variance": "explained_variance",
+    "completeness_delta": "completeness_delta",
+    "completeness_delta_relative": "completeness_delta_relative",
 }
+
+
+@dataclass(frozen=True)
+class FeatureValues:
+    """Normalised values of some features in some samples, to show how they are distributed.
+
+    Parameters
+    ----------
+    features : int64[n_shown]
+        Positions of the features in the data.
+    values : float32[n_samples, n_shown]
+        What the network saw.
+    labels : int64[n_samples] or float64[n_samples] or None
+        Class or quantity of each sample; None without labels.
+    """
+
+    features: NDArray[np.int64]
+    values: NDArray[np.float32]
+    labels: NDArray[Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +79,10 @@ class Results:
         Mean normalised value per class, in feature order.
     latent : pandas.DataFrame or None
         Samples x latent dimensions; the index holds the sample names.
+    clusters : pandas.Series or None
+        Cluster of each sample of ``latent``, where clusters were asked for.
+    groups : pandas.DataFrame or None
+        From :func:`pixfold.learn.tables.groups_table`: one row per group of features that was ablated.
     pairs : pandas.DataFrame or None
         Significant pairs of features, where pairs were screened.
     messages : list of str
@@ -67,6 +92,12 @@ class Results:
     shown_names : list of str or None
         What report, figures and summary call the features, in feature order; None for their names. Several may
         have one name.
+    annotation : list of str
+        Columns of the findings that the input has of its features.
+    top_values : FeatureValues or None
+        Values of the best features.
+    class_evidence : float64[n_classes, n_features] or None
+        Signed mean attribution in held-out samples of each class, in feature order.
     """
 
     task: Literal["classification", "regression", "self-supervised"]
@@ -79,10 +110,15 @@ class Results:
     predictions: pd.DataFrame | None = None
     class_means: NDArray[np.float64] | None = None
     latent: pd.DataFrame | None = None
+    clusters: pd.Series | None = None
+    groups: pd.DataFrame | None = None
     pairs: pd.DataFrame | None = None
     messages: list[str] = field(default_factory=list)
     dropped: dict[str, list[str]] = field(default_factory=dict)
     shown_names: list[str] | None = None
+    annotation: list[str] = field(default_factory=list)
+    top_values: FeatureValues | None = None
+    class_evidence: NDArray[np.float64] | None = None
 
     @property
     def shown_findings(self) -> pd.DataFrame:
@@ -136,6 +172,50 @@ def classification_metrics(
         "n_samples": int(true.size),
         "confusion_matrix": scores.confusion_matrix(true, predicted, labels=np.arange(n_classes)).tolist(),
         "class_names": None if class_names is None else [str(name) for name in class_names],
+    }
+
+
+def areas_under_curve(
+    runs: ArrayLike, labels: ArrayLike, probabilities: NDArray[Any], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Area under the ROC curve of each class against all others, mean over the runs.
+
+    Parameters
+    ----------
+    runs, labels : int[n]
+        Run and true class of every held-out sample.
+    probabilities : float[n, n_classes]
+        Of the run that held it out.
+    class_names : sequence of str
+        In code order.
+
+    Returns
+    -------
+    dict
+        ``auc``, the mean over the classes, and ``class_auc``: class -> area. None where no run held out samples of the
+        class and of another one.
+    """
+    stats = require("scipy.stats", "train", "scoring predictions")
+    run_of, true = np.asarray(runs), np.asarray(labels)
+    sums, counts = np.zeros(len(class_names)), np.zeros(len(class_names))
+    for run in np.unique(run_of):
+        own = run_of == run
+        for code in range(len(class_names)):
+            inside = true[own] == code
+            n, m = int(inside.sum()), int((~inside).sum())
+            if n and m:
+                # Mann and Whitney's U: how often a sample of the class gets the higher probability.
+                ranks = stats.rankdata(probabilities[own, code])
+                sums[code] += (ranks[inside].sum() - n * (n + 1) / 2) / (n * m)
+                counts[code] += 1
+    known = counts > 0
+    areas = np.where(known, sums / np.maximum(counts, 1), np.nan)
+    return {
+        "auc": float(areas[known].mean()) if known.any() else None,
+        "class_auc": {
+            str(name): float(area) if there else None
+            for name, area, there in zip(class_names, areas, known, strict=True)
+        },
     }
 
 

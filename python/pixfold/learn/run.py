@@ -14,71 +14,28 @@ from torch import nn
 from pixfold.layout import Layout
 from pixfold.learn import backbones
 from pixfold.learn.accept import by_group, chance_p_value, correlation_p_value
-from pixfold.learn.attribute import attribute, attribute_evidence, attribute_quantity
+from pixfold.learn.attribute import attribute_quantity
+from pixfold.learn.attribution.choices import coarse, refuse, target_of
 from pixfold.learn.consensus import RunImportance
+from pixfold.learn.evidence import of_classes, standard_errors
+from pixfold.learn.hidden import latent_space
 from pixfold.learn.job import Job
+from pixfold.learn.keep import Keep
 from pixfold.learn.latent import attribute_latent, n_directions
+from pixfold.learn.outcome import RunOutcome
 from pixfold.learn.predict import in_order, outputs, predict_proba
 from pixfold.learn.results import classification_metrics, regression_metrics
 from pixfold.learn.split import Split, split, split_groups
 from pixfold.learn.torch_settings import torch_settings
-from pixfold.learn.train import TrainingResult, train, train_autoencoder, train_quantity
+from pixfold.learn.train import train, train_autoencoder, train_quantity
 from pixfold.learn.training_options import TrainingOptions
+from pixfold.learn.training_result import TrainingResult
 from pixfold.learn.unit import Unit
 from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator
-from pixfold.ops.aggregate import AttributionResult
 from pixfold.util.progress import Progress, tracked
 from pixfold.util.text import counted, listed
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOutcome:
-    """What came of one run.
-
-    Attributes
-    ----------
-    number : int
-        Counted from 1.
-    layout, normalizer, module
-        Enough to predict with. The module is None for a run whose network is not kept.
-    importance : RunImportance or None
-        None for a run that is not accepted, or whose importance the consensus has taken.
-    history : list of dict
-        One row per epoch.
-    metrics : dict
-        ``run``, ``seed``, ``accepted``, ``reason``, scores on the test samples, ``seconds``.
-    test : int64 array
-        Positions of the test samples in ``Prepared.rows``.
-    probabilities : float32 array (n_test, n_classes) or None
-        None without classes.
-    score : float
-        Best validation loss: the lowest decides which run's model is kept.
-    messages : list of str
-        What the user should be told.
-    z : float64 array (n_features,) or None
-        Evidence in units of its standard error over held-out samples; None where there is none.
-    predicted : float64 array (n_test,) or None
-        The quantity of the test samples as the run says it; None where none is learned.
-    target : (float, float) or None
-        Center and scale of that quantity: the module's output is in units of the scale.
-    """
-
-    number: int
-    layout: Layout
-    normalizer: Normalizer
-    module: nn.Module | None
-    importance: RunImportance | None
-    history: list[dict[str, Any]]
-    metrics: dict[str, Any]
-    test: NDArray[np.int64]
-    probabilities: NDArray[np.float32] | None
-    score: float
-    messages: list[str]
-    z: NDArray[np.float64] | None = None
-    predicted: NDArray[np.float64] | None = None
-    target: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +53,7 @@ class _Setting:
     validation: FoldLoader
     test: FoldLoader
     messages: list[str]
+    keep: Keep
 
     def outcome(self, result: TrainingResult, metrics: dict[str, Any], **found: Any) -> RunOutcome:
         losses = [row["validation_loss"] for row in result.history if "validation_loss" in row]
@@ -115,6 +73,7 @@ class _Setting:
                 "seconds": time.perf_counter() - self.started,
                 "device": result.device,
                 "precision": result.precision,
+                **({} if result.micro_batch is None else {"micro_batch": result.micro_batch}),
             },
             test=self.split.test,
             score=min((loss for loss in losses if np.isfinite(loss)), default=float("inf")),
@@ -125,15 +84,7 @@ class _Setting:
 
 def _set_up(job: Job, run: int) -> _Setting:
     started = time.perf_counter()
-    prepared, seed, layout = job.prepared, job.seed_of(run), job.layout_of(run)
-    fractions, names = job.options.fractions, prepared.class_names
-    labels = prepared.labels
-    if job.groups is not None and labels is not None:
-        parts = split_groups(labels, job.groups, fractions=fractions, seed=seed, class_names=names)
-    elif labels is not None and prepared.is_quantity:
-        parts = replace(split(len(labels), _bins(labels), fractions=fractions, seed=seed), messages=[])
-    else:
-        parts = split(len(prepared.rows), labels, fractions=fractions, seed=seed, class_names=names)
+    seed, layout, parts = job.seed_of(run), job.layout_of(run), _split(job, run)
     normalizer = job.fitted(parts.train)
 
     def loader(positions: NDArray[np.int64], shuffle: bool | str = False) -> FoldLoader:
@@ -150,14 +101,48 @@ def _set_up(job: Job, run: int) -> _Setting:
         train=loader(parts.train, shuffle="auto"),
         validation=loader(parts.validation),
         test=loader(parts.test),
-        messages=[*parts.messages, *never_seen(job, normalizer)],
+        messages=[*parts.messages, *never_seen(job, normalizer), *_coarse(job)],
+        keep=Keep(job.slot(f"run-{run}-epoch"), job.log, run),
     )
+
+
+def _split(job: Job, run: int) -> Split:
+    prepared, seed = job.prepared, job.seed_of(run)
+    fractions, names = job.options.fractions, prepared.class_names
+    labels = prepared.labels
+    if job.groups is not None and labels is not None:
+        return split_groups(labels, job.groups, fractions=fractions, seed=seed, class_names=names)
+    if labels is not None and prepared.is_quantity:
+        return replace(split(len(labels), _bins(labels), fractions=fractions, seed=seed), messages=[])
+    return split(len(prepared.rows), labels, fractions=fractions, seed=seed, class_names=names)
+
+
+def normalizer_of(job: Job, run: int) -> Normalizer:
+    """Fit the normaliser of a run again, whose outcome was kept without it."""
+    return job.fitted(_split(job, run).train)
+
+
+def _coarse(job: Job) -> list[str]:
+    """Tell the user where a method says less than one value for each feature."""
+    said = None if job.options.method is None else coarse(job.options.method)
+    return [] if said is None else [said]
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Bins of a quantity, each of 20 samples or more, of which all parts of a split get their share."""
     n = int(np.clip(len(values) // 20, 1, 10))
     return np.searchsorted(np.quantile(values, np.arange(1, n) / n), values, side="right").astype(np.int64)
+
+
+def network_of(job: Job, run: int) -> nn.Module:
+    """Build the network of a run as it is before its training."""
+    shape, seed = job.layout_of(run).shape, job.seed_of(run)
+    if job.prepared.labels is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return backbones.Autoencoder(shape, job.options.latent_dim)
+    n_outputs = 1 if job.prepared.is_quantity else job.n_classes
+    return backbones.build(job.options.backbone, shape=shape, n_outputs=n_outputs, seed=seed)
 
 
 def never_seen(job: Job, normalizer: Normalizer) -> list[str]:
@@ -187,9 +172,13 @@ def classify(job: Job, run: int) -> RunOutcome:
     s = _set_up(job, run)
     assert job.prepared.labels is not None
     labels, k = job.prepared.labels, job.n_classes
-    module = backbones.build(job.options.backbone, shape=s.layout.shape, n_outputs=k, seed=s.seed)
+    module = _network(job, s, run)
+    if job.options.method is not None:  # what it cannot do is said before the training
+        refuse(job.source.name, module, job.options.method, _named(job.options.backbone))
+        target_of(job.source.name, job.options.target, job.prepared.class_names or ())
     counts = np.bincount(labels[s.split.train], minlength=k)
-    result = train(module, s.train, s.validation, s.options, n_classes=k, class_counts=counts, progress=job.progress)
+    loaders = (s.train, s.validation)
+    result = train(module, *loaders, s.options, n_classes=k, class_counts=counts, progress=job.progress, keep=s.keep)
     probabilities, predicted = _predict(result.module, s.test, s.options, job.progress)
     _, predicted_validation = _predict(result.module, s.validation, s.options, job.progress)
     scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
@@ -199,9 +188,11 @@ def classify(job: Job, run: int) -> RunOutcome:
     positions = np.concatenate([s.split.validation, s.split.test])
     groups = None if job.groups is None else job.groups[positions]
     p_value = chance_p_value(*by_group(held_out, guessed, groups), k, s.seed)
-    importance = z = None
+    importance = z = falls = None
+    of_attribution: dict[str, Any] = {}
     if result.rejected is None:
-        importance, z = _evidence(job, s, result.module)
+        found = of_classes(job, result.module, s.layout, s.normalizer, s.split.train, s.test, s.options)
+        importance, z, falls, of_attribution = found.importance, found.z, found.falls, found.metrics
     return s.outcome(
         result,
         {
@@ -210,48 +201,26 @@ def classify(job: Job, run: int) -> RunOutcome:
             "held_out_accuracy": accuracy,
             "p_value": p_value,
             **scores,
+            **of_attribution,
         },
         importance=importance,
         probabilities=probabilities,
         z=z,
+        falls=falls,
     )
 
 
-def _evidence(job: Job, s: _Setting, module: nn.Module) -> tuple[RunImportance, NDArray[np.float64] | None]:
-    """What the test samples say of every feature, and its evidence in standard errors."""
-    k, method = job.n_classes, job.options.method
-    values, gradients = AttributionAccumulator(s.layout, k), AttributionAccumulator(s.layout, k)
-    if method is not None:
-        n_used = attribute(module, s.test, values, method=method, options=s.options, progress=job.progress)
-        found = values.result()
-        return RunImportance(found.importance, found.mean, found.mean_abs, n_used, found.count), None
-    pixels = AttributionAccumulator(s.layout, k)
-    n_used = attribute_evidence(module, s.test, values, gradients, pixels, options=s.options, progress=job.progress)
-    found, slopes, seen_pixels = values.result(), gradients.result(), pixels.result()
-    seen = found.count > 0
-    evidence = found.mean[seen].sum(axis=0)
-    importance = RunImportance(
-        evidence, found.mean, found.mean_abs, n_used, found.count, slopes.importance, slopes.mean
-    )
-    if job.groups is not None:
-        return importance, None  # samples of a group are no independent witnesses
-    weights = slopes.mean - slopes.mean.mean(axis=0)
-    return importance, _z(weights, seen_pixels)
+def _network(job: Job, s: _Setting, run: int) -> nn.Module:
+    """Build the network of a run, with weights from a file where the job has one."""
+    module = network_of(job, run)
+    if job.options.weights is not None:
+        s.messages.append(backbones.take_weights(module, job.options.weights))
+    return module
 
 
-def _z(weights: NDArray[np.float64], pixels: AttributionResult) -> NDArray[np.float64]:
-    """Test the direction that the network gives a feature on held-out samples, in standard errors.
-
-    It is the sum over classes of weight x mean pixel. Pixel x gradient itself is no test: where the gradient depends on
-    the pixel, because the network bends, its mean is not zero for a feature that has nothing to do with the labels.
-    """
-    several = pixels.count > 1
-    if not several.any():
-        return np.zeros(weights.shape[1])
-    weights, mean, count = weights[several], pixels.mean[several], pixels.count[several]
-    variance = (weights**2 * pixels.m2[several] / (count * (count - 1))[:, None]).sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(variance > 0, (weights * mean).sum(axis=0) / np.sqrt(variance), 0.0)
+def _named(backbone: Any) -> str:
+    """Name of a backbone, for messages."""
+    return backbone if isinstance(backbone, str) else getattr(backbone, "__name__", type(backbone).__name__)
 
 
 def _predict(
@@ -281,9 +250,9 @@ def regress(job: Job, run: int) -> RunOutcome:
     assert job.prepared.labels is not None
     known, test = job.prepared.labels, s.split.test
     unit = Unit.of(known[s.split.train])
-    module = backbones.build(job.options.backbone, shape=s.layout.shape, n_outputs=1, seed=s.seed)
+    module = _network(job, s, run)
     values = unit.of_values(known).astype(np.float32)
-    result = train_quantity(module, s.train, s.validation, s.options, values=values, progress=job.progress)
+    result = train_quantity(module, s.train, s.validation, s.options, values=values, progress=job.progress, keep=s.keep)
     said = in_order(*outputs(result.module, s.test, s.options, job.progress))[:, 0]
     predicted = unit.center + unit.scale * said.astype(np.float64)
     importance = z = None
@@ -297,7 +266,7 @@ def regress(job: Job, run: int) -> RunOutcome:
         importance = RunImportance(
             says.mean[0], says.mean, says.mean_abs, n_used, says.count, slope.importance, slope.mean
         )
-        z = _z(slope.mean, pixels.result())
+        z = standard_errors(slope.mean, pixels.result())
     return s.outcome(
         result,
         {
@@ -330,19 +299,20 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         Also for a run that went wrong by itself or that explains nothing: its metrics say why.
     """
     s = _set_up(job, run)
-    with torch.random.fork_rng():
-        torch.manual_seed(s.seed)
-        module = backbones.Autoencoder(s.layout.shape, job.options.latent_dim)
+    module = network_of(job, run)
+    assert isinstance(module, backbones.Autoencoder)  # without labels it is one
+    latent_space(module, job.options.latent_layer)  # a layer that is not there is said before the training
     mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
-    result = train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress)
+    result = train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress, keep=s.keep)
     loss, explained = _reconstruction(result.module, s.test, s.layout, s.options, job.progress)
     reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
     importance = None
     if reason is None:
-        n = n_directions(module)
+        latent = latent_space(result.module, job.options.latent_layer)
+        n = n_directions(latent)
         accumulator = AttributionAccumulator(s.layout, n)
         attribute_latent(
-            module,
+            latent,
             s.test,
             accumulator,
             method=job.options.method or "input_x_gradient",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +48,17 @@ class Stopping:
         if epoch - max(self.best_epoch, self._warm_up) >= self._patience:
             return "early"
         return None
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Give what :meth:`go_on` needs: the weights of the best epoch, and plain values."""
+        return dict(self._best or {}), {"best_epoch": self.best_epoch, "best_loss": self._best_loss}
+
+    def go_on(self, weights: dict[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state` was called."""
+        self.best_epoch, self._best_loss = int(values["best_epoch"]), float(values["best_loss"])
+        own = self._module.state_dict()
+        # Without validation no weights are kept.
+        self._best = {name: torch.empty_like(own[name]).copy_(value) for name, value in weights.items()} or None
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -119,6 +119,46 @@ def _named(direction: NDArray[np.int64], classes: Sequence[str]) -> NDArray[Any]
     return np.asarray(names[np.where(direction < len(classes), direction, -1)])
 
 
+def groups_table(
+    names: Sequence[str],
+    sizes: Sequence[int],
+    falls: Sequence[NDArray[np.float64]],
+    class_names: Sequence[str],
+) -> pd.DataFrame:
+    """Make one row per group of features that was ablated, the one that counts most first.
+
+    Parameters
+    ----------
+    names, sizes : sequences, n_groups long
+        Name of each group, and number of its features.
+    falls : sequence of float64 (n_groups, n_classes)
+        Of each run: mean fall of the output of a class for its samples when the group is set to the baseline.
+    class_names : sequence of str
+        In code order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``group``, ``n_features``, ``fall`` (mean over classes and runs), ``fall_se`` (its standard error over runs; NaN
+        for one), ``fall_<class>``.
+    """
+    table = np.stack(falls)
+    with np.errstate(invalid="ignore"):
+        of_run = np.nanmean(table, axis=2)
+    n = len(table)
+    spread = of_run.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(names), np.nan)
+    columns: dict[str, Any] = {
+        "group": np.asarray(names, dtype=object),
+        "n_features": np.asarray(sizes),
+        "fall": of_run.mean(axis=0),
+        "fall_se": spread,
+        **{f"fall_{name}": table[:, :, at].mean(axis=0) for at, name in enumerate(class_names)},
+    }
+    frame = require("pandas", "train", "the table of groups").DataFrame(columns)
+    ordered: pd.DataFrame = frame.sort_values("fall", ascending=False, kind="stable", ignore_index=True)
+    return ordered
+
+
 def history_table(epochs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Make one row per epoch of every run: ``run`` and ``epoch`` first, then the other keys in order."""
     pandas = require("pandas", "train", "the history table")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
+from torch import Tensor
 
 from pixfold.learn.device import resolve_device
 from pixfold.learn.training_options import TrainingOptions
@@ -36,3 +37,18 @@ def torch_settings(options: TrainingOptions) -> Iterator[torch.device]:
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message=".*deterministic")
         yield device
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Give the state of the generators that a training on a device draws from."""
+    found = {"cpu": torch.random.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on drawing where :func:`random_state` was called."""
+    torch.random.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,49 +20,17 @@ from torch import Tensor, nn
 
 from pixfold.errors import InputError
 from pixfold.learn.batches import Batches
+from pixfold.learn.checkpoint import State
 from pixfold.learn.device import half_type, resolve_precision
+from pixfold.learn.keep import Keep
+from pixfold.learn.micro_batches import MicroBatches
 from pixfold.learn.objectives import Classification, Objective, Quantity, Reconstruction, Tally
 from pixfold.learn.optimizer import Optimizer
 from pixfold.learn.stopping import Stopping
-from pixfold.learn.torch_settings import torch_settings
+from pixfold.learn.torch_settings import random_state, set_random_state, torch_settings
 from pixfold.learn.training_options import TrainingOptions
+from pixfold.learn.training_result import TrainingResult
 from pixfold.util.progress import Progress, SilentProgress
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What came of a training.
-
-    Attributes
-    ----------
-    module : Module
-        The module that was given, in evaluation mode, on the device of the training, with its best weights.
-    history : list of dict
-        One per epoch: ``epoch`` (from 1), ``train_loss``, ``validation_loss``, for classifiers
-        ``train_accuracy``, ``validation_accuracy``, ``validation_balanced_accuracy``, then ``learning_rate``
-        (at the end of the epoch), ``open_gates`` (gate factors that are not 0, where there is a gate),
-        ``seconds``. Losses and accuracies of the training samples are means over the epoch, while the
-        weights change. Without validation samples their columns are absent.
-    best_epoch : int
-        The epoch whose weights the module has.
-    stopped : str
-        ``"epochs"`` (all done), ``"early"`` (patience), ``"good enough"``, ``"rejected"``.
-    rejected : str or None
-        Why the run is not to be used, in words; None for a good one.
-    seconds : float
-        Wall time.
-    device, precision : str
-        What was chosen.
-    """
-
-    module: nn.Module
-    history: list[dict[str, float]]
-    best_epoch: int
-    stopped: str
-    rejected: str | None
-    seconds: float
-    device: str
-    precision: str
 
 
 def train(
@@ -74,6 +42,7 @@ def train(
     n_classes: int,
     class_counts: Sequence[int] | NDArray[np.int64] | None = None,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> TrainingResult:
     """Train a classifier with class-weighted cross-entropy.
 
@@ -91,6 +60,8 @@ def train(
         Training samples per class; needed for ``options.class_weights`` (without counts all weigh the same).
     progress : Progress, optional
         Where to report.
+    keep : Keep, optional
+        What is done at the end of each epoch, and where to go on.
 
     Returns
     -------
@@ -111,7 +82,7 @@ def train(
             # A class without training samples never enters the training loss; 1 serves it in validation.
             balanced = counts.sum() / (n_classes * counts.clamp(min=1))
             weights = torch.where(counts > 0, balanced, torch.ones_like(counts)).float()
-    return _Training(module, train, validation, options, Classification(n_classes, weights), progress).run()
+    return _Training(module, train, validation, options, Classification(n_classes, weights), progress, keep).run()
 
 
 def train_quantity(
@@ -122,6 +93,7 @@ def train_quantity(
     *,
     values: NDArray[np.float32],
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> TrainingResult:
     """Train a network of one output with Huber's loss.
 
@@ -129,7 +101,7 @@ def train_quantity(
     ----------
     module : Module
         ``(B, C, H, W) -> (B, 1)``; trained in place.
-    train, validation, options, progress
+    train, validation, options, progress, keep
         As for :func:`train`; the labels of batches are positions in ``values``.
     values : float32 (n,)
         Standardised quantity.
@@ -139,7 +111,7 @@ def train_quantity(
     TrainingResult
         See :func:`train`.
     """
-    return _Training(module, train, validation, options, Quantity(torch.from_numpy(values)), progress).run()
+    return _Training(module, train, validation, options, Quantity(torch.from_numpy(values)), progress, keep).run()
 
 
 def train_autoencoder(
@@ -150,6 +122,7 @@ def train_autoencoder(
     *,
     mask: Tensor | NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> TrainingResult:
     """Train an auto-encoder with the mean squared error between its output and its input.
 
@@ -157,7 +130,7 @@ def train_autoencoder(
     ----------
     module : Module
         ``(B, C, H, W) -> (B, C, H, W)``; trained in place.
-    train, validation, options, progress
+    train, validation, options, progress, keep
         As for :func:`train`; labels are not looked at.
     mask : bool (C, H, W), optional
         Pixels that hold a feature; padding does not enter the loss. Without it all pixels count.
@@ -170,7 +143,7 @@ def train_autoencoder(
     pixels = None if mask is None else torch.as_tensor(np.asarray(mask), dtype=torch.bool)
     if pixels is not None and not bool(pixels.any()):
         raise InputError("train_autoencoder: mask must leave a pixel, got one that leaves none")
-    return _Training(module, train, validation, options, Reconstruction(pixels), progress).run()
+    return _Training(module, train, validation, options, Reconstruction(pixels), progress, keep).run()
 
 
 class _Rejected(Exception):  # noqa: N818 - a run that went wrong by itself is no error
@@ -188,21 +161,23 @@ class _Training:
         options: TrainingOptions,
         objective: Objective,
         progress: Progress | None,
+        keep: Keep | None,
     ) -> None:
         if train.n_samples < 2:
             raise InputError(f"train: the batches must hold 2 samples or more, got {train.n_samples}")
         self.module, self.options, self.objective = module, options, objective
         self.train = train
         self.validation = validation if validation is not None and validation.n_samples else None
-        self.progress = progress or SilentProgress()
+        self.progress, self.keep = progress or SilentProgress(), keep or Keep()
         self.epochs = options.resolve_epochs(len(train))
         self.stopping = Stopping(module, options, self.epochs)
         # Batch statistics of a single sample are useless and may not exist: a batch of one left over at the
         # end of an epoch is passed over. It is another sample after every shuffle.
         norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
         self.skip_single = norm and len(train) < train.n_samples
+        self.micro = MicroBatches(options.micro_batch, least=2 if norm else 1, progress=self.progress)
         self.history: list[dict[str, float]] = []
-        self.step = 0
+        self.step, self.spent = 0, 0.0
 
     def run(self) -> TrainingResult:
         start = time.perf_counter()
@@ -217,7 +192,7 @@ class _Training:
             steps = self.epochs * len(self.train)
             self.optimizer = Optimizer(self.module, self.options, steps, self.device, self.half)
             try:
-                stopped = self.loop()
+                stopped = self.go_on() or self.loop()
             except _Rejected as reason:
                 stopped, rejected = "rejected", str(reason)
             finally:
@@ -232,15 +207,18 @@ class _Training:
             best_epoch=self.stopping.best_epoch,
             stopped=stopped,
             rejected=rejected,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start + self.spent,
             device=str(self.device),
             precision=precision,
+            micro_batch=self.micro.most,
         )
 
     def loop(self) -> str:
         """Train epoch by epoch; say what ended it."""
         with self.progress.task("training", total=self.epochs * len(self.train)) as task:
-            for epoch in range(1, self.epochs + 1):
+            if self.history:
+                task.advance(len(self.history) * len(self.train))
+            for epoch in range(len(self.history) + 1, self.epochs + 1):
                 start = time.perf_counter()
                 row: dict[str, float] = {"epoch": epoch, **self.train_epoch(epoch, task), **self.validate()}
                 row["learning_rate"] = self.optimizer.rate
@@ -255,9 +233,56 @@ class _Training:
                     )
                 if "validation_loss" in row:
                     _require_finite(row["validation_loss"], epoch, "validation loss")
-                if stop := self.stopping.judge(epoch, row.get("validation_loss")):
+                stop = self.stopping.judge(epoch, row.get("validation_loss"))
+                self.keep.epoch_ended(row, partial(self.state, stop), last=stop is not None)
+                if stop:
                     return stop
         return "epochs"
+
+    def state(self, stop: str | None) -> State:
+        """All that the epochs to come depend on."""
+        optimizer, rates = self.optimizer.state()
+        best, judged = self.stopping.state()
+        parts = {
+            "module": self.module.state_dict(),
+            "optimizer": optimizer,
+            "best": best,
+            "random": random_state(self.device),
+        }
+        tensors = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
+        values = {
+            "history": self.history,
+            "step": self.step,
+            "stop": stop,
+            "micro_batch": self.micro.most,
+            "optimizer": rates,
+            "stopping": judged,
+        }
+        return State(tensors, values)
+
+    def go_on(self) -> str | None:
+        """Take the state of the last epoch that was kept, if there is one; say what ended the training, if it has."""
+        kept = self.keep.kept()
+        if kept is None:
+            return None
+        with self.keep.refusing_others():
+            return self.take(kept)
+
+    def take(self, kept: State) -> str | None:
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "best": {}, "random": {}}
+        for key, value in kept.tensors.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = value
+        values = kept.values
+        self.module.load_state_dict(parts["module"])
+        self.optimizer.restore(parts["optimizer"], values["optimizer"])
+        self.stopping.go_on(parts["best"], values["stopping"])
+        self.history, self.step = values["history"], values["step"]
+        self.micro.most = values["micro_batch"]
+        self.spent = sum(row["seconds"] for row in self.history)
+        set_random_state(parts["random"], self.device)
+        stop: str | None = values["stop"]
+        return stop
 
     def train_epoch(self, epoch: int, task: Any) -> dict[str, float]:
         self.module.train()
@@ -269,11 +294,7 @@ class _Training:
             if len(images) == 1 and self.skip_single:
                 task.advance(1)
                 continue
-            outputs = self.forward(images)
-            total, weight = self.objective(outputs, images, labels)
-            loss = total / weight
-            self.optimizer.step(loss)
-            tally.add(total, weight, outputs, labels)
+            loss = self.micro.done(len(images), partial(self.make_step, images, labels, tally))
             self.step += 1
             if self.step % every:
                 task.advance(1)
@@ -286,6 +307,24 @@ class _Training:
         _require_finite(row["train_loss"], epoch)
         return row
 
+    def make_step(self, images: Tensor, labels: Tensor | None, tally: Tally, parts: list[slice]) -> Tensor:
+        """Make one step from a batch, whose parts go through the network one after the other; give its loss."""
+        self.optimizer.clear()
+        found: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
+        for part in parts:
+            some = images[part], None if labels is None else labels[part]
+            outputs = self.forward(some[0])
+            total, weight = self.objective(outputs, *some)
+            # Divided by the weight of the first part, so that 16 bits suffice; by that of all of them at the end.
+            self.optimizer.add(total / (weight if not found else found[0][1]))
+            found.append((total.detach(), weight, outputs.detach(), some[1]))
+        whole = found[0][1] if len(found) == 1 else torch.stack([weight for _, weight, _, _ in found]).sum()
+        self.optimizer.step(None if len(found) == 1 else found[0][1] / whole)
+        # Only now: what memory does not suffice for is done again.
+        for each in found:
+            tally.add(*each)
+        return torch.stack([total for total, _, _, _ in found]).sum() / whole
+
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         if self.validation is None:
@@ -294,9 +333,12 @@ class _Training:
         tally = Tally(self.objective.n_classes, self.device)
         for batch in self.validation:
             images, labels = self.place(batch)
-            outputs = self.forward(images)
+            outputs = self.micro.done(len(images), partial(self.outputs_of, images))
             tally.add(*self.objective(outputs, images, labels), outputs, labels)
         return tally.row("validation")
+
+    def outputs_of(self, images: Tensor, parts: list[slice]) -> Tensor:
+        return torch.cat([self.forward(images[part]) for part in parts]) if len(parts) > 1 else self.forward(images)
 
     def forward(self, images: Tensor) -> Tensor:
         half = self.half

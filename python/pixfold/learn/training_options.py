@@ -22,6 +22,8 @@ CHECKS: dict[str, Check] = {
     "min_delta": _AMOUNT,
     "good_enough_loss": _AMOUNT,
     "class_weights": switch,
+    "clip_norm": number(above_zero=True, optional=True),
+    "micro_batch": whole_number(1, optional=True),
     "precision": choice(PRECISIONS),
     "device": lambda op, _, value: _known_device(op, value),
     "seed": whole_number(0, below=2**63),
@@ -69,6 +71,12 @@ class TrainingOptions:
         Stop when the validation loss is at most this: nothing is left to learn. 0 turns it off.
     class_weights : bool
         Weight the cross-entropy of each class by ``n / (n_classes * n_class)`` of the training samples.
+    clip_norm : float, optional
+        Gradients of a step whose norm, over all parameters, is larger are shortened to this one.
+    micro_batch : int, optional
+        Samples that go through the network at once, at most. Larger batches go through in parts, whose gradients are
+        added up: a step is of ``batch_size`` samples whatever this is, and takes less memory. (Batch normalisation
+        looks at each part by itself.) Without it whole batches do; where memory does not suffice, half of them.
     precision : {"auto", "32-true", "bf16-mixed", "16-mixed"}
         Of the forward and backward passes. ``auto``: bfloat16 autocast on CUDA devices that have it and on
         CPUs with AVX512_BF16 or AMX, else float32. Predictions and attributions are always made in float32.
@@ -98,6 +106,8 @@ class TrainingOptions:
     min_delta: float = 1e-4
     good_enough_loss: float = 3e-3
     class_weights: bool = True
+    clip_norm: float | None = None
+    micro_batch: int | None = None
     precision: str = "auto"
     device: str = "auto"
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,9 @@ class DeviceDataset:
 
     Nothing dense larger than a batch ever exists, and no sample crosses the bus twice. On a CUDA device a batch of any
     samples is one launch that reads them where they lie; what a normaliser's library size needs of each sample is
-    worked out once, when it is read. On the CPU, the samples of a batch are copied first. What a matrix takes:
+    worked out once, when it is read. Dense samples and genotypes are kept there in the order of the pixels, features
+    without a pixel left out, rows rounded up to 16 bytes: another layout of the same samples is another dataset. On the
+    CPU, the samples of a batch are copied first. What a matrix takes:
 
     ================================ ====================== ====================================================
     samples                          bytes per value        488,000 samples x 805,000 features
@@ -68,20 +71,15 @@ class DeviceDataset:
         Where the samples and the images are.
     dtype : {"float32", "float16", "bfloat16"}
         Of the images.
-    interleave : bool
-        Dense samples alone: values of one feature of 32 bytes' worth of samples (8 of float32, 16 of two bytes, 32 of
-        one) lie beside each other. A card reads at least 32 bytes for a value that is asked for alone, as it is under
-        an arrangement: 8 times what is used of float32; interleaved, all of it is used. Samples are put together in
-        groups of that many at random, by `seed`, and :meth:`batches` draws whole groups. :meth:`fold` takes any
-        samples, and is fast where those of a group come together, as in :meth:`batches`.
-    seed : int
-        Of the groups.
+    interleave, seed : bool, int
+        Deprecated, without effect: samples on a CUDA device lie in the order of the pixels since 0.2, and every batch
+        of any samples is read as it lies.
 
     Raises
     ------
     InputError
-        For an argument that is not as described, missing or negative values that the normaliser does not handle, or
-        `interleave` for sparse or packed samples.
+        For an argument that is not as described, or missing or negative values that the normaliser does not
+        handle.
     """
 
     def __init__(
@@ -98,6 +96,12 @@ class DeviceDataset:
     ) -> None:
         check_formula("DeviceDataset", layout, normalizer)
         check_all("DeviceDataset", _CHECKS, {"interleave": interleave, "seed": seed})
+        if interleave:
+            warnings.warn(
+                "DeviceDataset: interleave has no effect any more: samples lie in the order of the pixels",
+                DeprecationWarning,
+                stacklevel=2,
+            )
         self.layout, self.normalizer = layout, normalizer
         self.dtype, self.device = image_dtype("DeviceDataset", dtype), device_of("DeviceDataset", device)
         source = _source(adopted("DeviceDataset", "X", X)[0])
@@ -108,7 +112,7 @@ class DeviceDataset:
             self.labels = torch.from_numpy(labels_of("DeviceDataset", labels, self.n_samples)).to(self.device)
         scales: list[NDArray[np.float64]] = []
         blocks = _checked(source, layout, normalizer, scales)
-        self._store = stored(source, blocks, self.device, int(seed) if interleave else None)
+        self._store = stored(source, blocks, self.device, layout)
         self._row_scale = torch.from_numpy(np.concatenate(scales)).to(self.device) if scales else None
 
     def __len__(self) -> int:
@@ -125,8 +129,8 @@ class DeviceDataset:
 
     @property
     def group_size(self) -> int:
-        """How many samples are drawn together: 1, or what `interleave` puts beside each other."""
-        return self._store.group
+        """How many samples are drawn together: 1."""
+        return 1
 
     def fold(self, indices: Any, *, out: Tensor | None = None) -> Tensor:
         """Fold some samples.
@@ -183,10 +187,9 @@ class DeviceDataset:
         Parameters
         ----------
         batch_size : int
-            Samples per batch; the last batch may be smaller. A multiple of :attr:`group_size`.
+            Samples per batch; the last batch may be smaller.
         shuffle : bool
-            In a new order in every epoch, from `seed` and `epoch`. Where samples are interleaved, whole groups are
-            drawn: each sample meets the same others of its group in every batch, and any others.
+            In a new order in every epoch, from `seed` and `epoch`.
         seed, epoch : int
             Of the shuffle.
         drop_last : bool
@@ -206,25 +209,17 @@ class DeviceDataset:
         """
         given = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "epoch": epoch, "drop_last": drop_last}
         check_all("DeviceDataset.batches", _CHECKS, given)
-        group = self.group_size
-        if batch_size % group:
-            raise InputError(
-                f"DeviceDataset.batches: batch_size must be a multiple of the {group} samples that are interleaved, "
-                f"got {batch_size}"
-            )
         return self._batches(int(batch_size), bool(shuffle), int(seed), int(epoch), bool(drop_last))
 
     def _batches(
         self, batch_size: int, shuffle: bool, seed: int, epoch: int, drop_last: bool
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-        groups = np.arange(-(-self.n_samples // self.group_size))
+        order = np.arange(self.n_samples)
         if shuffle:
-            groups = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(groups)
-        per_batch = batch_size // self.group_size
-        for start in range(0, len(groups), per_batch):
-            chosen = groups[start : start + per_batch]
+            order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(order)
+        for start in range(0, len(order), batch_size):
             # Sorted within the batch: a batch has no inner order, and neighbours in memory are read together.
-            positions = self._store.members(np.sort(chosen))
+            positions = torch.from_numpy(np.sort(order[start : start + batch_size])).to(self.device)
             if drop_last and len(positions) < batch_size:
                 continue
             images = self._images(len(positions))

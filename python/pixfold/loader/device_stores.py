@@ -1,6 +1,8 @@
-"""How a DeviceDataset keeps its samples: rows, interleaved groups, compressed sparse rows, packed genotypes.
+"""How a DeviceDataset keeps its samples: rows, compressed sparse rows, packed genotypes.
 
-On a CUDA device the kernels find the samples of a batch by their numbers; on the CPU they are copied first.
+On a CUDA device the kernels find the samples of a batch by their numbers; on the CPU they are copied first. Rows and
+genotypes lie on a CUDA device in the order of the pixels that show them: whatever the layout, a fold then reads them as
+they lie.
 """
 
 from __future__ import annotations
@@ -16,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixfold.arrays.cuda import OnCuda, is_on_cuda
-from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
+from pixfold.layout import Layout
 from pixfold.ops.cuda.fold import fold_packed_rows
 from pixfold.ops.cuda.gather import Wanted, fold_csr_at, fold_dense_at
 from pixfold.ops.fold_samples import fold_into_fresh
 from pixfold.sources.base import BLOCK_BYTES, Source
 
-SECTOR_BYTES = 32  # a GPU reads at least this much to get a single value
+ROW_BYTES = 16  # rows on a CUDA device begin at multiples of this, and so does what one access brings
+ORDERED_BYTES = 64 << 20  # of genotypes, one to a byte, while they are put in order
 
 
 class OnDevice:
@@ -46,22 +49,18 @@ class OnDevice:
 Samples = Source | OnDevice
 
 
-def stored(source: Samples, blocks: Iterator[Any], device: torch.device, group_seed: int | None) -> Store:
-    """Bring the blocks of a source to a device; with a seed, dense samples in random groups that are interleaved."""
+def stored(source: Samples, blocks: Iterator[Any], device: torch.device, layout: Layout) -> Store:
+    """Bring the blocks of a source to a device, for folds under a layout."""
+    if source.is_sparse:
+        return _CsrStore(source, blocks, device)
     packed = isinstance(source.read(slice(0, 1)), PackedGenotypes)
-    if group_seed is not None and (packed or source.is_sparse):
-        kind = "packed genotypes" if packed else "sparse samples"
-        raise InputError(f"DeviceDataset: interleave must be False for {kind}, got True")
-    if group_seed is not None:
-        return _InterleavedStore(source, blocks, device, group_seed)
-    return (_GenotypeStore if packed else _CsrStore if source.is_sparse else _RowStore)(source, blocks, device)
+    return (_GenotypeStore if packed else _RowStore)(source, blocks, device, layout)
 
 
 class Store(ABC):
-    """Samples on a device, drawn one by one where a subclass says nothing else."""
+    """Samples on a device."""
 
     kind: str
-    group = 1  # samples that are drawn together
     kept: tuple[Tensor, ...]  # all that is on the device for each sample
 
     def __init__(self, device: torch.device) -> None:
@@ -71,10 +70,6 @@ class Store(ABC):
     def nbytes(self) -> int:
         """Bytes on the device."""
         return sum(part.nbytes for part in self.kept)
-
-    def members(self, groups: NDArray[np.int64]) -> Tensor:
-        """Positions of the samples of some groups, on the device."""
-        return torch.from_numpy(groups).to(self.device)
 
     @abstractmethod
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
@@ -86,57 +81,28 @@ class _RowStore(Store):
 
     kind = "rows"
 
-    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device, layout: Layout) -> None:
         super().__init__(device)
         self.type, stored = _types(source.dtype)
-        self.values = torch.empty((source.n_samples, source.n_features), dtype=stored, device=device)
+        order = _order(layout, device)
+        self.n_columns = source.n_features if order is None else order.numel()
+        size = source.dtype.itemsize
+        width = self.n_columns if order is None else _whole(self.n_columns * size) // size
+        self.values = torch.empty((source.n_samples, width), dtype=stored, device=device)
         self.kept = (self.values,)
-        _fill(self.values, blocks)
+        first = 0
+        for block in blocks:
+            rows = _tensor(block).view(stored).to(device)
+            to = self.values[first : first + len(block), : self.n_columns]
+            to.copy_(rows if order is None else rows.index_select(1, order))
+            first += len(block)
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
         if is_on_cuda(self.values):
             row_bytes = self.values.shape[1] * self.values.element_size()
-            fold_dense_at(self.values.view(self.type), positions * row_bytes, wanted)
+            fold_dense_at(self.values.view(self.type)[:, : self.n_columns], positions * row_bytes, wanted)
         else:
             _fold_copied(self.values.index_select(0, positions).view(self.type), wanted)
-
-
-class _InterleavedStore(Store):
-    """Dense samples in groups: (groups, features, samples of a group)."""
-
-    kind = "interleaved"
-
-    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device, seed: int) -> None:
-        super().__init__(device)
-        self.type, stored = _types(source.dtype)
-        self.n_samples = source.n_samples
-        self.group = SECTOR_BYTES // source.dtype.itemsize
-        n_groups = -(-source.n_samples // self.group)
-        order = torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).permutation(source.n_samples))
-        self.place = torch.empty_like(order)  # of each sample, in groups
-        self.place[order] = torch.arange(source.n_samples)
-        self.order, self.place = order.to(device), self.place.to(device)
-        self.values = torch.zeros((n_groups, source.n_features, self.group), dtype=stored, device=device)
-        self.kept = (self.values,)
-        first = 0
-        for block in blocks:
-            place = self.place[first : first + len(block)]
-            self.values[place // self.group, :, place % self.group] = _tensor(block).view(stored).to(device)
-            first += len(block)
-        size = self.values.element_size()
-        self.offset = (self.place // self.group * source.n_features * self.group + self.place % self.group) * size
-
-    def members(self, groups: NDArray[np.int64]) -> Tensor:
-        places = (groups[:, None] * self.group + np.arange(self.group)).ravel()
-        return self.order[torch.from_numpy(places[places < self.n_samples]).to(self.order.device)]
-
-    def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
-        if is_on_cuda(self.values):
-            fold_dense_at(self.values[0].view(self.type).T, self.offset[positions], wanted)
-        else:
-            place = self.place[positions]
-            samples = self.values[place // self.group, :, place % self.group].view(self.type)
-            _fold_copied(samples, wanted)
 
 
 class _CsrStore(Store):
@@ -186,36 +152,43 @@ class _GenotypeStore(Store):
 
     kind = "packed"
 
-    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device) -> None:
+    def __init__(self, source: Samples, blocks: Iterator[Any], device: torch.device, layout: Layout) -> None:
         super().__init__(device)
-        self.n_features = source.n_features
-        self.bits = torch.empty((source.n_samples, -(-source.n_features // 4)), dtype=torch.uint8, device=device)
+        order = _order(layout, device)
+        self.n_columns = source.n_features if order is None else order.numel()
+        self.row_bytes = -(-self.n_columns // 4)
+        width = self.row_bytes if order is None else _whole(self.row_bytes)
+        self.bits = torch.empty((source.n_samples, width), dtype=torch.uint8, device=device)
         self.kept = (self.bits,)
         counts: set[bool] = set()
-
-        def bits() -> Iterator[Any]:
-            for block in blocks:
-                counts.add(block.count_first)
-                yield block.bits
-
-        _fill(self.bits, bits())
+        first = 0
+        for block in blocks:
+            counts.add(block.count_first)
+            # A few at a time where they are put in order: that takes a byte for each genotype.
+            step = len(block) if order is None else max(1, ORDERED_BYTES // max(1, self.n_columns))
+            for start in range(0, len(block), step):
+                rows = _tensor(block.bits[start : start + step]).to(device)
+                to = self.bits[first : first + len(rows), : self.row_bytes]
+                to.copy_(rows if order is None else _ordered_genotypes(rows, order))
+                first += len(rows)
         (self.count_first,) = counts
         self.values = PackedGenotypes(np.zeros((0, 1), np.uint8), 1, count_first=self.count_first).code_values()
 
     def fold_into(self, positions: Tensor, wanted: Wanted) -> None:
         if is_on_cuda(self.bits):
             fold_packed_rows(
-                self.bits,
-                self.n_features,
+                self.bits[:, : self.row_bytes],
+                self.n_columns,
                 wanted.layout,
                 wanted.formula,
                 values=self.values,
                 dtype=wanted.dtype,
                 out=wanted.images,
                 samples=positions,
+                by_slot=True,
             )
         else:
-            rows = PackedGenotypes(self.bits.index_select(0, positions), self.n_features, count_first=self.count_first)
+            rows = PackedGenotypes(self.bits.index_select(0, positions), self.n_columns, count_first=self.count_first)
             _fold_copied(rows, wanted)
 
 
@@ -224,11 +197,22 @@ def _fold_copied(samples: Any, wanted: Wanted) -> None:
     fold_into_fresh(samples, wanted.layout, wanted.formula, dtype=wanted.dtype, out=wanted.images, threads=None)
 
 
-def _fill(values: Tensor, blocks: Iterator[Any]) -> None:
-    first = 0
-    for block in blocks:
-        values[first : first + len(block)] = _tensor(block).view(values.dtype).to(values.device)
-        first += len(block)
+def _order(layout: Layout, device: torch.device) -> Tensor | None:
+    """The features that have a pixel, in the order of the pixels, for samples on a CUDA device."""
+    if not is_on_cuda(torch.empty(0, device=device)):
+        return None
+    return torch.from_numpy(np.array(layout.slot_feature, dtype=np.int64)).to(device)
+
+
+def _whole(n_bytes: int) -> int:
+    return -(-n_bytes // ROW_BYTES) * ROW_BYTES
+
+
+def _ordered_genotypes(bits: Tensor, order: Tensor) -> Tensor:
+    """Rows of the genotypes that `order` names; unused bits are 0."""
+    codes = (bits.index_select(1, order // 4) >> (2 * (order % 4)).to(torch.uint8)) & 3
+    codes = torch.nn.functional.pad(codes, (0, -codes.shape[1] % 4)).view(len(bits), -1, 4)
+    return codes[..., 0] | codes[..., 1] << 2 | codes[..., 2] << 4 | codes[..., 3] << 6
 
 
 def _tensor(block: NDArray[Any] | Tensor) -> Tensor:

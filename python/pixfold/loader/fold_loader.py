@@ -21,10 +21,10 @@ from pixfold.loader.order import Epoch, Order
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.sources import normalize_rows, open_source
 from pixfold.stream.blocks import read_ahead, sample_bytes
-from pixfold.stream.budget import bytes_of, in_words
 from pixfold.stream.finite import check_finite
 from pixfold.util.arguments import threads_argument
 from pixfold.util.checks import check_all, switch, whole_number
+from pixfold.util.sizes import bytes_of, in_words
 from pixfold.util.text import counted, must_be, one_of
 
 _SHUFFLES = (True, False, "full", "block", "auto")

@@ -24,11 +24,13 @@ from pixfold.ops.fold import fold
 from pixfold.ops.refusals import check_values
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
-from pixfold.stream.budget import bytes_of
 from pixfold.util.files import load_arrays, save_arrays
+from pixfold.util.json_values import parsed
 from pixfold.util.progress import Progress
+from pixfold.util.sizes import bytes_of
 from pixfold.util.text import must_be
 
+_PER_FEATURE = ("offset", "shift", "scale", "fill")
 Float64Array = NDArray[np.float64]
 
 
@@ -455,11 +457,23 @@ class Normalizer(Fitted):
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        """Build the normaliser that :meth:`state` described."""
+        """Build the normaliser that :meth:`state` described.
+
+        Raises
+        ------
+        InputError
+            When it is no such state.
+        """
+        settings = np.asarray(state["settings"])
+        if settings.dtype != np.uint8 or settings.ndim != 1:
+            raise InputError(f"Normalizer: settings must be bytes, got {settings.dtype} of shape {settings.shape}")
+        try:
+            recipe = Recipe.from_settings(parsed(settings.tobytes().decode()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"Normalizer: settings must be what a normaliser wrote, got others ({error})") from error
         self = cls()
-        self._recipe = Recipe.from_settings(json.loads(np.asarray(state["settings"], dtype=np.uint8).tobytes()))
-        arrays = {name: np.array(state[name], dtype=np.float64) for name in ("offset", "shift", "scale", "fill")}
-        self._formula = formula_with(self._recipe, None, **arrays)
+        self._recipe = recipe
+        self._formula = formula_with(recipe, None, **_per_feature(state))
         return self
 
     def save(self, path: str | Path) -> None:
@@ -469,11 +483,28 @@ class Normalizer(Fitted):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a normaliser that :meth:`save` wrote."""
-        return cls.from_state(load_arrays(path, ("settings", "offset", "shift", "scale", "fill"), "Normalizer.load"))
+        arrays = load_arrays(path, ("settings", *_PER_FEATURE), "Normalizer.load")
+        try:
+            return cls.from_state(arrays)
+        except InputError as error:
+            raise InputError(f"Normalizer.load: {path} is not a normaliser that pixfold wrote ({error})") from error
 
     def __repr__(self) -> str:
         settings = {**self.settings(), "clip": self.clip}
         return f"Normalizer({', '.join(f'{k}={v!r}' for k, v in settings.items())})"
+
+
+def _per_feature(state: Mapping[str, NDArray[Any]]) -> dict[str, Float64Array]:
+    found = {name: np.asarray(state[name]) for name in _PER_FEATURE}
+    size = found["offset"].size
+    for name, array in found.items():
+        if array.dtype != np.float64 or array.shape != (size,) or not size:
+            raise InputError(
+                f"Normalizer: {name} must be a float64 for each feature, got {array.dtype} of shape {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"Normalizer: {name} must be finite, got NaN or infinity")
+    return {name: array.copy() for name, array in found.items()}
 
 
 def _some(learned: Learned | None) -> Learned:

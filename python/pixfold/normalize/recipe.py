@@ -114,15 +114,29 @@ class Recipe:
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Self:
-        """Make the recipe that :meth:`settings` described."""
+        """Make the recipe that :meth:`settings` described.
+
+        Raises
+        ------
+        KeyError, TypeError or ValueError
+            When it is something else.
+        """
         lo, hi = settings["clip"]
-        return cls(
-            settings["preset"],
-            Parts(settings["library_size"], settings["log"], settings["scale"], settings["lift"]),
+        # Named, all parts are those of a preset or replace them; "none" has none of its own.
+        recipe = cls.checked(
+            "none",
+            settings["library_size"],
+            settings["log"],
+            settings["scale"],
             (-np.inf if lo is None else lo, np.inf if hi is None else hi),
             settings["negative"],
             settings["missing"],
         )
+        preset, lift = settings["preset"], settings["lift"]
+        if preset is not None:
+            choice(PRESETS)("Normalizer", "preset", preset)
+        switch("Normalizer", "lift", lift)
+        return replace(recipe, preset=preset, parts=replace(recipe.parts, lift=lift))
 
 
 def _is_number(value: object) -> bool:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixfold import _core
-from pixfold.arrays.cuda import OnCuda
+from pixfold.arrays.cuda import OnCuda, Queue
 from pixfold.arrays.dense import Dense, plain, type_name
 from pixfold.arrays.entry import numbers, on_host
 from pixfold.errors import InputError
 from pixfold.ops.arguments import layout_argument
-from pixfold.ops.cuda.aggregate import copied, moments_after, moments_on_host, placed_like
+from pixfold.ops.cuda.aggregate import NOT_FINITE, MomentsOnCuda, labels_on, marks_on
 from pixfold.util.arguments import count_argument, threads_argument
 
 if TYPE_CHECKING:
@@ -79,11 +79,12 @@ class AttributionAccumulator:
         layout_argument("AttributionAccumulator", layout)
         self.layout = layout
         self._count = np.zeros(self.n_classes, dtype=np.int64)
-        # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples: an array, or a tensor on
-        # the device of the class's last batch. An update writes into spare arrays, which take the place of the old
-        # ones only when all went well.
+        # Per class mean, m2 and mean_abs of every pixel, (3, n_pixels), once it has samples. An update writes into
+        # spare arrays, which take the place of the old ones only when all went well.
         self._moments: list[Any] = [None] * self.n_classes
         self._spare: list[Float64Array] = []
+        # In their place, where the last batch was on a device.
+        self._on_cuda: MomentsOnCuda | None = None
 
     def update(
         self, attributions: Any, labels: ArrayLike, keep: ArrayLike | None = None, *, threads: int | None = None
@@ -107,7 +108,8 @@ class AttributionAccumulator:
         ------
         InputError
             A wrong shape, a label out of range, and, in samples that count, NaN, infinity or (float64) numbers too
-            large for their squares. The state is then unchanged. It is a ValueError.
+            large for their squares. The state is then unchanged. It is a ValueError. On a CUDA device some of this
+            is known only later: see Notes.
         TypeError
             Attributions of another dtype.
         BackendError
@@ -117,12 +119,17 @@ class AttributionAccumulator:
         -----
         An update reads and writes 24 bytes per pixel for each class of the batch, beside reading the attributions:
         batches with tens of samples per class spend their time on the attributions alone. Memory: 24 bytes per pixel
-        and class that was seen, and as much again for the classes of the largest batch.
+        and class that was seen, and as much again for the classes of the largest batch; on a CUDA device 48 bytes per
+        pixel and class.
 
-        Attributions on a CUDA device are added up there, and the moments of their classes stay there until
-        :meth:`result` or a batch of another device brings them away. An update waits for the device once, to know
-        whether all was finite, and once more for each of `labels` and `keep` that is on one. Sums of a class may be
-        taken in parts: the bits then differ from the CPU's, and are the same on every card.
+        Attributions on a CUDA device are added up there, and the moments stay there until a batch of another device
+        or :meth:`merge` brings them away. No update waits for the device: its kernels are queued, whether `labels` and
+        `keep` are on it or on the CPU. What only the device sees, it says later: attributions that are not finite, and
+        of `labels` and `keep` that are on it, those out of range. Such a batch is left out whole, batches after it are
+        added, and the error comes from the next call that learns of it: from an update that begins when the device is
+        done with the batch (then the batch of that update is not added either), at the latest from :meth:`result` or
+        :meth:`merge`. All batches that were left out since the last error come to one. Sums of a class may be taken in
+        parts: the bits then differ from the CPU's, and are the same on every card.
 
         ``torch.ops.pixfold.aggregate_`` (:mod:`pixfold.ops.torch`) does the same to tensors of the caller's.
         """
@@ -136,16 +143,37 @@ class AttributionAccumulator:
             )
         n_summed = shape[1] if layout.channels == 1 else 1
         n_threads = threads_argument("aggregate", threads)
+        if isinstance(images, OnCuda):
+            self._update_on_cuda(images, n_summed, labels, keep)
+            return
+        self._bring_home()
         classes, added, after = advanced(
             images, n_summed, layout.n_pixels, labels, keep, self._count, self._moments, self._spare, n_threads
         )
         before = [self._moments[k] for k in classes]
         for k, moments in zip(classes, after, strict=True):
             self._moments[k] = moments
-        if isinstance(images, Dense):
-            # What was on a device has no use here.
-            self._spare[: len(classes)] = [moments for moments in before if isinstance(moments, np.ndarray)]
+        self._spare[: len(classes)] = [moments for moments in before if moments is not None]
         self._count += added
+
+    def _update_on_cuda(self, images: OnCuda, n_summed: int, labels: Any, keep: Any) -> None:
+        n, queue = images.shape[0], images.queue
+        if self._on_cuda is not None:
+            self._on_cuda.check(wait=False)
+        there, marks = labels_and_marks(queue, labels, keep, n, self.n_classes)
+        if self._on_cuda is None or self._on_cuda.device != queue.device:
+            self._bring_home()
+            self._on_cuda = MomentsOnCuda(queue, self._count, self._moments, self.layout.n_pixels)
+            self._spare = []
+        self._on_cuda.add(images, n_summed == images.shape[1], there, marks)
+
+    def _state(self) -> tuple[NDArray[np.int64], list[Any]]:
+        """Counts and moments on the host, where those on a device are copied to."""
+        return (self._count, self._moments) if self._on_cuda is None else self._on_cuda.read()
+
+    def _bring_home(self) -> None:
+        self._count, self._moments = self._state()
+        self._on_cuda = None
 
     def merge(self, other: AttributionAccumulator) -> None:
         """Add what another accumulator of the same layout and classes has seen (Chan, Golub and LeVeque, 1983).
@@ -153,43 +181,51 @@ class AttributionAccumulator:
         Raises
         ------
         InputError
-            When layouts or numbers of classes differ.
+            When layouts or numbers of classes differ, and for a batch on a device that either has left out.
         """
         if other.n_classes != self.n_classes or other.layout != self.layout:
             raise InputError(
                 f"AttributionAccumulator.merge: both must have {self.n_classes} classes and the same layout, "
                 f"got {other.n_classes} classes and {other.layout!r}"
             )
-        for k, theirs in enumerate(other._moments):
+        added, moments = other._state()
+        self._bring_home()
+        for k, theirs in enumerate(moments):
             mine = self._moments[k]
             if theirs is None:
                 continue
             if mine is None:
-                self._moments[k] = copied(theirs)
+                self._moments[k] = theirs.copy()
                 continue
-            share = float(other._count[k] / (self._count[k] + other._count[k]))
-            theirs = placed_like(theirs, mine)
+            share = float(added[k] / (self._count[k] + added[k]))
             delta = theirs[0] - mine[0]
             mine[1] += theirs[1] + delta * delta * (float(self._count[k]) * share)
             mine[0] += delta * share
             mine[2] += (theirs[2] - mine[2]) * share
-        self._count += other._count
+        self._count += added
 
     def result(self) -> AttributionResult:
-        """Per class and feature moments so far; features that share a pixel share its attribution equally."""
+        """Per class and feature moments so far; features that share a pixel share its attribution equally.
+
+        Raises
+        ------
+        InputError
+            Once for batches on a device that were left out since the last error; the next call gives the moments of
+            the others.
+        """
+        count, all_moments = self._state()
         pixel = self.layout.pixel_of_feature
         placed = pixel >= 0
         # A pixel that shows the mean of m features passes 1/m of its attribution to each, so that sums are kept.
         share = np.where(placed, 1.0 / np.maximum(self.layout.features_per_pixel[pixel], 1), 0.0)
         mean, m2, mean_abs = (np.zeros((self.n_classes, self.layout.n_features)) for _ in range(3))
-        for k, moments in enumerate(self._moments):
+        for k, moments in enumerate(all_moments):
             if moments is not None:
-                moments = moments_on_host(moments)
                 mean[k] = moments[0, pixel] * share
                 m2[k] = moments[1, pixel] * (share * share)
                 # Never below the size of the mean but for rounding, which sums them in different ways.
                 mean_abs[k] = np.maximum(moments[2, pixel] * share, np.abs(mean[k]))
-        return AttributionResult(self._count.copy(), mean, m2, mean_abs)
+        return AttributionResult(count.copy(), mean, m2, mean_abs)
 
 
 def attributions_of(attributions: Any) -> Dense | OnCuda:
@@ -201,8 +237,19 @@ def attributions_of(attributions: Any) -> Dense | OnCuda:
     return images
 
 
+def labels_and_marks(queue: Queue, labels: Any, keep: Any, n: int, n_classes: int) -> tuple[Any, Any]:
+    """Labels and marks on the queue's device, those of the host checked and copied there; no marks are None."""
+    there = labels_on(queue, labels, n)
+    if there is None:
+        there = queue.to_device(_labels(labels, n, n_classes))
+    marks = None if keep is None else marks_on(queue, keep, n)
+    if keep is not None and marks is None:
+        marks = queue.to_device(_mask(keep, n))
+    return there, marks
+
+
 def advanced(
-    images: Dense | OnCuda,
+    images: Dense,
     n_summed: int,
     n_pixels: int,
     labels: Any,
@@ -216,17 +263,17 @@ def advanced(
 
     Parameters
     ----------
-    images : Dense or OnCuda
+    images : Dense
         The attributions, (n_samples, channels, height, width).
     n_summed, n_pixels : int
         How many channels become one, and the pixels that are left.
     labels, keep
         As for :meth:`AttributionAccumulator.update`.
     count, moments
-        Per class: samples so far, and their mean, m2 and mean_abs of every pixel, (3, n_pixels), an array or a tensor;
-        not read for a class without samples.
+        Per class: samples so far, and their mean, m2 and mean_abs of every pixel, (3, n_pixels); not read for a class
+        without samples.
     spare : list of float64 arrays (3, n_pixels)
-        Memory for a result on the CPU, of which more is made where it is not enough.
+        Memory for the result, of which more is made where it is not enough.
     threads : int
         0 for the default.
 
@@ -234,32 +281,23 @@ def advanced(
     -------
     classes, added, after
         The classes of the batch, how many samples every class gets, and the moments after, class by class of the batch:
-        the first arrays of `spare`, or tensors on the device of the attributions.
+        the first arrays of `spare`.
     """
     n, n_classes = images.shape[0], count.size
     by_class, added, classes = _by_class(labels, keep, n, n_classes)
-    old = [moments[int(k)] if count[k] > 0 else None for k in classes]
-    if isinstance(images, OnCuda):
-        summed = n_summed == images.shape[1]
-        found = moments_after(images, summed, by_class, added[classes], count[classes], old)
-        if found is None:
-            raise _not_finite()
-        return classes, added, found
     # A copy only where the caller's memory is not in row-major order (channels-last gradients, say).
     flat = images.contiguous((n, n_summed, n_pixels))
     while len(spare) < len(classes):
         spare.append(np.empty((3, n_pixels)))
     after = spare[: len(classes)]
-    before = [None if values is None else moments_on_host(values) for values in old]
+    before = [moments[int(k)] if count[k] > 0 else None for k in classes]
     if not _core.aggregate(flat, by_class, added[classes], count[classes], before, after, threads):
         raise _not_finite()
     return classes, added, after
 
 
 def _not_finite() -> InputError:
-    return InputError(
-        "aggregate: attributions must be finite, with squares that float64 holds, got NaN, infinite or larger values"
-    )
+    return InputError(f"aggregate: {NOT_FINITE}")
 
 
 def _by_class(

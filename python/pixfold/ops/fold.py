@@ -11,6 +11,7 @@ from pixfold.arrays.entry import goes_through_torch, samples
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
 from pixfold.ops.arguments import check_features, dtype_name, formula_of, image_dtype, layout_argument
+from pixfold.ops.cuda.fold_plan import planned_fold
 from pixfold.ops.fold_samples import fold_samples
 from pixfold.util.arguments import threads_argument
 from pixfold.util.text import short_repr
@@ -84,7 +85,17 @@ def fold(
     On a CUDA device the work is queued on the current stream and nothing waits for it: values that the normaliser
     refuses raise nothing. Missing ones then come out as NaN; :func:`pixfold.ops.cuda.check_folds` looks afterwards,
     :meth:`pixfold.Normalizer.check` before. There, `out` may also be contiguous in torch's channels_last format.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pixfold as pf
+    >>> pf.fold(np.array([[1.0, 2.0, 3.0]]), pf.Layout.natural(3))[0, 0].tolist()
+    [[1.0, 2.0], [3.0, 0.0]]
     """
+    images = planned_fold(X, layout, normalizer, dtype, out, threads)
+    if images is not None:
+        return images
     if goes_through_torch(X):
         from pixfold.ops.torch import fold_tensor
 

@@ -76,6 +76,14 @@ def top_k(importance: Any, k: int, *, threads: int | None = None) -> Any:
         For another dtype.
     BackendError
         For a tensor on a CUDA device for which this build has no kernels, or which they do not run on.
+
+    Examples
+    --------
+    >>> import pixfold as pf
+    >>> pf.top_k([0.1, 0.9, 0.0, 0.4], 2).tolist()
+    [1, 3]
+    >>> pf.top_k([0.5, 0.9, 0.5], 2).tolist()  # a tie across the cut is left out
+    [1]
     """
     n_wanted = count_argument("top_k", "k", k, least=0)
     n_threads = threads_argument("top_k", threads)

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pixfold.arrays.cuda import OnCuda
 from pixfold.arrays.dense import check_device
 from pixfold.errors import InputError
 from pixfold.formula import Fitted
 from pixfold.ops import gradients
-from pixfold.ops.aggregate import advanced, attributions_of
+from pixfold.ops.aggregate import advanced, attributions_of, labels_and_marks
 from pixfold.ops.arguments import dtype_name
+from pixfold.ops.cuda.aggregate import aggregated_in_place
 from pixfold.ops.fold_samples import fold_into_fresh, unfold_images
 from pixfold.ops.named_folds import fold_named, named_fold
 from pixfold.util.arguments import threads_argument
@@ -138,11 +140,17 @@ def aggregate_op(
     for name, tensor in (("count", count), ("moments", moments)):
         if not tensor.is_contiguous():
             raise InputError(f"aggregate_: {name} must be contiguous, got strides {tensor.stride()}")
-    images, seen = attributions_of(attributions.detach()), count.cpu().numpy()
-    classes, added, after = advanced(images, n_summed, moments.shape[2], labels, keep, seen, moments, [], threads)
+    images = attributions_of(attributions.detach())
+    if isinstance(images, OnCuda):
+        there = labels_and_marks(images.queue, labels, keep, images.shape[0], count.shape[0])
+        aggregated_in_place(images, n_summed == images.shape[1], *there, count, moments)
+        return
+    classes, added, after = advanced(
+        images, n_summed, moments.shape[2], labels, keep, count.numpy(), moments.numpy(), [], threads
+    )
     for k, found in zip(classes, after, strict=True):
-        moments[int(k)].copy_(torch.as_tensor(found))
-    count += torch.from_numpy(added).to(count.device)
+        moments[int(k)].copy_(torch.from_numpy(found))
+    count += torch.from_numpy(added)
 
 
 @aggregate_op.register_fake

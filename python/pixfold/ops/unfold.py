@@ -38,6 +38,14 @@ def unfold(images: Any, layout: Layout, *, threads: int | None = None) -> Any:
         When the images do not have the layout's shape. It is a ValueError.
     TypeError
         For images that are no numbers, or a layout that is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pixfold as pf
+    >>> layout = pf.Layout.natural(3)
+    >>> pf.unfold(np.array([[[[7, 8], [9, 0]]]]), layout).tolist()
+    [[7, 8, 9]]
     """
     if goes_through_torch(images):
         from pixfold.ops.torch import unfold_tensor

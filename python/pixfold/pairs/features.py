@@ -15,9 +15,9 @@ from pixfold.pairs.transform import Operand, operand_of
 from pixfold.sources.base import Source
 from pixfold.sources.disk.scratch import ScratchArray
 from pixfold.stream.blocks import read_ahead, sample_bytes
-from pixfold.stream.budget import in_words
 from pixfold.stream.finite import check_finite
 from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.sizes import in_words
 from pixfold.util.text import counted, listed
 
 # Width of blocks in memory: they are transformed, and their values freed, one after the other.

@@ -23,10 +23,11 @@ from pixfold.pairs.top import TopPairs
 from pixfold.pairs.transform import TRANSFORMS, Transform, normal_scores
 from pixfold.sources import open_source
 from pixfold.sources.base import AnyRows, Source, normalize_rows, relabelled
-from pixfold.stream.budget import bytes_of, free_memory
+from pixfold.stream.budget import free_memory
 from pixfold.stream.labels import labelled_rows
 from pixfold.util.checks import Check, check_all, choice, number, whole_number
 from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.sizes import bytes_of
 from pixfold.util.text import counted, must_be
 
 OP = "pair_screen"

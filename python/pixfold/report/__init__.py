@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pixfold.report.writer import check_writable, write_results
+from pixfold.report.writer import check_writable, write_report, write_results
 
-__all__ = ["check_writable", "write_results"]
+__all__ = ["check_writable", "write_report", "write_results"]

@@ -6,26 +6,30 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pixfold._core import __version__
-from pixfold.errors import OutputError
+from pixfold.errors import InputError, OutputError
 from pixfold.learn.results import Results
+from pixfold.report.contents import Contents
+from pixfold.report.stored import ARRAYS, FINDINGS, load, save
+from pixfold.report.table_files import has_parquet, write_table
 from pixfold.util.files import undisturbed
 from pixfold.util.json_values import plain
 from pixfold.util.outputs import MARK, check_run_folder
-
-if TYPE_CHECKING:
-    import pandas as pd
+from pixfold.util.text import reason_of
 
 _FIGURES = "figures"
-# Not every job has these: those of an earlier job must not stay beside the files of a new one.
-_OPTIONAL_TABLES = ("predictions.csv", "latent.csv", "pairs.csv")
-_FILES = tuple(
-    ["findings.csv", "history.csv", "metrics.json", "config.json", "report.html", "model.json", "model.safetensors"]
+_KINDS = ("svg", "png")
+# Not every job has these, nor every installation Parquet: those of an earlier job must not stay beside a new one's.
+_TABLES = ("findings", "history", "predictions", "pairs", "latent", "groups", "clusters")
+_OPTIONAL = (*(f"{name}.csv" for name in _TABLES[2:]), *(f"{name}.parquet" for name in _TABLES))
+_FILES = (
+    *("findings.csv", "history.csv", "metrics.json", "config.json", "report.html", FINDINGS, ARRAYS),
+    *("model.json", "model.safetensors"),
 )
 
 
@@ -58,7 +62,7 @@ def check_writable(out: str | Path) -> Path:
     figures = folder / _FIGURES
     if figures.exists() and not figures.is_dir():
         raise OutputError(f"output folder {folder}: {figures} is a file, a folder of that name is needed")
-    check_run_folder(folder, [*_FILES, *_OPTIONAL_TABLES, *_figures()])
+    check_run_folder(folder, [*_FILES, *_OPTIONAL, *_figures()])
     return folder
 
 
@@ -83,44 +87,101 @@ def write_results(
     Returns
     -------
     list of Path
-        What was written: ``findings.csv``, ``history.csv``, ``metrics.json``, ``config.json``,
-        ``predictions.csv`` (where there are predictions), ``pairs.csv`` (where pairs were screened), ``latent.csv``
-        (where there is a latent space), the
-        model's files, ``figures/*.png`` and ``report.html``.
+        What was written: ``findings.csv``, ``history.csv``, ``predictions.csv`` (where there are predictions),
+        ``pairs.csv`` (where pairs were screened), ``groups.csv`` (where groups of features were ablated),
+        ``latent.csv`` (where there is a latent space), ``clusters.csv`` (where clusters were asked for), each also as
+        ``.parquet`` where pyarrow is installed; ``findings.json``, ``report.npz``, ``metrics.json``, ``config.json``,
+        the model's files, ``figures/*.svg``, ``figures/*.png`` and ``report.html``.
 
     Raises
     ------
     OutputError
         When the folder cannot be written to.
     """
-    from pixfold.report import figures, html
-
     folder = check_writable(out)
     with _errors_of(folder), _staging(folder) as staging:
-        _write_csv(results.findings, staging / "findings.csv")
-        _write_csv(results.history, staging / "history.csv")
+        tables = {"findings": results.findings, "history": results.history}
+        if results.predictions is not None:
+            tables["predictions"] = results.predictions
+        if results.pairs is not None:
+            tables["pairs"] = results.pairs
+        if results.groups is not None:
+            tables["groups"] = results.groups
+        for name, of_samples in (("latent", results.latent), ("clusters", results.clusters)):
+            if of_samples is not None:
+                tables[name] = of_samples.rename_axis(index="sample").reset_index()
+        for name, table in tables.items():
+            write_table(table, staging, name)
+        save(Contents.of(results), staging, tables=list(tables), parquet=has_parquet())
         _write_json(results.metrics, staging / "metrics.json")
         _write_json({MARK: __version__, **results.config}, staging / "config.json")
-        if results.predictions is not None:
-            _write_csv(results.predictions, staging / "predictions.csv")
-        if results.pairs is not None:
-            _write_csv(results.pairs, staging / "pairs.csv")
-        if results.latent is not None:
-            _write_csv(results.latent.rename_axis(index="sample"), staging / "latent.csv", index=True)
         if save_model is not None:
             save_model(staging)
-        pictures = figures.render(results)
-        (staging / _FIGURES).mkdir(exist_ok=True)
-        for name, png in pictures.items():
-            (staging / _FIGURES / f"{name}.png").write_bytes(png)
-        (staging / "report.html").write_text(html.render(results, pictures), encoding="utf-8")
-        written = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
-        with undisturbed():
-            for path in written:
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staging / path, folder / path)
-            _remove_stale(folder, set(written))
+        _draw(load(staging), staging)
+        written = _move(staging, folder, (*_figures(), *_OPTIONAL))
     return [folder / name for name in written]
+
+
+def write_report(folder: str | Path) -> list[Path]:
+    """Make the report and the figures again from what a run left in its output folder.
+
+    The page is the same, byte by byte, as long as pixfold and Matplotlib are.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The output folder of a run.
+
+    Returns
+    -------
+    list of Path
+        What was written: ``figures/*.svg``, ``figures/*.png`` and ``report.html``.
+
+    Raises
+    ------
+    InputError
+        When the folder is not of a run, or of one that a newer version made, or a file that is needed is damaged.
+    OutputError
+        When the folder cannot be written to.
+    """
+    there = Path(folder)
+    contents = load(there)
+    check_writable(there)
+    with _errors_of(there), _staging(there) as staging:
+        try:
+            _draw(contents, staging)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"report: {there / FINDINGS} must be as a run wrote it, got a damaged file ({reason_of(error)})"
+            ) from error
+        written = _move(staging, there, _figures())
+    return [there / name for name in written]
+
+
+def _draw(contents: Contents, staging: Path) -> None:
+    """Write figures and page: of what was stored alone, so that they can be made again."""
+    from pixfold.report import figures, html
+
+    pictures = figures.render(contents)
+    (staging / _FIGURES).mkdir(exist_ok=True)
+    for name, files in pictures.items():
+        for kind, content in files.items():
+            (staging / _FIGURES / f"{name}.{kind}").write_bytes(content)
+    page = html.render(contents, {name: files["svg"] for name, files in pictures.items()})
+    (staging / "report.html").write_text(page, encoding="utf-8", newline="\n")
+
+
+def _move(staging: Path, folder: Path, stale: Iterable[str]) -> list[Path]:
+    """Rename all files into place, and remove those of the names in `stale` that were not written."""
+    written = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
+    with undisturbed():
+        for path in written:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / path, folder / path)
+        for name in stale:
+            if Path(name) not in written:
+                (folder / name).unlink(missing_ok=True)
+    return written
 
 
 @contextmanager
@@ -145,21 +206,10 @@ def _errors_of(folder: Path) -> Iterator[None]:
         raise OutputError(f"output folder {folder}: cannot be written to: {error.strerror or error}{where}") from error
 
 
-def _remove_stale(folder: Path, written: set[Path]) -> None:
-    for name in (*_figures(), *_OPTIONAL_TABLES):
-        if Path(name) not in written:
-            (folder / name).unlink(missing_ok=True)
-
-
 def _figures() -> list[str]:
     from pixfold.report.figures import NAMES
 
-    return [f"{_FIGURES}/{name}.png" for name in NAMES]
-
-
-def _write_csv(table: pd.DataFrame, path: Path, *, index: bool = False) -> None:
-    # No float_format: the shortest digits that give the same number back.
-    table.to_csv(path, index=index, lineterminator="\n", encoding="utf-8")
+    return [f"{_FIGURES}/{name}.{kind}" for name in NAMES for kind in _KINDS]
 
 
 def _write_json(content: Mapping[str, Any], path: Path) -> None:

@@ -97,12 +97,12 @@ def _columns(source: Source, options: ReadOptions, messages: list[str]) -> NDArr
         return None
     kept = np.ones(source.n_features, dtype=bool)
     if options.features is not None:
-        kept = _of_names(source, "features", options.features)
+        kept = _of_names(source, "features", options.features, options.name_column)
     if options.drop is not None:
         # Columns that are labels or the like are no features anyway.
         apart = {options.label, options.groups_column, *source.covariates, *source.beside}
         given = [name for name in options.drop if name not in apart or name in source.feature_names]
-        kept &= ~_of_names(source, "drop", given)
+        kept &= ~_of_names(source, "drop", given, options.name_column)
     if not kept.any():
         raise InputError(f"{source.name}: features and drop must leave a feature, got none")
     n_left = int(kept.sum())
@@ -111,8 +111,8 @@ def _columns(source: Source, options: ReadOptions, messages: list[str]) -> NDArr
     return None if kept.all() else np.flatnonzero(kept)
 
 
-def _of_names(source: Source, option: str, patterns: Sequence[str]) -> NDArray[np.bool_]:
-    """Features that patterns name, by their own names or by the columns that they were made of."""
+def _of_names(source: Source, option: str, patterns: Sequence[str], shown: str | None) -> NDArray[np.bool_]:
+    """Features that patterns name: by their names, those that they are shown by, or the columns they were made of."""
     found, without = matching(patterns, source.feature_names)
     if without and isinstance(source, SideBySide):
         # Where inputs share names, features are called by their input, too.
@@ -126,14 +126,28 @@ def _of_names(source: Source, option: str, patterns: Sequence[str]) -> NDArray[n
                 key = encoded[name]
                 of_column = {key + category for category in source.categories[key]}
                 found |= np.array([feature in of_column for feature in source.feature_names], dtype=bool)
+    if without and shown in source.feature_annotation:
+        called, without = matching(without, list(map(str, source.feature_annotation[shown].tolist())))
+        found |= called
     if without and source.left_out:
         without = matching(without, source.left_out)[1]
     if without:
         what = f"{counted(len(without), 'name')} in {option} (--{option}) {'matches' if len(without) == 1 else 'match'}"
         raise InputError(
             f"{source.name}: {what} no feature: {_with_close(without, [*source.feature_names, *source.left_out])}"
+            f"{_in_annotation(source, without)}"
         )
     return found
+
+
+def _in_annotation(source: Source, without: Sequence[str]) -> str:
+    """Say which column of annotation has what no name matches."""
+    for column, values in source.feature_annotation.items():
+        if values.dtype.kind == "O" and (n := len(without) - len(matching(without, list(map(str, values)))[1])):
+            return (
+                f"; {n:,} of them in the annotation {column!r}: name_column={column!r} (--name-column) finds it there"
+            )
+    return ""
 
 
 def _with_close(without: Sequence[str], names: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
 from pixfold.sources.disk.compressed import COMPRESSIONS, without_compression
-from pixfold.sources.known_formats import advice_on, advice_on_folder, is_address
+from pixfold.sources.disk.zarr_files import Address, Place
+from pixfold.sources.known_formats import advice_on, advice_on_folder
 from pixfold.sources.options import ReadOptions
 
 _NPY, _ZIP, _HDF5, _GZIP, _PLAIN = "a NumPy array", "a ZIP archive", "HDF5", "gzip", "text"
@@ -72,7 +73,7 @@ class Format:
     takes: frozenset[str] = frozenset()
     in_utf_16: bool = False
 
-    def open(self, path: Path, options: ReadOptions) -> Source:
+    def open(self, path: Place, options: ReadOptions) -> Source:
         """Open a file or folder of this format."""
         module, _, function = self.opener.partition(":")
         source: Source = getattr(importlib.import_module(module), function)(path, options)
@@ -93,15 +94,16 @@ _SEQUENCES = frozenset({"sequence"})
 # Of files that may say of which type and genome each feature is.
 _TYPED = frozenset({"layer", "feature_type", "genome"})
 
+_ZARR = Format(
+    "Zarr store",
+    "pixfold.sources.anndata.zarr:open_zarr",
+    {".zarr.zip": _ZIP},
+    members=("zarr.json", ".zgroup"),
+    takes=_TYPED | {"verify"},
+)
 FORMATS = (
     Format("AnnData", "pixfold.sources.anndata.anndata:open_h5ad", {".h5ad": _HDF5}, takes=_TYPED),
-    Format(
-        "Zarr store",
-        "pixfold.sources.anndata.zarr:open_zarr",
-        {".zarr.zip": _ZIP},
-        members=("zarr.json", ".zgroup"),
-        takes=_TYPED | {"verify"},
-    ),
+    _ZARR,
     Format("10x HDF5", "pixfold.sources.anndata.tenx:open_h5", {".h5": _HDF5}, takes=_TYPED),
     Format(
         "10x folder",
@@ -156,7 +158,7 @@ SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 _ENDINGS = tuple(dict.fromkeys(without_compression(Path(f"x{suffix}"))[1:] for suffix in SUFFIXES if suffix != ".zip"))
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Place) -> Format:
     """Find the format of a file or folder by its name, and check that its first bytes are of that format.
 
     Raises
@@ -165,8 +167,8 @@ def format_of(path: Path) -> Format:
         When there is nothing at `path`, it is of no format that is known, is empty, cannot be read, or holds
         something else than its name says.
     """
-    if is_address(str(path)) and not path.exists():
-        raise InputError(f"{path}: addresses are not read; download the data, and name the file or folder")
+    if isinstance(path, Address):
+        return _ZARR
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if path.is_dir():

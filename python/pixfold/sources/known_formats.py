@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -71,8 +70,6 @@ ADVICE = (
     Advice((".docx", ".doc", ".pdf"), "documents", "write the data as .csv or .xlsx"),
     Advice((".png", ".jpg", ".jpeg", ".tif", ".tiff"), "pictures", "name a table of numbers"),
 )
-# One / is left of two where an address went through a path.
-_ADDRESS = re.compile(r"(https?|ftp|s3|gs|gcs|az|abfss?|hdfs|memory):/+", re.IGNORECASE)
 # Entries of a folder that are looked at, and of the folders in it.
 _LOOKED_AT = 1000
 
@@ -94,8 +91,3 @@ def advice_on_folder(path: Path) -> str | None:
             if file.is_file() and (advice := advice_on(file)) is not None:
                 return f"the folder holds {file.relative_to(path)}; {advice}"
     return None
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a text is an address of something on another machine, not a path."""
-    return _ADDRESS.match(text) is not None

@@ -15,6 +15,9 @@ from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.arrays.array_source import ArraySource, is_sparse
 from pixfold.sources.base import AnyRows, Source, described, normalize_rows, relabelled, unique_names
 from pixfold.sources.choice import chosen
+from pixfold.sources.disk.limits import within
+from pixfold.sources.disk.remote import here
+from pixfold.sources.disk.zarr_files import Address, Place
 from pixfold.sources.feature_types import named_by, of_types
 from pixfold.sources.formats import format_of
 from pixfold.sources.joined import joined
@@ -48,7 +51,8 @@ def open_source(data: Any, **options: Any) -> Source:
     Parameters
     ----------
     data : path, ndarray, SciPy sparse matrix, Dask array, PackedGenotypes, pandas.DataFrame, anndata.AnnData or Source
-        Samples x features. A path ends in one of ``SUFFIXES``. Other arrays (torch, nested lists) become
+        Samples x features. A path ends in one of ``SUFFIXES``, or is an address (``https://``, ``s3://``, ...), whose
+        file is downloaded, or whose Zarr store is read where it is. Other arrays (torch, nested lists) become
         NumPy arrays. A :class:`Source` is returned as it is. A list of paths, sources, tables or AnnData objects
         is read as :func:`side_by_side`.
     **options
@@ -70,7 +74,12 @@ def open_source(data: Any, **options: Any) -> Source:
 
 def open_with(data: Any, options: ReadOptions) -> Source:
     """Open data with options that are checked already; see :func:`open_source`."""
-    source = named_by(chosen(_read(data, options), options), options.name_column)
+    data = [here(item) for item in data] if _are_several(data) else here(data)
+    if options.labels is not None:
+        options = dataclasses.replace(options, labels=here(options.labels))
+    assert not isinstance(options.memory, str)  # its bytes, once it is checked
+    with within(options.memory):
+        source = named_by(chosen(_read(data, options), options), options.name_column)
     if options.split is None:
         return source
     classes, message = split_labels(source.name, source.labels, options.split)
@@ -155,7 +164,7 @@ def side_by_side(sources: Iterable[Any], names: Sequence[str] | None = None, **o
     InputError
         When samples cannot be matched or are missing, or sources disagree about a label.
     """
-    return _several(list(sources), names, ReadOptions.of("side_by_side", options))
+    return _several([here(source) for source in sources], names, ReadOptions.of("side_by_side", options))
 
 
 def _opened(data: Any, options: ReadOptions) -> Source:
@@ -167,11 +176,12 @@ def _opened(data: Any, options: ReadOptions) -> Source:
     if options.sequence is None and "alphabet" not in takes:
         options.refuse(name, *_OF_SEQUENCES)
     if kind == "path":
-        path = Path(data)
+        path = _place(data)
         if options.sequence is not None:
             from pixfold.sources.sequences.sequences import open_table
 
             options.refuse(name, *_OF_TEXT)
+            assert isinstance(path, Path)  # Zarr stores take no sequences
             return open_table(path, options)
         return of_types(warn_of_dates(format_of(path).open(path, options)), options)
     if kind == "AnnData":
@@ -349,15 +359,19 @@ def _are_several(data: Any) -> bool:
     )
 
 
+def _place(data: Any) -> Place:
+    return data if isinstance(data, Address) else Path(data)
+
+
 def _takes(data: Any) -> frozenset[str]:
     """Name the options that are not for every input, and are for this one."""
     kind = _kind(data)
-    return format_of(Path(data)).takes if kind == "path" else _TAKEN.get(kind, frozenset())
+    return format_of(_place(data)).takes if kind == "path" else _TAKEN.get(kind, frozenset())
 
 
 def _kind(data: Any) -> str:
     """Name the kind of an object by the modules of its classes: nothing is imported to find out."""
-    if isinstance(data, str | os.PathLike):
+    if isinstance(data, str | os.PathLike | Address):
         return "path"
     if is_sparse(data):
         return "sparse"

@@ -15,6 +15,7 @@ import numpy as np
 from pixfold.errors import InputError
 from pixfold.sources.names import names_of
 from pixfold.sources.where import Where
+from pixfold.util.sizes import bytes_of
 from pixfold.util.text import must_be, one_of, short_repr
 
 Split = Literal["median"]
@@ -135,7 +136,8 @@ class ReadOptions:
     name_column: str | None = field(
         default=None,
         metadata=_about(
-            "Annotation of the features, such as gene symbols, that summary, report and figures call them by."
+            "Annotation of the features, such as gene symbols, that summary, report and figures call them by, and that "
+            "FEATURES and DROP may name."
         ),
     )
     split: Split | None = field(
@@ -249,6 +251,14 @@ class ReadOptions:
             in_commands=False,
         ),
     )
+    memory: int | str | None = field(
+        default=None,
+        metadata=_about(
+            "Budget of memory for what is held while a table or a matrix by columns is read; what is more goes to "
+            "temporary files. At most 256 MiB are held without one.",
+            in_commands=False,
+        ),
+    )
     verify: bool = field(
         default=False,
         metadata=_about(
@@ -293,6 +303,8 @@ class ReadOptions:
         ):
             if not fits:
                 raise InputError(must_be("open_source", name, expected, vars(self)[name]))
+        if self.memory is not None:
+            object.__setattr__(self, "memory", bytes_of("open_source", self.memory))
         if not isinstance(self.covariates, Mapping | str):
             object.__setattr__(self, "covariates", tuple(self.covariates))
         if self.samples is not None:

@@ -18,10 +18,10 @@ from pixfold.store.chunking import Chunking, chunking_for
 from pixfold.store.resume import TEMPORARY, State, fingerprint
 from pixfold.store.tables import tables_of
 from pixfold.store.writers import write_tables, writer_for
-from pixfold.stream.budget import bytes_of
 from pixfold.util.checks import check_all, switch
 from pixfold.util.outputs import PACKED, check_replaceable, claimed, path_of
 from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.sizes import bytes_of
 from pixfold.util.text import counted
 
 
@@ -115,7 +115,7 @@ def pack(
 def _packed(
     data: Any, target: Path, budget: int, shown: Progress, options: dict[str, Any], *, force: bool, verify: bool
 ) -> WrittenStore:
-    source = open_source(data, **options)
+    source = open_source(data, memory=budget, **options)
     part = target.with_name(target.name + ".part")
     # An earlier call may have left a store there, which this one continues or removes; anything else is refused.
     check_replaceable(part, PACKED, force=True)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.sources.arrays.array_source import matrix_bytes
 from pixfold.sources.base import BLOCK_BYTES, Source
-from pixfold.stream.budget import in_words
 from pixfold.util.progress import Progress, SilentProgress
+from pixfold.util.sizes import in_words
 from pixfold.util.text import counted
 
 T = TypeVar("T")

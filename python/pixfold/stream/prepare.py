@@ -42,10 +42,14 @@ class Prepared:
         Names of those that are empty: all zero or missing.
     facts : ValueFacts
         What kind of numbers the values are.
+    varies : bool
+        Whether any feature has two different values or more.
     n_unlabelled : int
         Samples left out because their label is missing.
     messages : list of str
         What the user should be told, those of the source included.
+    digest : str or None
+        Sum of all values, those of empty samples included, where it was asked for.
     """
 
     source: Source
@@ -57,8 +61,10 @@ class Prepared:
     facts: ValueFacts
     dropped_features: list[str] = field(default_factory=list)
     dropped_samples: list[str] = field(default_factory=list)
+    varies: bool = True
     n_unlabelled: int = 0
     messages: list[str] = field(default_factory=list)
+    digest: str | None = None
 
     @property
     def sample_names(self) -> list[str]:
@@ -91,6 +97,7 @@ def prepare(
     quantity: bool = False,
     memory: int | None = None,
     progress: Progress | None = None,
+    digest: bool = False,
 ) -> Prepared:
     """Check a source in one pass over its values, and find what of it can be used.
 
@@ -112,6 +119,8 @@ def prepare(
         Budget of the pass, in bytes; see :func:`pixfold.stream.blocks.rows_within`.
     progress : Progress, optional
         Where samples are counted; silent without it.
+    digest : bool
+        Whether to sum up all values, so that the same data can be told from others later.
 
     Returns
     -------
@@ -120,8 +129,8 @@ def prepare(
     Raises
     ------
     InputError
-        When values are infinite, or missing and not allowed; when all is empty; when labels are of one class
-        only or do not name classes; when a quantity is the same for all samples or no number.
+        When values are infinite, or missing and not allowed; when all is empty; when labels are of
+        one class only or do not name classes; when a quantity is the same for all samples or no number.
     """
     choice(("error", "zero", "mean"))("prepare", "missing", missing)
     messages = list(source.messages)
@@ -130,7 +139,7 @@ def prepare(
     encoded = None if labels is None else _encoded(source.name, labels, quantity)
     n_unlabelled = source.n_samples - len(rows)
 
-    found = scan(source, rows, memory=memory, progress=progress)
+    found = scan(source, rows, memory=memory, progress=progress, digest=digest)
     empty = rows[found.empty_samples]
     keep = found.nonzero > 0
     dropped_samples = [source.sample_names[i] for i in empty]
@@ -172,10 +181,12 @@ def prepare(
         classes=None if classes is None else classes.values,
         keep=keep,
         facts=found.facts,
+        varies=bool(found.varies.any()),
         dropped_features=dropped_features,
         dropped_samples=dropped_samples,
         n_unlabelled=n_unlabelled,
         messages=messages,
+        digest=found.digest,
     )
 
 

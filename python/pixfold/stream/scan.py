@@ -15,11 +15,12 @@ from pixfold.arrays.packed import Packed
 from pixfold.ops.stats import stats_of
 from pixfold.sources.base import Source
 from pixfold.stream.blocks import blocks
+from pixfold.stream.digest import Digest
 from pixfold.stream.finite import InfiniteValues
 from pixfold.util.progress import Progress
 
 # Per feature: the statistics of a block, those of its empty samples, and what is added up.
-_FIXED_BYTES = 160
+_FIXED_BYTES = 168
 # NumPy looks at so many values at a time: few enough that their masks stay in the caches.
 _PIECE = 1 << 18
 
@@ -67,18 +68,29 @@ class Scan:
         Missing values, those of empty samples left out.
     empty_samples : bool array, one per row that was looked at
         Which have nothing but zeros and missing values.
+    varies : bool array, shape (n_features,)
+        Features with two different values or more.
     facts : ValueFacts
         What kind of numbers they are.
+    digest : str or None
+        Sum of all values, where it was asked for.
     """
 
     nonzero: NDArray[np.int64]
     missing: NDArray[np.int64]
     empty_samples: NDArray[np.bool_]
+    varies: NDArray[np.bool_]
     facts: ValueFacts
+    digest: str | None = None
 
 
 def scan(
-    source: Source, rows: NDArray[np.int64], *, memory: int | None = None, progress: Progress | None = None
+    source: Source,
+    rows: NDArray[np.int64],
+    *,
+    memory: int | None = None,
+    progress: Progress | None = None,
+    digest: bool = False,
 ) -> Scan:
     """Look at every value of some samples once, block by block.
 
@@ -92,6 +104,8 @@ def scan(
         Budget in bytes; see :func:`pixfold.stream.blocks.rows_within`.
     progress : Progress, optional
         Where samples are counted; silent without it.
+    digest : bool
+        Whether to sum up all values (:class:`pixfold.stream.digest.Digest`).
 
     Returns
     -------
@@ -106,8 +120,8 @@ def scan(
     nonzero, missing = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     negative = np.zeros(n, dtype=bool)
     empty_samples = np.zeros(len(rows), dtype=bool)
-    whole, smallest, n_negative = True, np.inf, 0
-    largest = np.full(n, -np.inf)
+    whole, n_negative = True, 0
+    largest, least = np.full(n, -np.inf), np.full(n, np.inf)
     infinite = InfiniteValues(source)
     read = blocks(
         source,
@@ -118,9 +132,11 @@ def scan(
         progress=progress,
         task="checking values",
     )
-    start = 0
+    start, summed = 0, Digest() if digest else None
     for block in read():
         x = cpu_samples("scan", block)
+        if summed is not None:
+            summed.add(x)
         stop = start + x.shape[0]
         stats = stats_of(x, False, None, None, False, 0)
         if stats.n_infinite:
@@ -136,7 +152,7 @@ def scan(
                 without = cpu_samples("scan", block[np.flatnonzero(empty)])
                 missing -= stats_of(without, False, None, None, False, 0).missing
         if stats.count.any():
-            smallest = min(smallest, float(np.nanmin(stats.min)))
+            np.fmin(least, stats.min, out=least)
             np.fmax(largest, stats.max, out=largest)
         if stats.n_negative:
             n_negative += stats.n_negative
@@ -146,8 +162,8 @@ def scan(
         del block, x
     infinite.refuse()
     n_binary = int(np.count_nonzero(largest == 1)) if whole else 0
-    facts = ValueFacts(whole, smallest, float(largest.max()), n_negative, np.flatnonzero(negative), n_binary)
-    return Scan(nonzero, missing, empty_samples, facts)
+    facts = ValueFacts(whole, float(least.min()), float(largest.max()), n_negative, np.flatnonzero(negative), n_binary)
+    return Scan(nonzero, missing, empty_samples, largest > least, facts, None if summed is None else str(summed))
 
 
 def _empty(x: Dense | Csr | Packed) -> NDArray[np.bool_]:

@@ -136,6 +136,18 @@ def check_run_folder(folder: Path, files: Sequence[str]) -> None:
         raise OutputError(f"cannot write {folder}: its {there[0]} is not of a run of pixfold's; choose another folder")
 
 
+def check_no_run(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds a run, unless the user wants it replaced.
+
+    Raises
+    ------
+    OutputError
+        When a run that pixfold has written is there and `force` is not given.
+    """
+    if not force and kind_of(folder) == RUN:
+        raise OutputError(f"output folder {folder}: it holds a run; --force replaces it, or choose another folder")
+
+
 def kind_of(folder: Path) -> str | None:
     """What pixfold has written into a folder: PACKED, IMAGES, RUN, or None where its mark is missing."""
     attributes = _json(folder / "zarr.json").get("attributes")

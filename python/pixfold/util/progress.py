@@ -57,11 +57,11 @@ def _shown(fields: dict[str, object]) -> str:
 class LogProgress:
     """Shows plain lines on standard error: one per task every ``interval`` seconds at most, and one at its end.
 
-    A task that took less than a second and has no fields to show gets no line.
+    A task that took less than a second and has no fields to show gets no line, unless ``every_task`` is set.
     """
 
-    def __init__(self, interval: float = 10.0) -> None:
-        self.interval = interval
+    def __init__(self, interval: float = 10.0, *, every_task: bool = False) -> None:
+        self.interval, self.every_task = interval, every_task
 
     @contextmanager
     def task(self, description: str, total: float) -> Iterator[Task]:
@@ -94,7 +94,7 @@ class _LogTask:
 
     def finish(self) -> None:
         took = time.monotonic() - self.start
-        if self.fields or took >= _WORTH_A_LINE:
+        if self.fields or took >= _WORTH_A_LINE or self.parent.every_task:
             self._line(f"done in {took:.1f} s")
 
     def _line(self, text: str) -> None:
@@ -185,6 +185,12 @@ def source_task(description: str, total: float, least: float) -> Any:
     return (_shown_on[-1] if total >= least else _shown_on[0]).task(description, total)
 
 
-def terminal_progress() -> Progress:
-    """Return bars where standard error is a terminal, log lines where it is not."""
-    return RichProgress() if sys.stderr.isatty() else LogProgress()
+# Between two lines of one task, for who wants to see every step.
+_OFTEN = 2.0
+
+
+def terminal_progress(*, every_step: bool = False) -> Progress:
+    """Return bars where standard error is a terminal, log lines where it is not; of every step where that is wanted."""
+    if sys.stderr.isatty():
+        return RichProgress()
+    return LogProgress(_OFTEN, every_task=True) if every_step else LogProgress()

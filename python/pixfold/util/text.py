@@ -9,6 +9,7 @@ from typing import Any
 # reprlib cuts long values, and copes with a __repr__ that raises: a message must always come out.
 _VALUES = reprlib.Repr()
 _VALUES.maxstring = _VALUES.maxother = 120
+_LONGEST = 300
 
 
 def must_be(op: str, argument: str, expected: str, received: Any) -> str:
@@ -55,3 +56,9 @@ def short_repr(value: Any) -> str:
 def reason_of(error: BaseException | str) -> str:
     """Return what an error says, on one line; its type where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def reason_in_short(error: BaseException | str) -> str:
+    """Return what an error says, on one line that is cut where it lists everything."""
+    text = reason_of(error)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

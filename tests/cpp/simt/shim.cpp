@@ -2,6 +2,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,7 +28,7 @@ bool same(const Place& a, const Place& b) {
     return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
 }
 
-enum class State { ready, at_barrier, at_exchange, done };
+enum class State { ready, at_barrier, at_exchange, at_copies, done };
 
 // One thread of a block. It lives as long as the program and runs thread after thread of that number.
 struct Fiber {
@@ -38,6 +39,17 @@ struct Fiber {
     Place where;
     unsigned mask = 0;
     std::uint64_t value = 0;
+    const CopyBarrier* barrier = nullptr;  // with the parity of the phase that is waited for
+    unsigned parity = 0;
+};
+
+// A copy that has begun, or, of no bytes, an arrival after the thread's copies before it.
+struct Pending {
+    unsigned thread;
+    char* to;
+    const char* from;
+    std::size_t bytes;
+    CopyBarrier* barrier;
 };
 
 struct Warp {
@@ -54,6 +66,8 @@ struct Machine {
     Fiber* current = nullptr;
     const std::function<void()>* thread = nullptr;
     std::unique_ptr<char[]> shared;
+    std::vector<Pending> pending;
+    std::uint64_t random = 0;
 };
 
 Machine machine;
@@ -145,7 +159,7 @@ bool finish_barrier(unsigned threads) {
     const Fiber* first = nullptr;
     for (unsigned t = 0; t < threads; ++t) {
         const Fiber& fiber = *machine.fibers[t];
-        if (fiber.state == State::at_exchange) {
+        if (fiber.state == State::at_exchange || fiber.state == State::at_copies) {
             return false;
         }
         if (fiber.state == State::at_barrier) {
@@ -167,6 +181,80 @@ bool finish_barrier(unsigned threads) {
     return true;
 }
 
+void end_phase_if_complete(CopyBarrier& barrier) {
+    if (barrier.missing == 0 && barrier.bytes == 0) {
+        barrier.missing = barrier.count;
+        ++barrier.phase;
+    }
+}
+
+void count_arrival(CopyBarrier& barrier, std::uint32_t bytes, const Place& where) {
+    if (barrier.missing == 0) {
+        stop("more arrivals at a barrier of copies than it expects", where);
+    }
+    --barrier.missing;
+    barrier.bytes += bytes;
+    end_phase_if_complete(barrier);
+}
+
+bool is_after_own_copies(std::size_t which) {
+    for (std::size_t k = 0; k < which; ++k) {
+        if (machine.pending[k].thread == machine.pending[which].thread && machine.pending[k].bytes > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void finish(const Pending& done) {
+    if (done.bytes == 0) {
+        count_arrival(*done.barrier, 0, Place::current());
+        return;
+    }
+    std::memcpy(done.to, done.from, done.bytes);
+    if (done.barrier != nullptr) {
+        done.barrier->bytes -= static_cast<std::int64_t>(done.bytes);
+        end_phase_if_complete(*done.barrier);
+    }
+}
+
+// Ends some of the copies, any with the same chance, and at least one where nothing else goes on.
+bool finish_copies(bool at_least_one) {
+    bool any = false;
+    do {
+        for (std::size_t k = 0; k < machine.pending.size();) {
+            machine.random = machine.random * 6364136223846793005u + 1442695040888963407u;
+            const bool now = (machine.random >> 62) == 0;
+            if (!now || (machine.pending[k].bytes == 0 && is_after_own_copies(k))) {
+                ++k;
+                continue;
+            }
+            const Pending done = machine.pending[k];
+            machine.pending.erase(machine.pending.begin() + static_cast<std::ptrdiff_t>(k));
+            finish(done);
+            any = true;
+        }
+    } while (at_least_one && !any && !machine.pending.empty());
+    return any;
+}
+
+bool wake_those_at_copies(unsigned threads) {
+    bool any = false;
+    for (unsigned t = 0; t < threads; ++t) {
+        Fiber& fiber = *machine.fibers[t];
+        if (fiber.state == State::at_copies && fiber.barrier->phase % 2 != fiber.parity) {
+            fiber.state = State::ready;
+            any = true;
+        }
+    }
+    return any;
+}
+
+bool all_are_done(unsigned threads) {
+    return std::all_of(machine.fibers.begin(), machine.fibers.begin() + threads,
+                       [](const auto& fiber) { return fiber->state == State::done; });
+}
+
 void run_block(unsigned threads, bool backwards) {
     for (unsigned t = 0; t < threads; ++t) {
         machine.fibers[t]->state = State::ready;
@@ -182,16 +270,26 @@ void run_block(unsigned threads, bool backwards) {
         for (unsigned warp = 0; warp < threads / warp_threads; ++warp) {
             progress = finish_exchange(warp) || progress;
         }
-        if (progress || finish_barrier(threads)) {
+        if (all_are_done(threads)) {
+            if (!machine.pending.empty()) {
+                stop("a block that ends with copies under way", Place::current());
+            }
+            return;
+        }
+        finish_copies(false);
+        progress = wake_those_at_copies(threads) || progress;
+        if (progress || finish_barrier(threads) || finish_copies(true)) {
             continue;
         }
         for (unsigned t = 0; t < threads; ++t) {
             if (machine.fibers[t]->state != State::done) {
                 threadIdx.x = t;
+                if (machine.fibers[t]->state == State::at_copies) {
+                    stop("a barrier of copies that do not all come", machine.fibers[t]->where);
+                }
                 stop("a warp operation that not all lanes of its mask come to", machine.fibers[t]->where);
             }
         }
-        return;
     }
 }
 
@@ -213,6 +311,37 @@ std::int64_t largest_grid(std::int64_t n_units) {
 
 std::int64_t launches = 0;
 
+int multiprocessors = 2;
+std::int64_t shared_bytes = std::int64_t{227} << 10;
+bool bulk_copies = true;
+
+void barrier_init(CopyBarrier& barrier, unsigned count) { barrier = {count, count, 0, 0}; }
+
+void barrier_arrive(CopyBarrier& barrier, std::uint32_t bytes) { count_arrival(barrier, bytes, Place::current()); }
+
+void barrier_wait(CopyBarrier& barrier, unsigned parity, Place where) {
+    while (barrier.phase % 2 == parity) {
+        machine.current->where = where;
+        machine.current->barrier = &barrier;
+        machine.current->parity = parity;
+        machine.current->state = State::at_copies;
+        to_scheduler();
+    }
+}
+
+void copy_later(void* to, const void* from, std::size_t bytes, CopyBarrier* barrier) {
+    const auto misaligned = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 16 != 0; };
+    if (misaligned(to) || misaligned(from) || bytes % 16 != 0 || bytes == 0) {
+        stop("a copy to shared memory that is not of whole 16 bytes", Place::current());
+    }
+    std::memset(to, 0xcd, bytes);
+    machine.pending.push_back({threadIdx.x, static_cast<char*>(to), static_cast<const char*>(from), bytes, barrier});
+}
+
+void arrive_when_copied(CopyBarrier& barrier) {
+    machine.pending.push_back({threadIdx.x, nullptr, nullptr, 0, &barrier});
+}
+
 void run(const Grid& grid, const std::function<void()>& thread) {
     if (grid.blocks == 0 || grid.threads == 0 || grid.threads > 1024 || grid.threads % warp_threads != 0) {
         std::fprintf(stderr, "a launch of %u blocks of %u threads\n", grid.blocks, grid.threads);
@@ -228,6 +357,7 @@ void run(const Grid& grid, const std::function<void()>& thread) {
     for (unsigned block = 0; block < grid.blocks; ++block) {
         blockIdx.x = block;
         std::memset(machine.shared.get(), 0xcd, grid.shared);  // what was in it before is nobody's
+        machine.pending.clear();
         run_block(grid.threads, block % 2 == 1);
     }
 }

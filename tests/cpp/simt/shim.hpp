@@ -3,6 +3,10 @@
 // the other. What a GPU would hang on or leave undefined ends the program with a line that says what it was:
 //   - a barrier that some threads of the block wait at and others do not, or that they reach in different places
 //   - a warp operation that not all lanes of its mask take part in
+//   - a barrier of copies whose arrivals or bytes never come, one that more come to than it expects, a copy that is not
+//     aligned, and a block that ends while copies are under way
+// Copies to shared memory end at random later turns of the scheduler, and until then fill their place with rubbish, so
+// that one that nobody waits for shows, and one into a place that is still read, too.
 #pragma once
 
 #include <cmath>
@@ -48,6 +52,28 @@ extern std::int64_t launches;
 
 // Runs `thread` once for every thread of the grid.
 void run(const Grid& grid, const std::function<void()>& thread);
+
+// The card that kernels are started for: multiprocessors, shared memory of a block, and whether it has the engine for
+// bulk copies or only copies of 16 bytes.
+extern int multiprocessors;
+extern std::int64_t shared_bytes;
+extern bool bulk_copies;
+
+// What counts arrivals and bytes of copies (mbarrier): a phase ends when none of either is missing.
+struct CopyBarrier {
+    unsigned count;  // arrivals of a phase
+    unsigned missing;
+    std::int64_t bytes;  // announced and not there, or the other way round
+    unsigned phase;      // phases that have ended
+};
+void barrier_init(CopyBarrier& barrier, unsigned count);
+void barrier_arrive(CopyBarrier& barrier, std::uint32_t bytes);  // and announces bytes
+void barrier_wait(CopyBarrier& barrier, unsigned parity, Place where);
+
+// Copies at a later turn; `barrier`, unless it is null, gets the bytes then.
+void copy_later(void* to, const void* from, std::size_t bytes, CopyBarrier* barrier);
+// Arrives when the copies that this thread has begun so far are there.
+void arrive_when_copied(CopyBarrier& barrier);
 
 void* shared_memory();
 void wait_for_block(Place where);
@@ -108,6 +134,16 @@ inline int __any_sync(unsigned mask, int condition, simt::Place where = simt::Pl
 }
 inline int __all_sync(unsigned mask, int condition, simt::Place where = simt::Place::current()) {
     return __ballot_sync(mask, condition, where) == mask ? 1 : 0;
+}
+
+// Four of the eight bytes of two words, by the lowest three bits of each nibble of `which`.
+inline std::uint32_t __byte_perm(std::uint32_t low, std::uint32_t high, std::uint32_t which) {
+    const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
+    std::uint32_t chosen = 0;
+    for (unsigned k = 0; k < 4; ++k) {
+        chosen |= static_cast<std::uint32_t>(bytes >> (8 * (which >> (4 * k) & 7u)) & 0xffu) << (8 * k);
+    }
+    return chosen;
 }
 
 template <class T>

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixfold.learn.estimator import DeepMapperClassifier
+from pixfold.learn.estimators import DeepMapperClassifier
 from pixfold.learn.job import Job
 from pixfold.sources import open_source
 from pixfold.sources.base import relabelled

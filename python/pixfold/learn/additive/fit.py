@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixfold.errors import InputError
 from pixfold.learn import significance
+from pixfold.learn.additive.kept import restore, state
 from pixfold.learn.additive.solver import Pixels, Solution, Targets, evidence, network, scores, solve
 from pixfold.learn.additive.stability import N_PAIRS, chosen, halves, threshold
 from pixfold.learn.additive.temperature import temperature
@@ -20,8 +21,9 @@ from pixfold.learn.backbones.additive import AdditiveNetwork
 from pixfold.learn.consensus import Consensus, RunImportance
 from pixfold.learn.fit import Fitted, Stability, finished
 from pixfold.learn.job import Job
+from pixfold.learn.outcome import RunOutcome
 from pixfold.learn.results import classification_metrics, regression_metrics
-from pixfold.learn.run import RunOutcome, never_seen
+from pixfold.learn.run import never_seen
 from pixfold.learn.sample_blocks import permuted_labels, sample_blocks
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.unit import Unit
@@ -101,9 +103,10 @@ class _Fit:
             class_names=job.prepared.class_names,
         )
         if parted.n_blocks < 2:
+            enough = "10 or more" if job.prepared.is_quantity else "5 or more of each class"
             raise InputError(
-                f"{job.prepared.source.name}: samples must be of two blocks of which one can be held out, got "
-                f"{self.n:,} samples that make one"
+                f"{job.prepared.source.name}: samples must be enough to hold some out, such as {enough} (in 2 groups "
+                f"or more), got {self.n:,} that cannot be parted"
             )
         self.blocks = parted.blocks
         permuted = permuted_labels(
@@ -132,15 +135,23 @@ class _Fit:
         return int(np.clip(len(np.unique(groups)) // 2, 2, _BLOCKS))
 
     def run(self) -> Fitted:
-        job = self.job
+        job, slot = self.job, self.job.slot("runs")
+        if slot is not None and (kept := slot.read()) is not None:
+            with slot.refusing_others():
+                restore(self, kept)
         with job.progress.task("runs", total=self.most) as task:
-            for number in range(1, self.most + 1):
-                self.one_run(number)
-                task.advance(1, agreement=self.consensus.agreement)
-                out_of_time = job.options.time is not None and time.perf_counter() - self.started > job.options.time
-                enough = job.options.n_runs is None and number >= _FEWEST_RUNS and self.consensus.converged
-                if out_of_time or enough:
+            if self.outcomes:
+                task.advance(len(self.outcomes))
+            for number in range(len(self.outcomes) + 1, self.most + 1):
+                if self.enough():
                     break
+                self.one_run(number)
+                if job.log is not None:
+                    job.log.add(number, self.outcomes[-1].history[0])
+                if slot is not None and (slot.is_due or self.enough() or number == self.most):
+                    kept = state(self)
+                    slot.write(kept.tensors, kept.values)
+                task.advance(1, agreement=self.consensus.agreement)
         found = significance.by_permutation(
             self.evidence.cpu().numpy(), self.scores.cpu().numpy(), used=job.prepared.keep, fdr=job.options.fdr
         )
@@ -160,6 +171,13 @@ class _Fit:
             stability=stability,
             pairs=self.pairs,
         )
+
+    def enough(self) -> bool:
+        """Whether no further run is needed, or there is no time for one."""
+        n, options = len(self.outcomes), self.job.options
+        if n and options.time is not None and time.perf_counter() - self.started > options.time:
+            return True
+        return options.n_runs is None and n >= _FEWEST_RUNS and self.consensus.converged
 
     def screened(self) -> PairScreen | None:
         """Screen all pairs of features on all samples, where it was asked for or takes little.

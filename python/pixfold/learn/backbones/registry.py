@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from pixfold.errors import InputError
-from pixfold.learn.backbones import torchvision_models
+from pixfold.learn.backbones import timm_models, torchvision_models
+from pixfold.learn.backbones.code import imported, is_code
 from pixfold.learn.backbones.geometry import probe
 from pixfold.util.text import must_be, short_repr
 
@@ -55,8 +56,9 @@ def build(
     Parameters
     ----------
     backbone : str, Module or callable
-        A name of :func:`names`; a module, of which a deep copy is taken, so that runs share nothing; or a
-        callable that is called as ``backbone(shape=(C, H, W), n_outputs=K)`` and returns a module.
+        A name of :func:`names`; ``"timm:NAME"``; ``"package.module:callable"``, which is imported; a module, of which
+        a deep copy is taken, so that runs share nothing; or a callable that is called as
+        ``backbone(shape=(C, H, W), n_outputs=K)`` and returns a module.
     shape : tuple of int
         Image shape ``(C, H, W)``.
     n_outputs : int
@@ -89,10 +91,15 @@ def check(op: str, name: str, backbone: Any, *others: str) -> None:
     if isinstance(backbone, str):
         if backbone in (*others, *_BUILDERS) or backbone in torchvision_models.classifier_names():
             return
+        if backbone.startswith(timm_models.PREFIX):
+            return timm_models.check(op, name, backbone)
+        if is_code(backbone):
+            return
         close = difflib.get_close_matches(backbone, names(), n=3)
+        known = f"{', '.join((*others, *_BUILDERS))}, a torchvision classifier's name (resnet50, ...), timm:NAME"
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise InputError(
-            f"{op}: {name} must be one of {', '.join((*others, *_BUILDERS))}, or a torchvision classifier's name "
-            f"(resnet50, ...), got {short_repr(backbone)}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+            f"{op}: {name} must be one of {known} or package.module:callable, got {short_repr(backbone)}{hint}"
         )
     if not isinstance(backbone, nn.Module) and not callable(backbone):
         raise InputError(must_be(op, name, "a name, a torch module or a callable that builds one", backbone))
@@ -104,23 +111,27 @@ def _build(
     if isinstance(backbone, str):
         if backbone in _BUILDERS:
             return _BUILDERS[backbone](shape=shape, n_outputs=n_outputs)
-        return torchvision_models.classifier(backbone, shape, n_outputs)
-    if isinstance(backbone, nn.Module):
+        if not is_code(backbone) and not backbone.startswith(timm_models.PREFIX):
+            return torchvision_models.classifier(backbone, shape, n_outputs)
+        if is_code(backbone):
+            return _build(imported(backbone), shape, n_outputs)
+        module = timm_models.model(backbone, shape, n_outputs)
+    elif isinstance(backbone, nn.Module):
         module = copy.deepcopy(backbone)
     else:
         module = backbone(shape=shape, n_outputs=n_outputs)
         if not isinstance(module, nn.Module):
             raise InputError(must_be("backbones.build", "what the callable returns", "a torch module", module))
-    _try(module, shape, n_outputs)
+    _try(module, shape, n_outputs, backbone if isinstance(backbone, str) else type(module).__name__)
     return module
 
 
-def _try(module: nn.Module, shape: tuple[int, int, int], n_outputs: int) -> None:
+def _try(module: nn.Module, shape: tuple[int, int, int], n_outputs: int, name: str) -> None:
     """Run two images through a module that was given, so that a misfit shows before the training."""
-    kind = f"backbone {type(module).__name__}"
+    kind = f"backbone {name}"
     try:
         output = probe(module, shape)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise InputError(f"backbones.build: {kind} does not accept images of shape {shape}: {error}") from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, n_outputs):

@@ -13,9 +13,11 @@ import numpy as np
 
 from pixfold.arrays.cuda import CsrOnCuda, OnCuda, Queue, queue_of, wait_for
 from pixfold.arrays.dense import computes_in_double, type_name
+from pixfold.arrays.interop import TORCH
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
 from pixfold.ops.arguments import formula_of
+from pixfold.ops.cuda.fold_plan import remember
 from pixfold.ops.cuda.placed import (
     DeviceLayout,
     counters,
@@ -53,6 +55,8 @@ def fold_on_cuda(x: OnCuda | CsrOnCuda, layout: Layout, formula: Formula | None,
         row_scale = row_scale_on_cuda(x, formula)
     if isinstance(x, OnCuda):
         queue.kernels.fold_dense(t, placed.slots, parameters, row_scale, images.memory, counts, queue.stream)
+        if row_scale is None and not images.channels_last and x.library is TORCH:
+            remember(queue, t, layout, formula, dtype, (placed.slots, parameters, images.memory, counts))
         return images.tensor
     if formula is not None and row_scale is not None and formula.offset.any():
         raise InputError(
@@ -85,6 +89,7 @@ def fold_packed_rows(
     dtype: str = "float32",
     out: Any = None,
     samples: Any = None,
+    by_slot: bool = False,
 ) -> Any:
     """Fold packed genotypes on a CUDA device.
 
@@ -107,6 +112,8 @@ def fold_packed_rows(
     samples : int64 CUDA tensor (n_samples,), optional
         Numbers of the rows to fold, in any order and repeated as one likes; they are not copied first. Default: all, in
         order. Nobody looks whether there are such rows.
+    by_slot : bool
+        Genotype k of a row is feature ``layout.slot_feature[k]``: those that have a pixel, in the order of the pixels.
 
     Returns
     -------
@@ -121,11 +128,12 @@ def fold_packed_rows(
             f"fold: bits must be uint8 rows of {width} contiguous bytes, got {type_name(bits.dtype)} of "
             f"shape {tuple(bits.shape)}"
         )
-    if layout.n_features != n_features:
-        raise InputError(f"fold: layout must have {n_features} features, got {layout.n_features}")
+    expected = layout.slot_feature.size if by_slot else layout.n_features
+    if expected != n_features:
+        raise InputError(f"fold: layout must have {n_features} features, got {expected}")
     n_samples = bits.shape[0] if samples is None else samples.numel()
     images = images_memory(queue, [bits], (n_samples, *layout.shape), dtype, out)
-    placed = device_layout(queue, layout, images.channels_last)
+    placed = device_layout(queue, layout, images.channels_last, by_slot)
     parameters = None
     if formula is not None:
         if formula.library_size is not None:
@@ -241,7 +249,7 @@ def _span(x: Any) -> tuple[int, int]:
 def background_image(
     queue: Queue, placed: DeviceLayout, parameters: Any, formula: Formula | None, values_type: Any, dtype: str
 ) -> Any:
-    """The image of an all-zero sample: one zero, seen everywhere."""
+    """The image of an all-zero sample: one zero, seen everywhere. None where it is 0."""
     import torch
 
     def make() -> Any:
@@ -249,7 +257,8 @@ def background_image(
         zeros = zero.expand(1, placed.slots.n_features)
         image = torch.empty((1, placed.slots.n_pixels), dtype=getattr(torch, dtype), device=queue.device)
         queue.kernels.fold_dense(zeros, placed.slots, parameters, None, image, None, queue.stream)
-        return image
+        bits = image.view(torch.int32 if image.element_size() == 4 else torch.int16)  # -0 is not 0
+        return image if bool(bits.any()) else None
 
     return _kept_with(queue, placed, formula, ("background", values_type, dtype), make)
 
@@ -278,8 +287,9 @@ def _kept_with(queue: Queue, placed: DeviceLayout, formula: Formula | None, key:
 
     def made() -> tuple[Any, list[Any]]:
         image = make()
-        return (image, placed), [image]  # holding the layout, whose number stands for it
+        kept = image if formula is None else (image, placed)  # holding the layout, whose number stands for it
+        return (kept,), [] if image is None else [image]
 
     if formula is None:
-        return keep(queue, placed, key, lambda: (images := [make()], images))[0]
-    return keep(queue, formula, (id(placed), *key), made)[0]
+        return keep(queue, placed, key, made)[0]
+    return keep(queue, formula, (id(placed), *key), made)[0][0]

@@ -37,9 +37,9 @@ class Wanted:
 def fold_dense_at(samples: Any, offsets: Any, wanted: Wanted) -> None:
     """Fold the samples that begin `offsets` (int64, multiples of its first stride) bytes into a matrix.
 
-    With a first stride of one element, samples lie side by side in groups, of which `samples` is the first.
+    Its columns are the features that have a pixel, in the order of the pixels (``layout.slot_feature``).
     """
-    to = _Made(samples, offsets, wanted)
+    to = _Made(samples, offsets, wanted, by_slot=True)
     to.queue.kernels.fold_dense(
         samples,
         to.placed.slots,
@@ -80,7 +80,7 @@ class _Made:
     parameters: Any = None
     counts: Any = None
 
-    def __init__(self, values: Any, positions: Any, wanted: Wanted) -> None:
+    def __init__(self, values: Any, positions: Any, wanted: Wanted, by_slot: bool = False) -> None:
         formula = wanted.formula
         self.queue = queue_of("fold", "X", values.device)
         # The stream that this is queued on need not be the one that the samples came by.
@@ -88,7 +88,7 @@ class _Made:
         shape = (positions.numel(), *wanted.layout.shape)
         images = images_memory(self.queue, [values], shape, wanted.dtype, wanted.images)
         self.memory = images.memory
-        self.placed = device_layout(self.queue, wanted.layout, images.channels_last)
+        self.placed = device_layout(self.queue, wanted.layout, images.channels_last, by_slot)
         if formula is not None:
             in_double = computes_in_double(number_type(values.dtype))
             self.parameters = device_parameters(self.queue, formula, self.placed, in_double)

@@ -65,32 +65,46 @@ class DeviceLayout:
 
     slots: Any
     order: NDArray[np.int64]
+    n_features: int
 
 
-def device_layout(queue: Queue, layout: Layout, channels_last: bool) -> DeviceLayout:
-    """Give a layout on a device. Channels-last images are those of a layout whose pixels lie in that order."""
+def device_layout(queue: Queue, layout: Layout, channels_last: bool, by_slot: bool = False) -> DeviceLayout:
+    """Give a layout on a device.
+
+    Channels-last images are those of a layout whose pixels lie in that order. With `by_slot`, column k of the samples
+    is feature ``layout.slot_feature[k]``: those that have a pixel, in the order of the pixels.
+    """
     channels_last = channels_last and layout.channels > 1
-    placed: DeviceLayout = keep(queue, layout, channels_last, lambda: _layout_on(queue, layout, channels_last))
+    placed: DeviceLayout = keep(
+        queue, layout, (channels_last, by_slot), lambda: _layout_on(queue, layout, channels_last, by_slot)
+    )
     return placed
 
 
-def _layout_on(queue: Queue, layout: Layout, channels_last: bool) -> tuple[DeviceLayout, Sequence[Any]]:
+def _layout_on(queue: Queue, layout: Layout, channels_last: bool, by_slot: bool) -> tuple[DeviceLayout, Sequence[Any]]:
     feature, pixel = layout.slot_feature, layout.slot_pixel
+    n_features = layout.n_features
     if channels_last:
         plane = layout.height * layout.width
         pixel = pixel % plane * layout.channels + pixel // plane
         order = np.argsort(pixel, kind="stable")  # features of one pixel keep their order, and so their mean its bits
         feature, pixel = feature[order], pixel[order]
+    owner = feature  # of the parameters of a slot
+    if by_slot:
+        n_features = feature.size
+        column = np.empty(layout.n_features, dtype=np.int64)
+        column[layout.slot_feature] = np.arange(n_features)
+        feature = column[feature]
     in_order = np.arange(feature.size)
     features_in_order = bool(np.array_equal(feature, in_order))
     pixels_in_order = bool(np.array_equal(pixel, in_order))
-    complete = feature.size == layout.n_features
+    complete = feature.size == n_features
 
     def indices(values: NDArray[np.int64]) -> Any:
         return to_device(values.astype(np.int32), queue.device)
 
     def of_feature(values: NDArray[np.int64]) -> Any:
-        scattered = np.full(layout.n_features, -1)
+        scattered = np.full(n_features, -1)
         scattered[feature] = values
         return indices(scattered)
 
@@ -100,18 +114,15 @@ def _layout_on(queue: Queue, layout: Layout, channels_last: bool) -> tuple[Devic
         None if complete and features_in_order else of_feature(in_order),
         None if complete and features_in_order and pixels_in_order else of_feature(pixel),
     )
-    slots = queue.kernels.Slots(
-        *arrays, layout.n_features, feature.size, layout.n_pixels, one_to_one=layout.is_one_to_one
-    )
-    return DeviceLayout(slots, feature), [array for array in arrays if array is not None]
+    slots = queue.kernels.Slots(*arrays, n_features, feature.size, layout.n_pixels, one_to_one=layout.is_one_to_one)
+    return DeviceLayout(slots, owner, layout.n_features), [array for array in arrays if array is not None]
 
 
 def device_parameters(queue: Queue, formula: Formula, placed: DeviceLayout, in_double: bool) -> Any:
     """Give a fitted normaliser on a device, as the kernels take it."""
-    if formula.n_features != placed.slots.n_features:
+    if formula.n_features != placed.n_features:
         raise InputError(
-            f"fold: normalizer must be fitted on the layout's {placed.slots.n_features} features, got "
-            f"{formula.n_features}"
+            f"fold: normalizer must be fitted on the layout's {placed.n_features} features, got {formula.n_features}"
         )
     # A normaliser that is fitted again has another formula. The layout's copy lives as long as this one, and so its
     # number stands for the layout.
@@ -128,7 +139,7 @@ def _parameters_on(queue: Queue, p: Formula, placed: DeviceLayout, in_double: bo
     arrays = tuple(
         None if values is None else to_device(values[placed.order].astype(kind), queue.device) for values in wanted
     )
-    parameters = queue.kernels.Parameters(p.log, p.clip_below_zero, *arrays, p.lo, p.hi)
+    parameters = queue.kernels.Parameters(p.log, p.clip_below_zero, *arrays, p.lo, p.hi, not p.shift.any())
     return (parameters, placed), [array for array in arrays if array is not None]
 
 

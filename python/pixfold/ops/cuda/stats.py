@@ -1,6 +1,6 @@
 """column_stats, census and row sums of tensors on CUDA devices: computed there, given to the host.
 
-They wait for the device once, at the end, when the result is copied; row sums stay and nothing waits for them.
+They wait for the device once, for the one copy of their results; row sums stay and nothing waits for them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pixfold.arrays.cuda import CsrOnCuda, OnCuda, Queue
 from pixfold.errors import InputError
-from pixfold.ops.cuda.placed import to_device
 
 Float64Array = NDArray[np.float64]
 
@@ -25,32 +24,44 @@ def stats_on_cuda(
     row_scale: Float64Array | None,
 ) -> tuple[Any, ...]:
     """Give the attributes of :class:`pixfold.ops.stats.ColumnStats`."""
-    queue = x.queue
-    vectors = [None if values is None else to_device(values, queue.device) for values in (offset, row_scale)]
-    out, counts = _memory(queue, (7, x.shape[1])), _counts(queue)
-    how = (log, clip_below_zero, *vectors, out, counts, queue.stream)
-    if isinstance(x, CsrOnCuda):
-        queue.kernels.column_stats_csr(x.rows, *how)
-    else:
-        queue.kernels.column_stats_dense(x.tensor, *how)
-    negative, infinite, taken = counts.tolist()
+    out = queued_stats(x, log, clip_below_zero, offset, row_scale)
+    *columns, negative, infinite, taken = _on_host(x.queue, out)
     if isinstance(x, CsrOnCuda) and taken != x.values.numel():
         raise InputError(
             f"column_stats: indices of each row of sparse X must rise within [0, {x.shape[1]}), got "
             f"{x.values.numel() - taken} entries that do not"
         )
-    return (*_on_host(out), negative, infinite)
+    return (*columns, negative, infinite)
+
+
+def queued_stats(
+    x: OnCuda | CsrOnCuda,
+    log: bool,
+    clip_below_zero: bool,
+    offset: Float64Array | None,
+    row_scale: Float64Array | None,
+) -> Any:
+    """Queue the kernels, and give the tensor with what they will find; nothing waits."""
+    queue = x.queue
+    vectors = [None if values is None else queue.to_device(values) for values in (offset, row_scale)]
+    out = _numbers(queue, 7 * x.shape[1] + 3)
+    how = (log, clip_below_zero, *vectors, out, queue.stream)
+    if isinstance(x, CsrOnCuda):
+        queue.kernels.column_stats_csr(x.rows, *how)
+    else:
+        queue.kernels.column_stats_dense(x.tensor, *how)
+    return out
 
 
 def packed_stats_on_cuda(
     queue: Queue, bits: Any, n_features: int, count_first: bool, log: bool = False, offset: Float64Array | None = None
 ) -> tuple[Any, ...]:
     """Give the same of packed genotypes, uint8 rows on a CUDA device."""
-    lifts = None if offset is None else to_device(offset, queue.device)
-    out, counts = _memory(queue, (7, n_features)), _counts(queue)
-    queue.kernels.column_stats_packed(bits, n_features, count_first, log, False, lifts, out, counts, queue.stream)
-    negative, infinite, _ = counts.tolist()
-    return (*_on_host(out), negative, infinite)
+    lifts = None if offset is None else queue.to_device(offset)
+    out = _numbers(queue, 7 * n_features + 3)
+    queue.kernels.column_stats_packed(bits, n_features, count_first, log, False, lifts, out, queue.stream)
+    *columns, negative, infinite, _ = _on_host(queue, out)
+    return (*columns, negative, infinite)
 
 
 def row_sums_on_cuda(x: OnCuda | CsrOnCuda) -> Any:
@@ -67,7 +78,7 @@ def row_sums_on_cuda(x: OnCuda | CsrOnCuda) -> Any:
 
 def census_on_cuda(x: OnCuda | CsrOnCuda) -> tuple[int, int, int]:
     """Count missing, infinite and negative values."""
-    counts = _counts(x.queue)
+    counts = _numbers(x.queue, 3)
     if isinstance(x, CsrOnCuda):
         x.queue.kernels.census_csr(x.rows, counts, x.queue.stream)
     else:
@@ -76,20 +87,19 @@ def census_on_cuda(x: OnCuda | CsrOnCuda) -> tuple[int, int, int]:
     return missing, infinite, negative
 
 
-def _memory(queue: Queue, shape: tuple[int, ...]) -> Any:
-    """Memory for numbers of 64 bits."""
+def _numbers(queue: Queue, n: int) -> Any:
+    """Memory for numbers of 64 bits, all 0."""
     import torch
 
-    return torch.empty(shape, dtype=torch.int64, device=queue.device)
+    return torch.zeros(n, dtype=torch.int64, device=queue.device)
 
 
-def _counts(queue: Queue) -> Any:
-    import torch
+def _on_host(queue: Queue, out: Any) -> tuple[Any, ...]:
+    """The seven columns, the first three as they are, the others as the doubles that they are; and three counts.
 
-    return torch.zeros(3, dtype=torch.int64, device=queue.device)
-
-
-def _on_host(out: Any) -> tuple[NDArray[Any], ...]:
-    """The first three rows as they are, the others as the doubles that they are."""
-    numbers = out.cpu().numpy()
-    return (*(row.copy() for row in numbers[:3]), *(row.copy() for row in numbers[3:].view(np.float64)))
+    They are views of the one array that was copied.
+    """
+    numbers = queue.to_host(out)
+    n = (numbers.size - 3) // 7
+    counts, moments = numbers[: 3 * n].reshape(3, n), numbers[3 * n : 7 * n].view(np.float64).reshape(4, n)
+    return (*counts, *moments, *numbers[7 * n :].tolist())

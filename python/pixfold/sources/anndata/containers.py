@@ -13,6 +13,7 @@ from typing import Any
 
 from pixfold.errors import InputError, PixfoldError
 from pixfold.sources.disk.changes import Unchanged
+from pixfold.sources.disk.zarr_files import Place
 from pixfold.util.optional import require
 
 _QUIET = threading.RLock()
@@ -35,8 +36,8 @@ class Container(ABC):
 
     Parameters
     ----------
-    path : Path
-        The file or folder.
+    path : Path or Address
+        The file or folder, or a Zarr store on another machine.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Container(ABC):
     kind: str
     holds: str = "AnnData"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.name = str(path)
         self.path = path.resolve()  # the working directory may change before the first read
         self._nodes: dict[str, Any] = {}
@@ -147,6 +148,7 @@ class Hdf5File(Container):
         return self._lock
 
     def _described_by(self, key: str) -> list[Path]:
+        assert isinstance(self.path, Path)
         return [self.path]
 
     def _damaged(self, what: str, error: Exception) -> InputError:

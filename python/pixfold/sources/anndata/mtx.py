@@ -32,7 +32,7 @@ class MtxFile:
     """A sparse matrix as text: one line "feature sample value" per entry, counted from 1.
 
     It is parsed at the first read, once in each process, and kept by samples: in memory where it is small,
-    otherwise in temporary files, within the memory of :data:`pixfold.sources.disk.scratch.MEMORY_BYTES`.
+    otherwise in temporary files, within the memory of :func:`pixfold.sources.disk.limits.held`.
 
     Parameters
     ----------

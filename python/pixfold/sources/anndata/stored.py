@@ -154,7 +154,7 @@ class CscMatrix(CsrMatrix):
     """A group of three arrays: ``indptr`` of the features, ``indices`` of samples, ``data``.
 
     It is brought to rows at the first read, once in each process: in memory where it is small, otherwise in
-    temporary files, within the memory of :data:`pixfold.sources.disk.scratch.MEMORY_BYTES`.
+    temporary files, within the memory of :func:`pixfold.sources.disk.limits.held`.
     """
 
     def __init__(self, container: Container, key: str, shape: tuple[int, int]) -> None:

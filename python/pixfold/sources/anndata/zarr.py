@@ -18,7 +18,7 @@ from pixfold.errors import InputError
 from pixfold.sources.anndata.containers import Container
 from pixfold.sources.base import Source
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
-from pixfold.sources.disk.zarr_files import Files, files_below, files_of_store, is_zipped, zarr_store
+from pixfold.sources.disk.zarr_files import Address, Files, Place, files_below, files_of_store, is_folder, zarr_store
 from pixfold.sources.options import ReadOptions
 from pixfold.util.optional import require
 from pixfold.util.text import listed, reason_of
@@ -30,7 +30,7 @@ _PACKED = "pixfold"
 _CALLS = "call_genotype"
 
 
-def open_zarr(path: Path, options: ReadOptions) -> Source:
+def open_zarr(path: Place, options: ReadOptions) -> Source:
     """Open a Zarr store that holds AnnData or VCF Zarr, or that pixfold packed.
 
     Raises
@@ -69,7 +69,7 @@ def open_zarr(path: Path, options: ReadOptions) -> Source:
 
 
 class ZarrStore(Container):
-    """A Zarr store (format 2 or 3) in a folder or a ZIP archive.
+    """A Zarr store (format 2 or 3) in a folder, a ZIP archive or on another machine.
 
     Arrays of numbers are decoded by zarrs where it is installed, without the GIL; zarr's own pipeline decodes
     everything else. Several threads may read at once.
@@ -77,7 +77,7 @@ class ZarrStore(Container):
 
     kind = "Zarr"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         super().__init__(path)
         self._listed: Files | None = None
         self._files()
@@ -91,7 +91,7 @@ class ZarrStore(Container):
         node = self.node()[key]
         if not hasattr(node, "shape") or node.dtype.kind not in "biuf" or not node.ndim:
             return node
-        if node.dtype.isnative and zarrs_works() and not is_zipped(self.path):
+        if node.dtype.isnative and zarrs_works() and is_folder(self.path):
             # An array keeps the pipeline that it was opened with, so that the user's setting changes for this only.
             with zarr.config.set({"codec_pipeline.path": ZARRS}):
                 node = self.node()[key]
@@ -104,26 +104,29 @@ class ZarrStore(Container):
         return CheckedArray(self.name, node, self._files()).absent_files
 
     def _files(self) -> Files:
-        """Return the root of the files of the store: those of an archive, which stays as it is, are listed once."""
+        """Return the root of the files of the store: those of no folder are listed once."""
         if self._listed is None:
             self._listed = files_of_store(self.path)
         return self._listed
 
     def _described_by(self, key: str) -> list[Path]:
-        if is_zipped(self.path):
+        if isinstance(self.path, Address):
+            return []
+        if not is_folder(self.path):
             return [self.path]
         files = [self.path / key / name for name in _METADATA]
         return [file for file in files if file.exists()]
 
     def _damaged(self, what: str, error: Exception) -> InputError:
-        for folder, _, files in os.walk(self.path):
+        top = self.path
+        for folder, _, files in os.walk(top) if isinstance(top, Path) else ():
             for name in sorted(set(_METADATA) & set(files)):
                 file = Path(folder, name)
                 try:
                     json.loads(file.read_bytes())
                 except (ValueError, OSError) as broken:
                     return InputError(
-                        f"{self.name}: {_within(file, self.path)} is damaged or cut off: "
+                        f"{self.name}: {str(file).removeprefix(str(top)).lstrip('/')} is damaged or cut off: "
                         f"it is no JSON that describes the store ({broken})"
                     )
         return InputError(f"{self.name}: {what or 'the store'} is damaged or no {self.holds} ({reason_of(error)})")

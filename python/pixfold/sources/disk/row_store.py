@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError, OutputError
 from pixfold.sources.arrays.array_source import ArraySource
 from pixfold.sources.base import block_rows, check_size
+from pixfold.sources.disk.limits import held
 from pixfold.sources.disk.on_disk import StoredSource
 from pixfold.sources.disk.rows import Rows, read_dense
 from pixfold.sources.disk.scratch import folder
-
-# A matrix larger than this is kept in a file.
-MEMORY_BYTES = 256 * 2**20
 
 # float32 holds all integers up to this.
 _FLOAT32_INTEGERS = 2**24
@@ -30,7 +28,7 @@ _INTEGERS = tuple(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"
 
 
 class RowStore:
-    """Collect the rows of a matrix.
+    """Collect the rows of a matrix: in memory up to :func:`pixfold.sources.disk.limits.held`, then in a file.
 
     In memory values keep their type; in the file they take the smallest type that holds them all exactly.
 
@@ -55,7 +53,7 @@ class RowStore:
             return
         self._blocks.append(block)
         self._n_bytes += block.nbytes
-        if self._n_bytes > MEMORY_BYTES:
+        if self._n_bytes > held():
             self._file = RowFile(self._name, block.shape[1])
             while self._blocks:
                 self._file.append(self._blocks.pop(0))

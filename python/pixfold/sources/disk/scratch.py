@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixfold.errors import OutputError
+from pixfold.sources.disk.limits import budget, held, within
 from pixfold.sources.disk.rows import Rows, index_type, read_csr
 from pixfold.util.progress import Task, source_task
 
-# What ordering entries may hold in memory: half of it for the matrix, which otherwise goes through temporary files,
-# and half to work in.
-MEMORY_BYTES = 256 * 2**20
+# Ordering entries may hold limits.held(): half of it for the matrix, which otherwise goes through temporary files, and
+# half to work in.
 
 # Memory per entry at work: rows, columns, values and their order, as 64-bit numbers, several times over.
 _ENTRY_BYTES = 100
@@ -111,11 +111,11 @@ class RowsOnce:
     Parameters
     ----------
     make : callable
-        Brings the matrix to rows.
+        Brings the matrix to rows, within the budget that there was when the source was opened.
     """
 
     def __init__(self, make: Callable[[], SparseRows]) -> None:
-        self._make = make
+        self._make, self._budget = make, budget()
         self._rows: SparseRows | None = None
         self._lock = threading.RLock()
 
@@ -125,7 +125,8 @@ class RowsOnce:
 
         with self._lock:
             if self._rows is None:
-                self._rows = self._make()
+                with within(self._budget):
+                    self._rows = self._make()
             rows = self._rows
         parts = read_csr(rows.indptr, rows.indices, rows.data, wanted, dtype)
         return sparse.csr_matrix(parts, shape=(len(parts[2]) - 1, n_columns))
@@ -139,17 +140,18 @@ class RowsOnce:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the rows behind: they are this process's."""
-        return {"_make": self._make}
+        return {"_make": self._make, "_budget": self._budget}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`__getstate__` left."""
         self.__init__(state["_make"])  # type: ignore[misc]
+        self._budget = state["_budget"]
 
 
 def scratch_note(name: str, n_entries: int, dtype: np.dtype[Any]) -> list[str]:
     """What to tell the user before a large matrix is ordered; nothing where it is done in memory."""
     total = n_entries * (8 + dtype.itemsize)
-    if total <= MEMORY_BYTES // 2:
+    if total <= held() // 2:
         return []
     return [
         f"{name}: not stored by rows: the first read brings it to rows, in {total / 1e9:,.1f} GB of temporary files "
@@ -166,7 +168,7 @@ def room_for(n_entries: int, dtypes: list[Any]) -> list[Any]:
         When there is not enough temporary space.
     """
     total = n_entries * sum(np.dtype(dtype).itemsize for dtype in dtypes)
-    if total <= MEMORY_BYTES // 2:
+    if total <= held() // 2:
         return [np.empty(n_entries, dtype=dtype) for dtype in dtypes]
     if (free := shutil.disk_usage(folder()).free) < total:
         raise _no_room(f"{total / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free")
@@ -193,7 +195,7 @@ def by_rows(entries: Entries, n_rows: int, n_columns: int, n_entries: int, dtype
     OutputError
         When there is not enough temporary space.
     """
-    length = max(1, MEMORY_BYTES // 2 // _ENTRY_BYTES)
+    length = max(1, held() // 2 // _ENTRY_BYTES)
     counts = np.zeros(n_rows, dtype=np.int64)
     with source_task("bringing to rows", _PASSES * n_entries, _SHOWN_ENTRIES) as task:
         for rows in entries.rows(length):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import unique_names
+from pixfold.sources.disk.zarr_files import Place
 from pixfold.sources.genotypes.text import lines_of, rows_of
 
 BIM_COLUMNS = ("chromosome", "variant", "morgans", "position", "allele_1", "allele_2")
@@ -27,7 +28,7 @@ class Variants:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Address
         The file that names them.
     names : list of str
         Identifiers; a variant that has none, or one that others have too, is named by its place and alleles.
@@ -35,7 +36,7 @@ class Variants:
         ``chromosome`` (text), ``position`` (int64), ``counted_allele`` and ``other_allele`` (text).
     """
 
-    path: Path
+    path: Place
     names: list[str]
     annotation: dict[str, NDArray[Any]]
 
@@ -55,11 +56,11 @@ class VariantsBuilder:
 
     Parameters
     ----------
-    path : Path
-        The file, for messages.
+    path : Path or Address
+        The file or store, for messages.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         self._ids, self._places = list[str](), array("q")
         self._chromosomes, self._counted, self._others = list[str](), list[str](), list[str]()

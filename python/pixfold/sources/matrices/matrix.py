@@ -50,7 +50,7 @@ def read_matrix(
     """Read a matrix below its head, and bring it to samples.
 
     Values are read once, and kept in temporary files where they are larger than
-    :data:`pixfold.sources.disk.row_store.MEMORY_BYTES`; see :class:`TileStore`.
+    :func:`pixfold.sources.disk.limits.held`; see :class:`TileStore`.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixfold.sources.disk import row_store
+from pixfold.sources.disk import limits
 from pixfold.sources.disk.row_store import RowFile
 from pixfold.sources.disk.rows import Rows
 
@@ -24,7 +24,7 @@ class TileStore:
     Features are gathered to tiles: all samples of some neighbouring features, sample by sample. So a tile is written
     once, as it comes, and neighbouring samples are one read of each tile. In memory and in files a tile takes the
     smallest type that holds its values exactly. Files are used above
-    :data:`pixfold.sources.disk.row_store.MEMORY_BYTES`.
+    :func:`pixfold.sources.disk.limits.held`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class TileStore:
         self._tiles: list[Any] = []
         self._n_bytes = 0
         self._on_disk = False
-        self._capacity = max(1, TILE_BYTES // (8 * n_samples))
+        self._capacity = max(1, min(TILE_BYTES, limits.held() // 4) // (8 * n_samples))
         self._tile = np.empty((n_samples, self._capacity), dtype=np.float64)
         self._filled = 0
 
@@ -94,7 +94,7 @@ class TileStore:
         self._filled = 0
         self._n_bytes += values.nbytes
         self._tiles.append(self._written(values) if self._on_disk else values)
-        if self._n_bytes > row_store.MEMORY_BYTES and not self._on_disk:
+        if self._n_bytes > limits.held() and not self._on_disk:
             self._on_disk = True
             for at, held in enumerate(self._tiles):
                 self._tiles[at] = self._written(held)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 from pixfold.genotypes import PackedGenotypes
 from pixfold.sources.base import AnyRows, Source, normalize_rows
+from pixfold.sources.disk.zarr_files import Place
 from pixfold.sources.feature_types import plain
 from pixfold.sources.genotypes.dosages import from_bytes
 from pixfold.sources.labels import check_columns, columns_of
@@ -21,7 +21,7 @@ from pixfold.sources.packed.store import PackedStore
 from pixfold.util.optional import require
 
 
-def open_packed(path: Path, options: ReadOptions) -> PackedSource:
+def open_packed(path: Place, options: ReadOptions) -> PackedSource:
     """Open a packed store; see :class:`PackedSource`."""
     return PackedSource(path, options)
 
@@ -33,8 +33,8 @@ class PackedSource(Source):
 
     Parameters
     ----------
-    path : Path
-        The folder.
+    path : Path or Address
+        The folder, or the store on another machine.
     options : ReadOptions, optional
         Its ``label``, ``groups`` and ``covariates`` are columns of the store's table of samples, ``y`` are labels
         beside it; with ``verify`` everything is read once and checked.
@@ -47,7 +47,7 @@ class PackedSource(Source):
         When zarr or anndata is not installed.
     """
 
-    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+    def __init__(self, path: Place, options: ReadOptions | None = None) -> None:
         self._store, options = PackedStore(path), options or ReadOptions()
         if options.verify:
             self._store.verify()

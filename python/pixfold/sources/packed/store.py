@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError, PixfoldError
 from pixfold.sources.anndata.containers import quiet
 from pixfold.sources.disk.codecs import ZARRS, zarrs_works
-from pixfold.sources.disk.zarr_files import files_of_store, is_zipped, size_of, zarr_store
+from pixfold.sources.disk.zarr_files import Address, Place, files_of_store, is_folder, is_zipped, size_of, zarr_store
 from pixfold.util.optional import require
 from pixfold.util.progress import Progress, SilentProgress
 from pixfold.util.text import counted, reason_of
@@ -58,8 +57,8 @@ class PackedStore:
 
     Parameters
     ----------
-    path : Path
-        The folder, or a ZIP archive of what is in it.
+    path : Path or Address
+        The folder, a ZIP archive of what is in it, or such a folder on another machine.
 
     Attributes
     ----------
@@ -72,7 +71,7 @@ class PackedStore:
         When the store is not whole, of another version of pixfold, or no packed store.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.name, self.path = str(path), path.resolve()
         self._files = files_of_store(self.path)
         self._lock = threading.RLock()
@@ -171,13 +170,15 @@ class PackedStore:
             if self._pid != os.getpid():
                 self._nodes, self._pid = {}, os.getpid()
             if key not in self._nodes:
-                numbers = bool(key) and not is_zipped(self.path) and self._node("")[key].dtype.kind in "iuf"
+                numbers = bool(key) and is_folder(self.path) and self._node("")[key].dtype.kind in "iuf"
                 with zarr_settings(numbers=numbers) as zarr:
                     group = zarr.open_group(zarr_store(self.path), mode="r", use_consolidated=False)
                     self._nodes[key] = group[key] if key else group
             return self._nodes[key]
 
     def _now(self) -> tuple[int, int]:
+        if isinstance(self.path, Address):
+            return 0, 0  # what others do there goes unnoticed, but for the checksums
         found = os.stat(self.path if is_zipped(self.path) else self.path / "zarr.json")
         return found.st_size, found.st_mtime_ns
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.sources.base import AnyRows, Source, normalize_rows
+from pixfold.sources.disk import limits
 from pixfold.sources.disk.compressed import opened, without_compression
 from pixfold.sources.disk.scratch import ScratchArray
 from pixfold.sources.labels import check_column, check_columns, columns_of
@@ -23,8 +24,7 @@ from pixfold.sources.tables.header import BLANKS, Header
 from pixfold.util.optional import require
 from pixfold.util.text import counted
 
-# Letters are kept as they are, one byte each: in memory up to this many, else in a temporary file.
-MEMORY_BYTES = 256 * 2**20
+# Letters are kept as they are, one byte each: in memory up to limits.held() of them, else in a temporary file.
 
 _DESCRIPTION = "description"
 _FIELD = re.compile(r"\[([\w.-]+)=([^\]]*)\]|([\w.-]+)=(\"[^\"]*\"|[^\s;|]+)")
@@ -179,7 +179,7 @@ class _Letters:
 
     def append(self, text: bytes) -> None:
         self._waiting += text
-        if len(self._waiting) >= MEMORY_BYTES:
+        if len(self._waiting) >= limits.held():
             self._write()
 
     def done(self) -> Any:

@@ -38,7 +38,7 @@ def open_arrow(path: Path, options: ReadOptions) -> Source:
     they are, nulls are missing values; text, boolean and dictionary columns are encoded as in a DataFrame.
 
     The file is read once, in batches of rows; a table larger than
-    :data:`pixfold.sources.disk.row_store.MEMORY_BYTES` is kept in a temporary file, so that any rows can be read.
+    :func:`pixfold.sources.disk.limits.held` is kept in a temporary file, so that any rows can be read.
 
     Parameters
     ----------

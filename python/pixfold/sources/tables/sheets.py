@@ -15,6 +15,7 @@ import numpy as np
 from pixfold.errors import InputError
 from pixfold.sources.base import Source
 from pixfold.sources.disk.changes import unchanged
+from pixfold.sources.disk.limits import budget
 from pixfold.sources.options import ReadOptions
 from pixfold.sources.tables.delimited import MISSING, Cells
 from pixfold.sources.tables.header import Header
@@ -151,10 +152,11 @@ def _check_size(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         largest = max((file.file_size for file in archive.infolist()), default=0)
-    if largest > LARGEST_SHEET:
+    memory = min(LARGEST_SHEET, budget() or LARGEST_SHEET)
+    if largest > memory:
         raise InputError(
-            f"{path}: a sheet must hold at most {LARGEST_SHEET:,} bytes of XML, got {largest:,}; save it as .csv, "
-            "which is read in blocks"
+            f"{path}: a sheet must hold at most {memory:,} bytes of XML, because it is read whole, got {largest:,}; "
+            "save it as .csv, which is read in blocks"
         )
 
 

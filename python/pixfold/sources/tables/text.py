@@ -37,7 +37,7 @@ def open_text(path: Path, options: ReadOptions) -> Source:
     .raw files, IID names the samples, and the other columns before the variants are no features.
 
     The file is read once, in blocks, and once more when a column of texts shows only after the first block. A
-    table whose numbers are larger than :data:`pixfold.sources.disk.row_store.MEMORY_BYTES` is kept in a temporary
+    table whose numbers are larger than :func:`pixfold.sources.disk.limits.held` is kept in a temporary
     file, row by row, in the smallest type that holds them.
 
     Parameters

@@ -1,0 +1,1 @@
+"""``make compare``: the conversion of pixfold and of others, and the paper's second table."""
