@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pixfold.benchmark.compare import compare
 from pixfold.benchmark.competitors import COMPETITORS
+from pixfold.benchmark.conversions import compare
 from pixfold.benchmark.report import write
 from pixfold.errors import PixfoldError
 

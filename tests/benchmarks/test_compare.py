@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from pixfold.benchmark import compare as module
-from pixfold.benchmark.compare import compare, samples_for
+from pixfold.benchmark import conversions as module
 from pixfold.benchmark.competitors import COMPETITORS, Result, data, sharing
+from pixfold.benchmark.conversions import compare, samples_for
 from pixfold.benchmark.report import markdown, seconds
 from pixfold.errors import InputError
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixfold.benchmark.compare import best
+from pixfold.benchmark.conversions import best
 from pixfold.util.files import staged
 from pixfold.util.optional import require
 

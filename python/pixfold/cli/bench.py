@@ -31,8 +31,8 @@ def bench(
 
     Example: pixfold bench --features 1000 --features 100000 --out bench
     """
-    from pixfold.benchmark.compare import compare
     from pixfold.benchmark.competitors import COMPETITORS
+    from pixfold.benchmark.conversions import compare
     from pixfold.benchmark.report import markdown, write
 
     if only is None:
