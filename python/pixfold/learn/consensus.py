@@ -243,6 +243,7 @@ class Consensus:
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Give what :meth:`restore` needs to go on: arrays and plain values."""
+        _ = self.agreement  # its value of this run is part of the state
         arrays = {name: getattr(self, f"_{name}") for name in _SUMS}
         values = {"n_runs": self.n_runs, "n_saliency": self._n_saliency, "rejected": self.rejected}
         values["curve"] = [None if value != value else value for value in self._curve]  # JSON knows no NaN
