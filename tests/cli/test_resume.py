@@ -153,6 +153,45 @@ def test_jobs_killed_at_random_times(jobs: Jobs, undisturbed: Any) -> None:
     assert content(out) == expected
 
 
+def test_a_job_that_has_ended_is_not_done_again(jobs: Jobs, undisturbed: Any) -> None:
+    """Also after the process died while it removed the state, when all results were there."""
+    expected, _ = undisturbed("classes")
+    out = jobs.folder / "undisturbed classes"
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
+    (out / "checkpoint").mkdir()
+    (out / "checkpoint" / "run-1.safetensors").touch()
+    done = ended_well(jobs.run("run", "x.csv", "--out", out, "--resume", "--json", *TRAINED))
+    assert f"{out} holds the results of this job already" in done.stderr
+    found = json.loads(done.stdout)
+    findings = pd.read_csv(out / "findings.csv")
+    assert [item["feature"] for item in found["top_features"]] == findings.feature[findings["rank"].notna()].tolist()
+    assert found["metrics"]["n_runs"] == 2
+    assert not (out / "checkpoint").exists()
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()} == before
+    for further, differs in (
+        (("--epochs", "4"), "training epochs was 3, is 4"),
+        (("--drop", "g1"), "number of features was 21, is 20"),
+    ):
+        done = jobs.run("run", "x.csv", "--out", out, "--resume", *TRAINED, *further)
+        assert done.code == 2
+        assert f"got another: {differs}" in done.stderr
+        assert "--force replaces them" in done.stderr
+    assert content(out) == expected
+    done = ended_well(jobs.run("run", "x.csv", "--out", out, "--resume", "--force", *TRAINED))
+    assert "no interrupted job in" in done.stderr
+    assert content(out) == expected
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, "identity": {"format": 99}}))
+    done = jobs.run("run", "x.csv", "--out", out, "--resume", *TRAINED)
+    assert "must hold a run that says which job it is of, got format 99" in done.stderr
+    # Of a version that did not say it.
+    (out / "config.json").write_text(json.dumps({name: value for name, value in config.items() if name != "identity"}))
+    done = jobs.run("run", "x.csv", "--out", out, "--resume", *TRAINED)
+    assert done.code == 1
+    assert "it holds a run; --force replaces it" in done.stderr
+    (out / "config.json").write_text(json.dumps(config))
+
+
 def interrupted(jobs: Jobs, out: Path, *further: Any, step: int = 20) -> None:
     done = jobs.run("run", "x.csv", "--out", out, *TRAINED, *further, die_at=step)
     assert done.code == -signal.SIGKILL

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pixfold.cli.messages import Messages, interrupted
+from pixfold.util.outputs import check_no_run, run_identity
 
 if TYPE_CHECKING:
     from pixfold.learn.checkpoint import Checkpoint
@@ -26,7 +27,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def keeping(out: Path, *, resume: bool, shown: Messages) -> Iterator[Checkpoint]:
+def keeping(out: Path, *, resume: bool, force: bool, shown: Messages) -> Iterator[Checkpoint]:
     """Keep the state of a job in a folder of `out`; end with a line and an exit code when the job is interrupted.
 
     Parameters
@@ -35,6 +36,8 @@ def keeping(out: Path, *, resume: bool, shown: Messages) -> Iterator[Checkpoint]
         The output folder.
     resume : bool
         Whether to go on with what is kept there.
+    force : bool
+        Whether a run that is there may be replaced.
     shown : Messages
         Where to say that an interrupted job is there.
 
@@ -42,16 +45,24 @@ def keeping(out: Path, *, resume: bool, shown: Messages) -> Iterator[Checkpoint]
     ------
     Checkpoint
         The block removes what is kept when all else is written.
+
+    Raises
+    ------
+    OutputError
+        When a run is there that may not be replaced, and that is not to go on.
     """
     from pixfold.learn.checkpoint import Checkpoint
 
-    kept = Checkpoint(out / FOLDER, resume=resume)
+    finished = run_identity(out) if resume and not force else None
+    kept = Checkpoint(out / FOLDER, resume=resume, finished=finished)
+    if not kept.resumes and finished is None:
+        check_no_run(out, force=force)
     if kept.holds_a_job and not resume:
         shown.warn(
             f"{out} keeps an interrupted job ({kept.described()}), which this one replaces as soon as it has something "
             "to keep; --resume goes on with it"
         )
-    elif resume and not kept.holds_a_job:
+    elif resume and not kept.holds_a_job and finished is None:
         shown.log(f"no interrupted job in {out}: this one begins")
     try:
         with _raising_terminated():

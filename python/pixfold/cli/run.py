@@ -15,11 +15,11 @@ import typer
 
 from pixfold.cli import options
 from pixfold.cli.keeping import keeping
-from pixfold.cli.messages import Messages, messages, one_line_errors
+from pixfold.cli.messages import Messages, messages, one_line_errors, say
 from pixfold.cli.options import Given
 from pixfold.cli.processes import joined
 from pixfold.cli.settings import settings
-from pixfold.cli.summary import print_summary, summary_object
+from pixfold.cli.summary import print_summary, stored_summary_object, summary_object
 from pixfold.util.text import one_of
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def run(
         typer.Option(
             "--resume",
             help="Go on with the job that was interrupted in --out, if there is one: the same settings and data. Every "
-            "epoch and run is kept there until the job ends. Ctrl-C ends with 130, SIGTERM with 75.",
+            "epoch and run is kept there until the job ends; a job that has ended is not done again. Ctrl-C ends with "
+            "130, SIGTERM with 75.",
             rich_help_panel="Runs",
         ),
     ] = False,
@@ -236,6 +237,9 @@ def run(
             _help(data, task, reading, learning)
             return {}
         results = _learned(data, out, task, reading, learning, resume=resume, force=force, log=log, shown=shown)
+    if results is None:
+        say(f"{out} holds the results of this job already: nothing is left to do; --force does it again")
+        return stored_summary_object(out)
     print_summary(results, out)
     return summary_object(results, out)
 
@@ -251,37 +255,41 @@ def _learned(
     force: bool,
     log: str | None,
     shown: Messages,
-) -> Results:
-    """Do the job and write what comes of it."""
+) -> Results | None:
+    """Do the job and write what comes of it; None where it goes on with a job that has ended."""
     supervised = task != "self-supervised"
     with _folder_made_for(out):
+        from pixfold.learn.checkpoint import JobFinished
         from pixfold.report import check_writable, write_results
         from pixfold.sources import open_source
-        from pixfold.util.outputs import check_no_run, locked
+        from pixfold.util.outputs import IDENTITY, locked
 
         # What was not asked for keeps the default of the estimator.
         estimator = _estimator(supervised=supervised, **_regression(task), **learning)
         estimator.check_arguments()
         check_writable(out)
-        with locked(out, out / ".pixfold.lock"), keeping(out, resume=resume, shown=shown) as checkpoint:
-            if not checkpoint.resumes:
-                check_no_run(out, force=force)
+        with locked(out, out / ".pixfold.lock"), keeping(out, resume=resume, force=force, shown=shown) as checkpoint:
             source = open_source(data if len(data) > 1 else data[0], memory=learning.get("memory"), **reading)
             if task == "auto" and (quantity := _quantity_in_words(source, reading["label"])):
                 source.messages.append(quantity)
                 shown.warn(quantity)
                 estimator = _estimator(supervised=True, **_regression("regression"), **learning)
-            estimator.fit_source(
-                source,
-                command=shlex.join(["pixfold", *sys.argv[1:]]),
-                progress=shown,
-                checkpoint=checkpoint,
-                log=None if log is None else out / _LOGS[log],
-            )
+            try:
+                estimator.fit_source(
+                    source,
+                    command=shlex.join(["pixfold", *sys.argv[1:]]),
+                    progress=shown,
+                    checkpoint=checkpoint,
+                    log=None if log is None else out / _LOGS[log],
+                )
+            except JobFinished:
+                return None
             results: Results = estimator.results_
             for message in results.messages:
                 shown.warn(message)
             results.config["options"] = dict(settings().options)
+            if checkpoint.identity is not None:
+                results.config[IDENTITY] = checkpoint.identity.values()
             write_results(results, out, save_model=estimator.save)
             checkpoint.finish()
     return results

@@ -10,6 +10,7 @@ from pixfold.report.cautions import cautions
 from pixfold.report.words import findings_in_words, not_ranked
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
     from pixfold.learn.results import Results
@@ -63,16 +64,33 @@ _METRICS = (
 
 def summary_object(results: Results, out: Path) -> dict[str, Any]:
     """Return what ``pixfold run --json`` prints: scores, called features, the best of the list, and messages."""
-    findings = results.findings
+    return _object(out, results.task, results.metrics, results.findings, results.messages)
+
+
+def stored_summary_object(out: Path) -> dict[str, Any]:
+    """Return the same of a run that lies in the folder `out`."""
+    import pandas as pd
+
+    from pixfold.report.stored import load
+
+    document = load(out).document
+    table = out / "findings.csv"
+    findings = pd.read_csv(table, dtype={"feature": str}, keep_default_na=False, na_values=[""])
+    return _object(out, document["task"], document["metrics"], findings, [*document["warnings"], *document["messages"]])
+
+
+def _object(
+    out: Path, task: str, metrics: dict[str, Any], findings: pd.DataFrame, messages: list[str]
+) -> dict[str, Any]:
     columns = ("feature", "rank", "importance", "direction", "p", "q", "called", "selection_frequency")
     top = findings[findings["rank"].notna()].head(_SHOWN)[[name for name in columns if name in findings]]
     return {
         "out": str(out),
-        "task": results.task,
-        "metrics": {name: results.metrics[name] for name in _METRICS if results.metrics.get(name) is not None},
+        "task": task,
+        "metrics": {name: metrics[name] for name in _METRICS if metrics.get(name) is not None},
         "called": findings.loc[findings["called"].eq(True), "feature"].tolist() if "called" in findings else [],
         "top_features": top.to_dict(orient="records"),
-        "messages": results.messages,
+        "messages": messages,
         "files": sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()),
     }
 

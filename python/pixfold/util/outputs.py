@@ -18,6 +18,8 @@ PACKED, IMAGES, RUN = "a packed store", "images", "a run"
 
 # Key in the attributes of a Zarr store, and in the description of images in .npy files and of a run.
 MARK = "pixfold"
+# Key of a run's config.json that says which job the run is of.
+IDENTITY = "identity"
 
 
 def path_of(op: str, argument: str, path: Any) -> Path:
@@ -146,6 +148,12 @@ def check_no_run(folder: Path, *, force: bool) -> None:
     """
     if not force and kind_of(folder) == RUN:
         raise OutputError(f"output folder {folder}: it holds a run; --force replaces it, or choose another folder")
+
+
+def run_identity(folder: Path) -> dict[str, Any] | None:
+    """Which job the run in a folder is of, as it says itself; None where there is no run, or one that does not say."""
+    identity = _json(folder / "config.json").get(IDENTITY) if kind_of(folder) == RUN else None
+    return identity if isinstance(identity, dict) else None
 
 
 def kind_of(folder: Path) -> str | None:

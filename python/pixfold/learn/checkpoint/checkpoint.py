@@ -31,6 +31,10 @@ _CHEAP, _SHARE = 0.1, 9.0
 _MOST_BYTES = 64 << 20  # of job.json
 
 
+class JobFinished(Exception):  # noqa: N818 (nothing failed)
+    """The job that is to go on has ended, and its results are there."""
+
+
 @dataclass(frozen=True)
 class State:
     """Tensors by name, and plain values: what JSON can hold, NaN included."""
@@ -52,6 +56,9 @@ class Checkpoint:
     resume : bool
         Whether to go on with the job that is kept there. Without it that job is replaced when there is something new
         to keep.
+    finished : mapping, optional
+        :meth:`Identity.values` of the job whose results are there already. With `resume`, and where no job was
+        interrupted, only that job may begin, and :meth:`begin` says that there is nothing left to do.
 
     Raises
     ------
@@ -59,7 +66,8 @@ class Checkpoint:
         When the folder is a file, or holds something else.
     """
 
-    def __init__(self, folder: str | Path, *, resume: bool = True) -> None:
+    def __init__(self, folder: str | Path, *, resume: bool = True, finished: Mapping[str, Any] | None = None) -> None:
+        self._finished = finished
         self.folder = path_of("checkpoint", "folder", folder)
         self._resume, self._goes_on, self._begun = resume, False, False
         self._identity: Identity | None = None
@@ -109,9 +117,15 @@ class Checkpoint:
         ------
         InputError
             When the folder keeps another job: the message says what differs.
+        JobFinished
+            When this job has ended before.
         """
         self._identity = identity
         if not self.resumes:
+            if self._resume and self._finished is not None:
+                self._check_finished(identity, self._finished)
+                self.finish()  # a process that was killed may have left a part of the state
+                raise JobFinished
             return identity.seed
         path = self.folder / _JOB
         check_regular(path, _A_STATE)
@@ -126,11 +140,32 @@ class Checkpoint:
                 f"checkpoint: the job must be the one that {self.folder} keeps, got another: {'; '.join(differences)}"
             )
         self._identity = kept
-        for path in self.folder.glob(".*"):  # what a process that was killed has not renamed
+        # A process that was killed has left these before it renamed them.
+        for path in self.folder.glob(".*"):
             if path.name != _LOCK and _OWN.fullmatch(path.name):
                 path.unlink(missing_ok=True)
         self._goes_on = self._begun = True
         return kept.seed
+
+    def _check_finished(self, identity: Identity, finished: Mapping[str, Any]) -> None:
+        where = self.folder.parent
+        try:
+            differences = identity.differences(Identity.of_values(finished))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"checkpoint: {where} must hold a run that says which job it is of, got {reason_in_short(error)}; "
+                "--force replaces it"
+            ) from error
+        if differences:
+            raise InputError(
+                f"checkpoint: the job must be the one that {where} holds the results of, got another: "
+                f"{'; '.join(differences)}; --force replaces them, or choose another folder"
+            )
+
+    @property
+    def identity(self) -> Identity | None:
+        """Which job this is; None before :meth:`begin`."""
+        return self._identity
 
     @property
     def goes_on(self) -> bool:
