@@ -35,7 +35,7 @@ class Settings:
     null_features: int = 2_000
     pair_seeds: int = 5
     structure_seeds: int = 5
-    reference_seeds: int = 10
+    reference_seeds: int = 40
     repeats: int = 5
     seeds: int = 10
     curve_seeds: int = 3

@@ -79,9 +79,22 @@ def reference(images, train, held_out, labels, n_classes, share=RIDGE) -> Refere
         centroids[k] = f[train][labels[train] == k].mean(0)
         means[k] = left_out[labels[train] == k].mean(0)
     scores = f @ centroids.T
+    spread = np.zeros((n_classes, n_classes))
+    for i in range(len(train)):
+        rest = left_out[i] - means[labels[train[i]]]
+        spread += np.outer(rest, rest) / max(len(train) - len(seen), 1)
+    n_of = np.bincount(labels[train], minlength=n_classes)
+
+    def threshold(k, j):
+        """Half-way between the classes, as samples are seen that were not learned, where that is certain."""
+        line = centroids[k] - centroids[j]
+        trained = (centroids[k] + centroids[j]) @ line / 2
+        move = (means[k] + means[j]) @ line / 2 - trained
+        error2 = line @ spread @ line * (1 / n_of[k] + 1 / n_of[j]) / 4
+        return trained + (max(0.0, 1 - 9 * error2 / move**2) * move if move else 0.0)
+
     for k in seen:
-        # Half-way between the classes, as samples are seen that were not learned; the mean over the pairs.
-        scores[:, k] -= np.mean([(means[k] + means[j]) @ (centroids[k] - centroids[j]) / 2 for j in seen])
+        scores[:, k] -= np.mean([threshold(k, j) for j in seen])  # the mean over the pairs
     scores -= scores.mean(1, keepdims=True)
     scores[:, np.setdiff1d(np.arange(n_classes), labels[train])] = -np.inf
     contrast = centroids - centroids.mean(0)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
 from pixfold.normalize import Normalizer
 from pixfold.ops.fold import fold
@@ -92,10 +93,10 @@ def _check_log_minmax(X: Floats) -> Callable[[Result], None]:
     return check
 
 
-def _pixfold(X: Floats, folder: Path, device: str = "cpu") -> Job:
+def _pixfold(X: Floats, folder: Path, device: str = "cpu", pool: ImagePool | None = None) -> Job:
     def run() -> Result:
         layout = Layout.natural(X.shape[1])
-        images = fold(samples, layout, Normalizer("log1p-minmax").fit(samples))
+        images = fold(samples, layout, Normalizer("log1p-minmax").fit(samples), out=pool)
         if device != "cpu":
             torch.cuda.synchronize()
         return Result(images, layout.pixel_of_feature)
@@ -216,6 +217,8 @@ _COMMON = "log1p, min-max, fold"
 _INSIGHT = "norm-2, map of features, images"
 COMPETITORS: dict[str, Competitor] = {
     "pixfold": Competitor("numpy", _COMMON, _pixfold),
+    # New memory costs as much as the work, and on a machine whose memory is in pieces several times as much.
+    "pixfold, ImagePool": Competitor("numpy", _COMMON, lambda X, folder: _pixfold(X, folder, pool=ImagePool())),
     "pixfold (GPU)": Competitor("torch", _COMMON, lambda X, folder: _pixfold(X, folder, "cuda")),
     "NumPy": Competitor("numpy", _COMMON, _numpy),
     "torch eager": Competitor("torch", _COMMON, lambda X, folder: _torch(X, folder, compiled=False)),

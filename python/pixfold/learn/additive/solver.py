@@ -33,6 +33,8 @@ from pixfold.learn.backbones.additive import CLIP, AdditiveNetwork, products
 # accuracy as of logistic regression. All change little within a factor of two.
 RIDGE, RIDGE_OF_PREDICTIONS = 0.4, 0.1
 SQUARES = 0.1
+# Squared standard errors by which a threshold must move to move at all.
+_CAUTION = 9.0
 # Shares of which a quantity is predicted with the one that suits best; none serves all of them.
 _RIDGES = tuple(10.0 ** (power / 2) for power in range(-6, 9))
 # Columns of one step: their samples stay in the cache.
@@ -247,15 +249,39 @@ def _thresholds(left_out: Tensor, members: Tensor, centroids: Tensor) -> Tensor:
     training comes without another fit (Allen's PRESS). Of each two classes the threshold is half-way between the means
     of such outputs, along the line between the centroids; over all pairs that is solved by least squares, which is
     exact for two classes.
+
+    Among few samples these means are uncertain. So the threshold moves away from the one between the centroids by as
+    much as the move exceeds its own standard error: the factor of James and Stein, ``1 - 9 error^2 / move^2`` and at
+    least 0. A rare class moves its threshold by many standard errors, and keeps it. (9 was chosen among 0, 1, 4 and 9
+    on four real sets and on simulated classes of 3 to 50 %.)
     """
     sizes = members.sum(1)
     means = torch.einsum("ptk,ptd->pkd", members, left_out) / sizes.clamp(min=1)[..., None]
     along = means @ centroids.transpose(1, 2)  # (P, K, K): mean of one class, centroid of another
-    at_own = torch.diagonal(along, dim1=1, dim2=2)
-    between = (at_own[:, :, None] - along + along.transpose(1, 2) - at_own[:, None, :]) / 2
+    trained = _halves(centroids @ centroids.transpose(1, 2))
+    move = _halves(along) - trained
+    share = 1 - _CAUTION * _squared_errors(left_out, members, centroids, along) / move.square().clamp(min=1e-30)
+    between = trained + share.clamp(min=0) * move
     seen = (sizes > 0).double()
     half = (between * seen[:, None, :]).sum(2) / seen.sum(1, keepdim=True)
     return half - half.mean(1, keepdim=True)
+
+
+def _halves(along: Tensor) -> Tensor:
+    """Place half-way between each two classes' means, along the line between their centroids."""
+    at_own = torch.diagonal(along, dim1=1, dim2=2)
+    return (at_own[:, :, None] - along + along.transpose(1, 2) - at_own[:, None, :]) / 2
+
+
+def _squared_errors(left_out: Tensor, members: Tensor, centroids: Tensor, along: Tensor) -> Tensor:
+    """Squared standard errors of these places, with one spread for all classes: of some too few samples are there."""
+    sizes = members.sum(1)
+    rest = left_out @ centroids.transpose(1, 2) - members @ along  # (P, n, K)
+    spread = rest.transpose(1, 2) @ rest / (sizes.sum(1) - (sizes > 0).sum(1)).clamp(min=1)[:, None, None]
+    own = torch.diagonal(spread, dim1=1, dim2=2)
+    of_line = own[:, :, None] + own[:, None, :] - 2 * spread
+    each = 1 / sizes.clamp(min=1)
+    return of_line * (each[:, :, None] + each[:, None, :]) / 4
 
 
 def _fitted(
