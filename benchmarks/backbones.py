@@ -30,6 +30,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 BACKBONES = ("additive", "linear", "mlp", "patchnet", "resnet18", "vit", "resnet18-plain")
 # Of the step's speed: images of 10^6 pixels.
 SIDE = 1000
+STEPS = f"{SIDE} x {SIDE}"
 COLUMNS = ("set", "backbone", "seed", "seconds", "accuracy", "replication", "empty", "parameters", "samples_per_second")
 
 
@@ -101,26 +102,40 @@ def step(backbone: str, seconds: float = 5.0) -> dict[str, Any]:
         one()
         n += len(images)
     return {
-        "set": f"{SIDE} x {SIDE}",
+        "set": STEPS,
         "backbone": backbone,
         "parameters": sum(p.numel() for p in module.parameters()),
         "samples_per_second": round(n / (time.perf_counter() - started), 2),
     }
 
 
-def measured(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def measured(arguments: argparse.Namespace, known: set[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
+    """Give the rows that are not known, by set, backbone and seed."""
     sets, reason = real_sets(Settings(data=arguments.data, sets=tuple(arguments.sets)))
     if not sets:
         sys.exit(f"benchmarks.backbones: {reason}")
     for seed in range(arguments.seeds):
         for real in sets:
-            yield of_the_f_test(real, seed)
+            if (real.name, "(F test)", str(seed)) not in known:
+                yield of_the_f_test(real, seed)
         for backbone in arguments.backbones:
             for real in sets:
-                yield replication(real, backbone, seed, arguments.runs, arguments.epochs)
+                if (real.name, backbone, str(seed)) not in known:
+                    yield replication(real, backbone, seed, arguments.runs, arguments.epochs)
     for backbone in arguments.backbones:
-        if backbone != "additive":  # which is solved, not trained
+        if backbone != "additive" and (STEPS, backbone, "") not in known:  # that one is solved, not trained
             yield step(backbone)
+
+
+def kept(path: Path) -> list[dict[str, Any]]:
+    """Rows of an earlier run, numbers as numbers."""
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+
+    def value(name: str, text: str) -> Any:
+        return text if name in ("set", "backbone") else int(text) if text.isdecimal() else float(text)
+
+    return [{name: value(name, text) for name, text in row.items() if text != ""} for row in found]
 
 
 def table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
@@ -130,8 +145,9 @@ def table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
     lines = [
         "# Backbones",
         "",
-        f"`python -m benchmarks.backbones`: splits into halves, both ways: {arguments.seeds}; runs of each "
-        f"trained network: {arguments.runs}, {arguments.epochs} epochs at most; {torch.get_num_threads()} threads, "
+        f"`python -m benchmarks.backbones --seeds {arguments.seeds} --runs {arguments.runs} --epochs "
+        f"{arguments.epochs}`: splits into halves, a job on each half of each; runs of each trained network: "
+        f"{arguments.runs}, {arguments.epochs} epochs at most; threads: {torch.get_num_threads()}, on "
         f"{os.cpu_count()} cores that other jobs used as well, so that times are no more than a guide.",
         "",
         "| set | backbone | seconds a job | accuracy | replication of the top 50 | jobs without a list |",
@@ -172,9 +188,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="runs of each trained network")
     parser.add_argument("--epochs", type=int, default=15, help="epochs of each run at most")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of backbones.csv and backbones.md")
+    parser.add_argument(
+        "--go-on", action="store_true", help="keep the rows of backbones.csv, add those that are missing"
+    )
     arguments = parser.parse_args()
-    rows = []
-    for row in measured(arguments):
+    rows = kept(arguments.out / "backbones.csv") if arguments.go_on else []
+    known = {(row["set"], row["backbone"], str(row.get("seed", ""))) for row in rows}
+    for row in measured(arguments, known):
         rows.append(row)
         print(row, file=sys.stderr, flush=True)
         # Written after each row: a run that is ended has what it measured.

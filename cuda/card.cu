@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "card.hpp"
+#include "overlap.hpp"
 
 namespace pixfold::cuda {
 namespace {
@@ -49,6 +50,19 @@ Card card() {
     const Card made{attribute_of(cudaDevAttrMultiProcessorCount, device),
                     attribute_of(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
     return cards.emplace(device, made).first->second;
+}
+
+bool detail::knows_waiting(const void* kernel) {
+    static std::map<std::pair<const void*, int>, bool> known;
+    const int device = current_device();
+    const std::lock_guard lock(mutex);
+    const auto found = known.find({kernel, device});
+    if (found != known.end()) {
+        return found->second;
+    }
+    cudaFuncAttributes of{};
+    check(cudaFuncGetAttributes(&of, kernel));
+    return known.emplace(std::pair{kernel, device}, of.ptxVersion >= 90).first->second;
 }
 
 std::int64_t detail::blocks_at_once(const void* kernel, unsigned threads, std::size_t shared) {

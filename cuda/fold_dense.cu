@@ -2,6 +2,8 @@
 // load. Where samples lie side by side, one load also brings the values of several of them.
 #include "counts.hpp"
 #include "elements.hpp"
+#include "fold_interleaved.hpp"
+#include "fold_library.hpp"
 #include "fold_natural.hpp"
 #include "fold_shuffled.hpp"
 #include "launch.hpp"
@@ -216,8 +218,15 @@ void fold_typed(const DenseView& x, const Slots& slots, const NormalizeParameter
 
 }  // namespace
 
+std::int64_t fold_dense_workspace(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters,
+                                  FoldOutput out, const std::int64_t* sample_offset) {
+    const bool use = is_interleaved(x, slots, parameters, out, sample_offset) && !is_natural(x, slots, sample_offset) &&
+                     !is_shuffled(x, slots, parameters);
+    return use ? interleaved_workspace(x, slots, parameters, out) : 0;
+}
+
 void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, FoldOutput out,
-                unsigned long long* counts, void* stream, const std::int64_t* sample_offset) {
+                unsigned long long* counts, void* stream, const std::int64_t* sample_offset, const FoldAid& aid) {
     if (x.n_samples == 0 || slots.n_pixels == 0) {
         return;
     }
@@ -229,6 +238,11 @@ void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameter
         fold_shuffled(x, slots, parameters, out, counts, stream, sample_offset);
         return;
     }
+    if (is_interleaved(x, slots, parameters, out, sample_offset) &&
+        aid.workspace.bytes >= least_interleaved_workspace(x, parameters)) {
+        fold_interleaved(x, slots, parameters, out, counts, stream, sample_offset, aid);
+        return;
+    }
     with_storage(x.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;
         using C = typename decltype(storage)::Compute;
@@ -236,6 +250,15 @@ void fold_dense(const DenseView& x, const Slots& slots, const NormalizeParameter
             fold_typed<Word, C>(x, slots, parameters, images, counts, stream, sample_offset);
         });
     });
+}
+
+bool fold_dense_library(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters,
+                        double library_size, FoldOutput out, unsigned long long* counts, void* stream) {
+    if (!is_library(x, slots, parameters)) {
+        return false;
+    }
+    fold_library(x, slots, parameters, library_size, out, counts, stream);
+    return true;
 }
 
 }  // namespace pixfold::cuda

@@ -4,6 +4,7 @@
 // slots, in the order in which the CPU adds them up. What that works out is worked out again afterwards: to keep it
 // would move as many bytes.
 #include "differentiate.hpp"
+#include "fold_gradient_arranged.hpp"
 #include "fold_gradient_natural.hpp"
 #include "launch.hpp"
 #include "pixfold/unfold.hpp"
@@ -260,7 +261,26 @@ void gradient_of(const FoldGradientArguments& a, void* stream) {
            block_threads, 0, stream, job);
 }
 
+// Whether the gradient is moved alone.
+bool is_unfold(const FoldGradientArguments& a) {
+    return a.x.dtype == DType::f32 && a.gradient.dtype == DType::f32 && !a.parameters.normalise && a.slots.one_to_one;
+}
+
+UnfoldArguments unfold_of(const FoldGradientArguments& a) {
+    return {a.gradient.data,    a.out,
+            sizeof(float),      a.x.n_samples,
+            a.x.n_features,     a.slots.n_pixels,
+            a.pixel_of_feature, a.pixel_of_feature == nullptr};
+}
+
 }  // namespace
+
+std::int64_t fold_gradient_scratch(const FoldGradientArguments& a) {
+    if (is_unfold(a)) {
+        return unfold_workspace(unfold_of(a));
+    }
+    return is_arranged_gradient(a) ? arranged_gradient_scratch(a, a.x.n_samples) : 0;
+}
 
 void fold_gradient(const FoldGradientArguments& a, void* stream) {
     if (a.x.n_samples == 0 || a.x.n_features == 0) {
@@ -269,11 +289,11 @@ void fold_gradient(const FoldGradientArguments& a, void* stream) {
     if (is_natural_gradient(a)) {
         return fold_gradient_natural(a, stream);
     }
-    const bool floats = a.x.dtype == DType::f32 && a.gradient.dtype == DType::f32;
-    if (floats && !a.parameters.normalise && a.slots.one_to_one) {
-        return unfold({a.gradient.data, a.out, sizeof(float), a.x.n_samples, a.x.n_features, a.slots.n_pixels,
-                       a.pixel_of_feature, a.pixel_of_feature == nullptr},
-                      stream);
+    if (is_unfold(a)) {
+        return unfold(unfold_of(a), stream, a.scratch);
+    }
+    if (is_arranged_gradient(a) && a.scratch.bytes >= arranged_gradient_scratch(a, 1)) {
+        return fold_gradient_arranged(a, stream);
     }
     with_float_storage(a.x.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;

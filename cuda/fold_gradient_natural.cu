@@ -3,17 +3,16 @@
 // finds the values whose logarithm is not regular; the thread does those again afterwards, from memory to memory.
 #include "differentiate.hpp"
 #include "fold_gradient_natural.hpp"
+#include "fours.hpp"
 #include "launch.hpp"
 #include "words.hpp"
 
 namespace pixfold::cuda {
 namespace {
 
-constexpr int row_period = 4;    // rows that far apart begin alike
 constexpr int rows_at_once = 2;  // whose loads are in flight together
 constexpr int steps = 2;         // of a unit
 constexpr int unit_rows = row_period * rows_at_once * steps;
-constexpr int columns = 4;
 constexpr int natural_threads = 128;
 constexpr int natural_blocks = 8;  // per multiprocessor: 64 registers
 constexpr std::int64_t natural_tile = natural_threads * columns;
@@ -33,36 +32,6 @@ struct Natural {
     Formula<float> formula;
     LogTable table;
 };
-
-template <class T>
-__device__ int behind_boundary(const T* at) {
-    return static_cast<int>(reinterpret_cast<std::uintptr_t>(at) / sizeof(T) % columns);
-}
-
-// Four elements, which lie anywhere: as few loads as their address allows. It is the same for all threads of a block.
-template <class T>
-__device__ void load_four(const T* from, T (&to)[columns]) {
-    const auto put = [&](int k, const auto& words) {
-        for (std::size_t j = 0; j < sizeof(words) / sizeof(T); ++j) {
-            to[k + static_cast<int>(j)] = words.of[j];
-        }
-    };
-    const auto two = [&](int k) { put(k, load_once(reinterpret_cast<const Words<T, 2>*>(from + k))); };
-    const auto one = [&](int k) { put(k, load_once(reinterpret_cast<const Words<T, 1>*>(from + k))); };
-    switch (behind_boundary(from)) {
-        case 0:
-            put(0, load_once(reinterpret_cast<const Words<T, 4>*>(from)));
-            break;
-        case 2:
-            two(0);
-            two(2);
-            break;
-        default:  // one element behind a boundary of two, whichever
-            one(0);
-            two(1);
-            one(3);
-    }
-}
 
 // Whether a result depends on a logarithm that the loop cannot take.
 template <bool log>

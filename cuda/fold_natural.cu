@@ -1,6 +1,6 @@
 // A block takes every fourth sample of sixteen. Row i of a matrix of 4-byte elements begins at an address modulo 16
 // that depends on i modulo 4 alone, so a block's rows begin alike, in and out: a thread's four pixels are one aligned
-// store, and its four values one, two, three or four loads, chosen once for the block.
+// store, and its four values one, two or three loads, chosen once for the block.
 //
 // The loop over them knows regular values alone. One comparison finds the others (NaN, and what has no regular
 // logarithm); the thread folds those again afterwards, one by one from memory to memory, so that neither calls nor
@@ -18,7 +18,15 @@ namespace {
 constexpr int rows_at_once = 4;  // of a block
 constexpr int unit_rows = row_period * rows_at_once;
 constexpr int natural_threads = 128;
-constexpr int natural_blocks = 8;  // per multiprocessor: 64 registers
+// Blocks of a multiprocessor, so that nothing spills: 64 registers of a thread, or 80 or 96 from compute
+// capability 10.0 on, where the compiler keeps more addresses.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <Steps steps>
+constexpr int natural_blocks = steps == Steps::general ? 5 : 6;
+#else
+template <Steps steps>
+constexpr int natural_blocks = 8;
+#endif
 constexpr std::int64_t natural_tile = natural_threads * columns;
 
 template <class O>
@@ -47,34 +55,6 @@ __device__ const float* row_of(const Natural<O>& a, std::int64_t i) {
 template <class O>
 __device__ float scale_of_row(const Natural<O>& a, std::int64_t i) {
     return a.row_scale != nullptr ? static_cast<float>(a.row_scale[i]) : 1.0f;
-}
-
-// Four floats that lie `behind` floats behind a 16-byte boundary.
-template <int behind>
-__device__ void load_four(const float* from, float (&to)[columns]) {
-    using One = Words<float, 1>;
-    using Two = Words<float, 2>;
-    using Four = Words<float, 4>;
-    const auto put = [&](int k, const auto& words) {
-        for (std::size_t j = 0; j < sizeof(words) / sizeof(float); ++j) {
-            to[k + static_cast<int>(j)] = words.of[j];
-        }
-    };
-    if constexpr (behind == 0) {
-        put(0, load_once(reinterpret_cast<const Four*>(from)));
-    } else if constexpr (behind == 2) {
-        put(0, load_once(reinterpret_cast<const Two*>(from)));
-        put(2, load_once(reinterpret_cast<const Two*>(from + 2)));
-    } else if constexpr (behind == 1) {
-        put(0, load_once(reinterpret_cast<const One*>(from)));
-        put(1, load_once(reinterpret_cast<const Two*>(from + 1)));
-        put(3, load_once(reinterpret_cast<const One*>(from + 3)));
-    } else {
-#pragma unroll
-        for (int k = 0; k < columns; ++k) {
-            put(k, load_once(reinterpret_cast<const One*>(from + k)));
-        }
-    }
 }
 
 // Parameters of a thread's columns.
@@ -110,15 +90,15 @@ struct Place {
     std::int64_t first;
 };
 
-// Rows of values that all begin `behind` floats behind a boundary. Whether any is irregular.
-template <Steps steps, int behind, class O>
+// Rows whose fours all lie alike. Whether any value is irregular.
+template <Steps steps, Fours fours, class O>
 __device__ bool fold_rows(const Natural<O>& a, const LogTable& table, const Place& at, const Four& p, Met& met) {
     const Formula<float>& f = a.formula;
     float x[rows_at_once][columns];
 #pragma unroll
     for (int u = 0; u < rows_at_once; ++u) {
         if (u < at.rows) {
-            load_four<behind>(row_of(a, at.row + u * row_period) + at.first, x[u]);
+            load_four<fours>(row_of(a, at.row + u * row_period) + at.first, x[u]);
         }
     }
     bool irregular = false;
@@ -182,7 +162,7 @@ __device__ void fold_rest(const Natural<O>& a, const LogTable& table, const Plac
 }
 
 template <Steps steps, class O>
-__global__ void __launch_bounds__(natural_threads, natural_blocks) fold_in_order(const Natural<O> a) {
+__global__ void __launch_bounds__(natural_threads, natural_blocks<steps>) fold_in_order(const Natural<O> a) {
     __shared__ LogTable table;
     share(a.table, table);
     Met met;
@@ -199,18 +179,15 @@ __global__ void __launch_bounds__(natural_threads, natural_blocks) fold_in_order
         if (at.first >= 0 && at.first + columns <= a.n_features) {
             const Four p = parameters_at<steps>(a, at.first);
             bool irregular = false;
-            switch (behind_boundary(row_of(a, at.row) + at.first)) {
-                case 0:
-                    irregular = fold_rows<steps, 0>(a, table, at, p, met);
+            switch (fours_at(row_of(a, at.row) + at.first)) {
+                case Fours::whole:
+                    irregular = fold_rows<steps, Fours::whole>(a, table, at, p, met);
                     break;
-                case 1:
-                    irregular = fold_rows<steps, 1>(a, table, at, p, met);
-                    break;
-                case 2:
-                    irregular = fold_rows<steps, 2>(a, table, at, p, met);
+                case Fours::halves:
+                    irregular = fold_rows<steps, Fours::halves>(a, table, at, p, met);
                     break;
                 default:
-                    irregular = fold_rows<steps, 3>(a, table, at, p, met);
+                    irregular = fold_rows<steps, Fours::odd>(a, table, at, p, met);
             }
             if (irregular) {
                 fold_rest<steps>(a, table, at, false, met);

@@ -5,19 +5,11 @@
 #include <bit>
 #include <cstdint>
 
+#include "fours.hpp"
 #include "math/elements.hpp"
 #include "normalise.hpp"
 
 namespace pixfold::cuda {
-
-constexpr int row_period = 4;  // rows of 4-byte elements that far apart begin alike, modulo 16 bytes
-constexpr int columns = 4;     // of a thread: a store of 16 bytes of floats
-
-// Elements from a boundary of four of them up to `at`.
-template <class T>
-__device__ int behind_boundary(const T* at) {
-    return static_cast<int>(reinterpret_cast<std::uintptr_t>(at) / sizeof(T) % columns);
-}
 
 // What the formula does, as far as a kernel is compiled for it. `general` decides at run time and has the rest:
 // offsets, row scales, a floor without a logarithm. Under `row` a logarithm follows a row scale; shift and scale are 0

@@ -2,13 +2,11 @@
 // long rows fill the device as well as many short ones.
 #include "launch.hpp"
 #include "pixfold/row_sums.hpp"
-#include "runs.hpp"
+#include "row_runs.hpp"
 #include "tiles.hpp"
 
 namespace pixfold::cuda {
 namespace {
-
-constexpr std::int64_t thread_values = 128;  // of a run, that one thread adds up
 
 struct DenseRows {
     const char* data;
@@ -23,19 +21,6 @@ struct DenseRows {
     std::int64_t n_runs;
     double* out;  // [n_runs][n_samples]
 };
-
-template <class C>
-__device__ double value_or_zero(C v) {
-    return v == v ? static_cast<double>(v) : 0.0;
-}
-
-// The sum over `lanes` threads that stand side by side, in all of them.
-__device__ inline double sum_of_lanes(double sum, unsigned lanes) {
-    for (unsigned flip = 1; flip < lanes; flip *= 2) {
-        sum += __shfl_xor_sync(whole_warp, sum, flip);
-    }
-    return sum;
-}
 
 template <class Word, class C, int width>
 __device__ double sum_of_thread(DType dtype, const char* run, std::int64_t stride, std::int64_t n, unsigned lane,

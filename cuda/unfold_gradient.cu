@@ -72,17 +72,27 @@ void unfold_gradient_of(const FeatureGradient& g, const Slots& slots, Word* out,
            Adding<Word>{gradient, g.dtype, g.n_features, slots, out, tiles});
 }
 
+bool is_fold(const FeatureGradient& g, const Slots& slots) { return g.dtype == DType::f32 && slots.one_to_one; }
+
+DenseView rows_of(const FeatureGradient& g) {
+    constexpr std::int64_t element = sizeof(float);
+    return {g.data, DType::f32, g.n_samples, g.n_features, g.n_features * element, element};
+}
+
 }  // namespace
 
-void unfold_gradient(const FeatureGradient& gradient, const Slots& slots, void* out, void* stream) {
+std::int64_t unfold_gradient_workspace(const FeatureGradient& gradient, const Slots& slots, void* out) {
+    return is_fold(gradient, slots) ? fold_dense_workspace(rows_of(gradient), slots, {}, {out, DType::f32}) : 0;
+}
+
+void unfold_gradient(const FeatureGradient& gradient, const Slots& slots, void* out, void* stream,
+                     const Workspace& workspace) {
     if (gradient.n_samples == 0 || slots.n_pixels == 0) {
         return;
     }
-    if (gradient.dtype == DType::f32 && slots.one_to_one) {
-        constexpr std::int64_t element = sizeof(float);
-        const DenseView rows{
-            gradient.data, DType::f32, gradient.n_samples, gradient.n_features, gradient.n_features * element, element};
-        return fold_dense(rows, slots, NormalizeParameters{}, {out, DType::f32}, nullptr, stream);
+    if (is_fold(gradient, slots)) {
+        return fold_dense(rows_of(gradient), slots, {}, {out, DType::f32}, nullptr, stream, nullptr,
+                          {nullptr, workspace});
     }
     with_float_storage(gradient.dtype, [&](auto storage) {
         using Word = typename decltype(storage)::Word;

@@ -101,3 +101,23 @@ def test_what_is_refused(arguments, message):
         pixfold.anndata.run(**{"adata": adata, **arguments})
     assert list(adata.var.columns) == []
     assert "pixfold" not in adata.uns
+
+
+@pytest.mark.filterwarnings("ignore")  # those of scanpy and of what it brings
+def test_scanpy_plots_what_was_written_and_read_back(tmp_path, monkeypatch):
+    scanpy = pytest.importorskip("scanpy", reason="scanpy is not installed: pip install scanpy")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    adata = made()
+    pixfold.anndata.run(adata, label="kind", **FAST)
+    latent = made()
+    pixfold.anndata.run(latent, n_runs=1, epochs=1, random_state=0, threads=1)
+    adata.obsm["X_pixfold"] = latent.obsm["X_pixfold"]
+    adata.write_h5ad(tmp_path / "found.h5ad")
+    back = anndata.read_h5ad(tmp_path / "found.h5ad")
+    best = back.var["pixfold_rank"].nsmallest(3).index.tolist()
+    assert best[0] == "g3"
+    scanpy.pl.embedding(back, basis="X_pixfold", color=["pixfold_prediction", best[0]], show=False)
+    scanpy.pl.violin(back, best, groupby="pixfold_prediction", show=False)
+    scanpy.pl.dotplot(back, best, groupby="kind", show=False)
+    scanpy.pp.neighbors(back, use_rep="X_pixfold")
+    assert back.obsp["connectivities"].nnz > 0

@@ -8,6 +8,7 @@
 #include "bindings/array.hpp"
 #include "device.hpp"
 #include "launch.hpp"
+#include "pixfold/views.hpp"
 
 namespace pixfold::cuda::bindings {
 
@@ -38,7 +39,7 @@ inline Arguments arguments(const char* op, const char* argument, const Array& x)
 // the kernels are queued: memory that is given back then is used again behind them.
 class Scratch {
   public:
-    Scratch(const Array& x, std::int64_t n_bytes) {
+    Scratch(const Array& x, std::int64_t n_bytes) : bytes_(n_bytes) {
         if (n_bytes > 0) {
             const py::object bytes = py::module_::import("torch").attr("uint8");
             owner_ = x.owner.attr("new_empty")(py::make_tuple(n_bytes), py::arg("dtype") = bytes);
@@ -49,11 +50,24 @@ class Scratch {
     T* as() const {
         return static_cast<T*>(data_);
     }
+    Workspace workspace() const { return {data_, bytes_}; }
 
   private:
     py::object owner_;
     void* data_ = nullptr;
+    std::int64_t bytes_;
 };
+
+// The answer of `work` with the device current; an Error gets the op's name.
+template <class Work>
+auto ask(const Arguments& of, Work&& work) {
+    try {
+        const OnDevice current(of.device());
+        return std::forward<Work>(work)();
+    } catch (const Error& error) {
+        throw Error(std::string(of.op()) + ": CUDA reports: " + error.what());
+    }
+}
 
 // Runs `work(stream)` with the device current and without the GIL; an Error gets the op's name.
 template <class Work>

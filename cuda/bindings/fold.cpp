@@ -31,7 +31,25 @@ void queue_fold_dense(const Array& x, const DeviceSlots& slots, OptionalParamete
         parameters_of(of, parameters, row_scale, computes_in_double(view.dtype), layout.n_slots, view.n_samples);
     const FoldOutput images = of.images("out", out, view.n_samples, layout.n_pixels);
     unsigned long long* met = fold_counts(of, counts);
-    queue(of, stream, [&](void* on) { fold_dense(view, layout, p, images, met, on, sample_offset); });
+    const Scratch scratch(x, ask(of, [&] { return fold_dense_workspace(view, layout, p, images, sample_offset); }));
+    const FoldAid aid{slots.slot_of_feature(), scratch.workspace()};
+    queue(of, stream, [&](void* on) { fold_dense(view, layout, p, images, met, on, sample_offset, aid); });
+}
+
+bool queue_fold_dense_library(const Array& x, const DeviceSlots& slots, OptionalParameters parameters,
+                              double library_size, const Array& out, const OptionalArray& counts, Stream stream) {
+    const Arguments of = arguments("fold", "X", x);
+    const DenseView view = of.samples("X", x);
+    const Slots& layout = slots.view(of, "X", view.n_features);
+    const NormalizeParameters p =
+        parameters_of(of, parameters, std::nullopt, computes_in_double(view.dtype), layout.n_slots, view.n_samples);
+    const FoldOutput images = of.images("out", out, view.n_samples, layout.n_pixels);
+    unsigned long long* met = fold_counts(of, counts);
+    bool queued = false;
+    queue(of, stream, [&](void* on) {
+        queued = view.n_samples > 0 && fold_dense_library(view, layout, p, library_size, images, met, on);
+    });
+    return queued;
 }
 
 void queue_fold_csr(const DeviceRows& rows, const DeviceSlots& slots, OptionalParameters parameters,
@@ -86,12 +104,16 @@ void register_fold(py::module_& module) {
         .def("__call__", &FoldPlan::operator(), py::arg("x"), py::arg("n_samples"), py::arg("sample_stride"),
              py::arg("feature_stride"), py::arg("out"), py::arg("stream"),
              "Queue the fold of samples at an address, their strides in elements, to images at an address; False, and "
-             "nothing is queued, where they overlap. Nobody looks at the addresses.");
+             "nothing is queued, where they overlap or it wants scratch memory. Nobody looks at the addresses.");
     module.def("fold_dense", &queue_fold_dense, py::arg("x"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("out"), py::arg("counts"), py::arg("stream"),
                py::arg("offsets") = py::none(),
                "Queue the fold of dense samples into out; adds to counts (missing, negative). offsets: int64, the "
                "bytes from x's first element to each sample, multiples of its sample stride.");
+    module.def("fold_dense_library", &queue_fold_dense_library, py::arg("x"), py::arg("slots"), py::arg("parameters"),
+               py::arg("library_size"), py::arg("out"), py::arg("counts"), py::arg("stream"),
+               "fold_dense with a row scale of library_size over each sample's sum, from one reading of the samples; "
+               "False, and nothing is queued, where that is not the faster way.");
     module.def("fold_csr", &queue_fold_csr, py::arg("rows"), py::arg("slots"), py::arg("parameters"),
                py::arg("row_scale"), py::arg("out"), py::arg("background"), py::arg("counts"), py::arg("stream"),
                py::arg("samples") = py::none(),

@@ -28,19 +28,20 @@ class FoldPlan {
     FoldPlan& operator=(const FoldPlan&) = delete;
 
     // Queues the fold of n_samples samples, whose strides are in elements, to C-contiguous images. False, and nothing
-    // is queued, where the two overlap. Nobody looks whether there is such memory.
+    // is queued, where the two overlap, and where it would be faster with scratch memory. Nobody looks whether there is
+    // such memory.
     bool operator()(std::uintptr_t x, std::int64_t n_samples, std::int64_t sample_stride, std::int64_t feature_stride,
                     std::uintptr_t out, Stream stream) const {
         const std::int64_t element = size_of(type_);
         const DenseView view{
             reinterpret_cast<const void*>(x), type_, n_samples, slots_.n_features(), sample_stride * element,
             feature_stride * element};
-        if (n_samples > 0 && overlap(view, x, out)) {
+        const FoldOutput images{reinterpret_cast<void*>(out), images_};
+        if ((n_samples > 0 && overlap(view, x, out)) ||
+            ask(of_, [&] { return fold_dense_workspace(view, layout_, formula_, images); }) > 0) {
             return false;
         }
-        queue(of_, stream, [&](void* on) {
-            fold_dense(view, layout_, formula_, {reinterpret_cast<void*>(out), images_}, met_, on);
-        });
+        queue(of_, stream, [&](void* on) { fold_dense(view, layout_, formula_, images, met_, on); });
         return true;
     }
 

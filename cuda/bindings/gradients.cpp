@@ -24,9 +24,10 @@ void queue_fold_gradient(const Array& x, const DeviceSlots& slots, OptionalParam
     void* to = of.output("out", out, view.dtype, product(view.n_samples, view.n_features));
     const std::int64_t doubles = p.row_scale == nullptr ? 0 : fold_gradient_workspace(view.n_samples, layout.n_slots);
     const Scratch workspace(x, doubles * size_of(DType::f64));
-    const FoldGradientArguments folded{
-        view,   layout, slots.slot_of_feature(), slots.pixel_of_feature(), p, library_size,
-        images, to,     workspace.as<double>()};
+    FoldGradientArguments folded{view,   layout, slots.slot_of_feature(), slots.pixel_of_feature(), p, library_size,
+                                 images, to,     workspace.as<double>()};
+    const Scratch scratch(x, ask(of, [&] { return fold_gradient_scratch(folded); }));
+    folded.scratch = scratch.workspace();
     queue(of, stream, [&](void* on) { fold_gradient(folded, on); });
 }
 
@@ -35,7 +36,8 @@ void queue_unfold_gradient(const Array& gradient, const DeviceSlots& slots, cons
     const FeatureGradient features = of.feature_gradient("gradient", gradient, slots.n_features());
     const Slots& layout = slots.view(of, "gradient", slots.n_features());
     void* to = of.output("out", out, features.dtype, product(features.n_samples, layout.n_pixels));
-    queue(of, stream, [&](void* on) { unfold_gradient(features, layout, to, on); });
+    const Scratch scratch(gradient, ask(of, [&] { return unfold_gradient_workspace(features, layout, to); }));
+    queue(of, stream, [&](void* on) { unfold_gradient(features, layout, to, on, scratch.workspace()); });
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ void queue_unfold(const Array& images, const DeviceSlots& slots, const Array& ou
                                    layout.n_pixels,
                                    slots.pixel_of_feature(),
                                    slots.pixel_of_feature() == nullptr};
-    queue(of, stream, [&](void* on) { unfold(unfolded, on); });
+    const Scratch scratch(images, ask(of, [&] { return unfold_workspace(unfolded); }));
+    queue(of, stream, [&](void* on) { unfold(unfolded, on, scratch.workspace()); });
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
             raise
         raise MissingDependencyError(
             f'pixfold.{name} needs {error.name}, which is not installed: pip install "pixfold[train]"'
-        ) from error
+        ) from None  # where in pixfold it is imported helps nobody
     value = getattr(home, name)
     globals()[name] = value
     return value

@@ -124,6 +124,15 @@ def fold_dense(
     stream: int,
     offsets: typing.Any | None = None,
 ) -> None: ...
+def fold_dense_library(
+    x: typing.Any,
+    slots: Slots,
+    parameters: Parameters | None,
+    library_size: float,
+    out: typing.Any,
+    counts: typing.Any | None,
+    stream: int,
+) -> bool: ...
 def fold_gradient(
     x: typing.Any,
     slots: Slots,

@@ -36,6 +36,12 @@ def test_help_fits_a_screen_and_has_an_example(command):
         assert option in result.stdout
 
 
+def test_short_help_of_run_says_how_to_go_on_and_to_watch():
+    shown = invoke("run", "--help", COLUMNS="80").stdout
+    assert "--resume" in shown
+    assert "--log FILE" in shown
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_example_uses_options_that_there_are(command):
     (line,) = [line for line in invoke(command, "--help").stdout.splitlines() if line.startswith("Example: ")]

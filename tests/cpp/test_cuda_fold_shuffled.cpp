@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "cpu/dispatch.hpp"
-#include "device_fold.hpp"
-#include "device_matrices.hpp"
+#include "device_rows.hpp"
+#include "fold_gradient_arranged.hpp"
+#include "fold_library.hpp"
 #include "fold_shuffled.hpp"
-#include "pixfold/fold.hpp"
+#include "pixfold/row_sums.hpp"
 #include "pixfold/unfold.hpp"
 
 namespace pixfold::tests {
@@ -18,7 +18,6 @@ namespace {
 
 constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
 constexpr Kind kinds[] = {Kind::shuffled, Kind::gather, Kind::scatter, Kind::dropped, Kind::natural};
-constexpr std::int64_t edge = 16;  // elements of poison on either side
 
 // The formulas that a kernel is compiled for.
 constexpr int n_formulas = 8;
@@ -40,77 +39,16 @@ NormalizeParameters formula(int which, Normaliser& normaliser, std::int64_t n_sa
     return which > 0 ? p : NormalizeParameters{};
 }
 
-// Images with poison around them on a device; `fold` is given where they go and the counts to add to.
-template <class F>
-void check_images(const void* expected, std::int64_t bytes, std::int64_t before, const FoldCounts& counts, F&& fold) {
-    std::vector<char> poisoned(static_cast<std::size_t>(2 * before + bytes), '\xab');
-    DeviceMemory memory(poisoned.data(), static_cast<std::int64_t>(poisoned.size()));
-    DeviceArray<unsigned long long> added(std::vector<unsigned long long>{0, 0});
-    fold(static_cast<char*>(memory.data()) + before, added.data());
-    std::vector<char> found(poisoned.size());
-    memory.read(found.data());
-    const auto images = found.begin() + before;
-    CHECK(std::equal(images, images + bytes, static_cast<const char*>(expected)));
-    const auto untouched = [](char byte) { return byte == '\xab'; };
-    CHECK(std::all_of(found.begin(), images, untouched));
-    CHECK(std::all_of(images + bytes, found.end(), untouched));
-    const std::vector<unsigned long long> sums = added.read();
-    CHECK_EQUAL(static_cast<std::int64_t>(sums[0]), counts.missing);
-    CHECK_EQUAL(static_cast<std::int64_t>(sums[1]), counts.negative);
-}
-
-struct Case {
-    Kind kind;
-    DType out;
-    int which;
-    std::int64_t gap;         // floats between rows
-    std::int64_t behind;      // of the first row, behind a 16-byte boundary
-    std::int64_t behind_out;  // elements
-    std::int64_t padding;     // pixels
-};
-
-// `sample`: the rows that are folded, by number; null for all in order. `whole_op`: through fold_dense().
+// `whole_op`: through fold_dense().
 void check(const Matrix& x, const Case& c, const std::vector<std::int64_t>* sample = nullptr, bool whole_op = false) {
-    const std::int64_t n_samples = sample != nullptr ? static_cast<std::int64_t>(sample->size()) : x.n_samples;
-    context = text(n_samples) + " samples of " + text(x.n_features) + " features, layout " +
-              text(static_cast<int>(c.kind)) + ", " + text(c.gap) + " between, " + text(c.behind) + " behind, to " +
-              name_of(c.out) + " " + text(c.behind_out) + " behind, padding " + text(c.padding) + ", formula " +
-              text(c.which);
-    const Layout layout(c.kind, x.n_features);
-    SlotView slots = layout.view();
-    slots.n_pixels += c.padding;
-    slots.identity_pixels = slots.identity_pixels && c.kind != Kind::dropped;
-    Normaliser normaliser(layout.n_slots(), 17);
-    const NormalizeParameters parameters = formula(c.which, normaliser, n_samples);
-    const Matrix some = sample != nullptr ? picked(x, *sample) : x;
-    Images expected(c.out, n_samples * slots.n_pixels);
-    const FoldCounts counts =
-        cpu::fold_dense(Dense(some, Storage::packed).view(), slots, parameters, expected.output(), 1);
-
-    const std::int64_t stride = x.n_features + c.gap;
-    std::vector<float> rows(static_cast<std::size_t>(c.behind + (x.n_samples - 1) * stride + x.n_features), 1e9f);
-    for (std::int64_t i = 0; i < x.n_samples; ++i) {
-        for (std::int64_t j = 0; j < x.n_features; ++j) {
-            rows[static_cast<std::size_t>(c.behind + i * stride + j)] = static_cast<float>(x.at(i, j));
+    check_rows(x, c, formula, sample, [&](const OnDevice& given, FoldOutput out, unsigned long long* counts) {
+        CHECK(cuda::fits_shuffled(given.x, given.slots, given.parameters));
+        if (whole_op) {
+            cuda::fold_dense(given.x, given.slots, given.parameters, out, counts, nullptr, given.sample_offset);
+        } else {
+            cuda::fold_shuffled(given.x, given.slots, given.parameters, out, counts, nullptr, given.sample_offset);
         }
-    }
-    DeviceArray<float> values(rows);
-    const DeviceSlots device_slots(slots);
-    const DeviceParameters device_parameters(parameters, layout.n_slots(), n_samples, DType::f32);
-    std::vector<std::int64_t> offsets;
-    for (std::int64_t i = 0; sample != nullptr && i < n_samples; ++i) {
-        offsets.push_back((*sample)[static_cast<std::size_t>(i)] * stride * 4);
-    }
-    DeviceArray<std::int64_t> device_offsets(offsets);
-    const DenseView view{values.data() + c.behind, DType::f32, n_samples, x.n_features, 4 * stride, 4};
-    const std::int64_t size = size_of(c.out);
-    CHECK(cuda::fits_shuffled(view, device_slots.view(), device_parameters.view()));
-    check_images(expected.output().data, n_samples * slots.n_pixels * size, (edge + c.behind_out) * size, counts,
-                 [&](void* images, unsigned long long* added) {
-                     const auto fold = whole_op ? cuda::fold_dense : cuda::fold_shuffled;
-                     fold(view, device_slots.view(), device_parameters.view(), {images, c.out}, added, nullptr,
-                          sample != nullptr ? device_offsets.data() : nullptr);
-                 });
+    });
 }
 
 // Each machinery of copies; on a card what it has.
@@ -228,6 +166,70 @@ void dispatch() {
     CHECK(!takes());
 }
 
+// The sums of the samples and their images from one reading: the bits of both ops, one after the other.
+void check_library(const Matrix& x, const Case& c) {
+    constexpr double size = 1000.0;
+    std::vector<double> sums(static_cast<std::size_t>(x.n_samples));
+    const auto parameters = [&](int which, Normaliser& normaliser, std::int64_t n_samples) {
+        const std::int64_t stride = x.n_features + c.gap;
+        std::vector<float> rows(static_cast<std::size_t>(c.behind + n_samples * stride));
+        for (std::int64_t e = 0; e < n_samples * x.n_features; ++e) {
+            const std::int64_t i = e / x.n_features, j = e % x.n_features;
+            rows[static_cast<std::size_t>(c.behind + i * stride + j)] = static_cast<float>(x.at(i, j));
+        }
+        DeviceArray<float> values(rows);
+        const DenseView view{values.data() + c.behind, DType::f32, n_samples, x.n_features, 4 * stride, 4};
+        DeviceArray<double> found(sums);
+        DeviceMemory scratch(cuda::row_sums_dense_workspace(view));
+        cuda::row_sums_dense(view, found.data(), scratch.data(), nullptr);
+        sums = found.read();
+        normaliser.set_row_scale(n_samples);
+        for (std::size_t i = 0; i < sums.size(); ++i) {
+            normaliser.row_scale[i] = sums[i] > 0.0 ? size / sums[i] : 0.0;
+        }
+        normaliser.clip_below_zero = which == 2;
+        NormalizeParameters p = normaliser.parameters(DType::f32);
+        p.offset = nullptr;
+        if (which == 0) {
+            p.shift = p.scale = nullptr;
+        }
+        return p;
+    };
+    check_rows(x, c, parameters, nullptr, [&](const OnDevice& given, FoldOutput out, unsigned long long* counts) {
+        NormalizeParameters p = given.parameters;
+        p.row_scale = nullptr;
+        CHECK(cuda::fits_library(given.x, given.slots, p));
+        cuda::fold_library(given.x, given.slots, p, size, out, counts, nullptr);
+    });
+}
+
+void library() {
+    each_way_of_copies([] {
+        int step = 0;
+        for (const std::int64_t n_features : {1, 131, 4098}) {
+            for (const bool special : {true, false}) {
+                if (special && n_features > 1000) {
+                    continue;  // whose sums are infinite, or none
+                }
+                Matrix x = make_matrix(DType::f32, 5, n_features, 3, special, step % 2 == 0);
+                // Large numbers that cancel: what the small ones come to depends on the order of the additions.
+                for (std::int64_t j = 0; !special && j < n_features / 16 * 16; j += 8) {
+                    for (std::int64_t i = 0; i < x.n_samples; ++i) {
+                        x.values[static_cast<std::size_t>(i * n_features + j)] = j % 16 == 0 ? 0x1p60 : -0x1p60;
+                    }
+                }
+                for (std::int64_t behind = 0; behind < (n_features > 1000 ? 2 : 4); ++behind, ++step) {
+                    const Kind kind = step % 3 == 0 ? Kind::gather : Kind::natural;
+                    check_library(x, {kind, outputs[step % 3], step % 3, step % 4, behind, step % 8, step % 7});
+                    if (behind == 0) {  // rows on 16-byte boundaries are added up four values at a time
+                        check_library(x, {kind, outputs[step % 3], (step + 1) % 3, (4 - n_features % 4) % 4, 0, 0, 5});
+                    }
+                }
+            }
+        }
+    });
+}
+
 // Words of all bits, from pixels to features as unfold does it.
 void moving() {
     std::mt19937_64 random(1);
@@ -263,6 +265,60 @@ void moving() {
             }
         }
     });
+}
+
+// The gradient moved to the order of the features in rows that scratch memory holds, with the CPU's bits.
+void gradients() {
+    int step = 0;
+    for (const std::int64_t n_features : {1, 6, 131, 702}) {
+        for (const Kind kind : {Kind::gather, Kind::shuffled}) {
+            for (int which = 0; which < 4; ++which, ++step) {
+                const std::int64_t n_samples = 1 + step % 11;
+                const Matrix x = make_matrix(DType::f32, n_samples, n_features, 4, true, step % 2 == 0);
+                context = "gradient of " + text(n_samples) + " samples of " + text(n_features) + " features, layout " +
+                          text(static_cast<int>(kind)) + ", formula " + text(which);
+                const Layout layout(kind, n_features);
+                const SlotView slots = layout.view();
+                Normaliser normaliser(layout.n_slots(), 5);
+                normaliser.log = which != 1;
+                NormalizeParameters p = normaliser.parameters(DType::f32);
+                p.offset = which == 3 ? p.offset : nullptr;
+                p.shift = which == 2 ? nullptr : p.shift;
+                p.scale = which == 2 ? nullptr : p.scale;
+                const Matrix gradient = make_matrix(DType::f32, n_samples, slots.n_pixels, 11, false, true);
+                const Dense rows(x, Storage::packed), images(gradient, Storage::packed);
+                std::vector<float> expected(static_cast<std::size_t>(n_samples * n_features));
+                cpu::fold_gradient(rows.view(), slots, p, 0.0, {images.view().data, DType::f32}, expected.data(), 1);
+
+                const DeviceDense device_rows(rows), device_images(images);
+                const DeviceSlots device_slots(slots);
+                const DeviceParameters device_parameters(p, layout.n_slots(), n_samples, DType::f32);
+                DeviceArray<std::int32_t> slot_of_feature(layout.slot_of_feature(), n_features);
+                std::vector<std::int32_t> pixels;
+                for (std::int64_t j = 0; j < n_features; ++j) {
+                    pixels.push_back(slots.pixel[layout.slot_of_feature()[j]]);
+                }
+                DeviceArray<std::int32_t> pixel_of_feature(pixels);
+                check_images(expected.data(), 4 * n_samples * n_features, 4 * (edge + step % 4), {},
+                             [&](void* out, unsigned long long*) {
+                                 cuda::FoldGradientArguments a{device_rows.view(),
+                                                               device_slots.view(),
+                                                               slot_of_feature.data(),
+                                                               pixel_of_feature.data(),
+                                                               device_parameters.view(),
+                                                               0.0,
+                                                               {device_images.view().data, DType::f32},
+                                                               out,
+                                                               nullptr};
+                                 CHECK(cuda::fits_arranged_gradient(a));
+                                 const std::int64_t bytes = cuda::arranged_gradient_scratch(a, 1 + step % 4);
+                                 DeviceMemory scratch(bytes);
+                                 a.scratch = {scratch.data(), bytes};
+                                 cuda::fold_gradient_arranged(a, nullptr);
+                             });
+            }
+        }
+    }
 }
 
 // unfold of many long images goes this way by itself.
@@ -306,6 +362,8 @@ int main() {
                 {"one_block", one_block},
                 {"by_number", by_number},
                 {"dispatch", dispatch},
+                {"library", library},
+                {"gradients", gradients},
                 {"moving", moving},
                 {"unfolding", unfolding}});
 }

@@ -8,7 +8,7 @@ import torch
 
 import pixfold as pf
 from pixfold.errors import InputError
-from pixfold.learn.additive import fit as additive_fit
+from pixfold.learn.additive import size
 from pixfold.learn.backbones import build
 from pixfold.learn.backbones.additive import CLIP, AdditiveNetwork
 
@@ -120,7 +120,7 @@ def test_the_model_does_not_depend_on_the_runs(fitted):
 
 def test_too_many_samples_are_refused_in_words(monkeypatch):
     monkeypatch.setattr("pixfold.learn.choice.MOST_SAMPLES", 40)
-    monkeypatch.setattr(additive_fit, "MOST_SAMPLES", 40)
+    monkeypatch.setattr(size, "MOST_SAMPLES", 40)
     X, y = data()
     with pytest.raises(InputError, match=r"backbone must be .*'additive'.* at most 40 samples .*, got 50 samples x 37"):
         pf.DeepMapperClassifier("additive", **QUICK).fit(X, y)
@@ -151,11 +151,11 @@ def test_a_job_of_too_little_memory_is_refused_in_words():
 
 
 def test_permutations_fit_the_memory():
-    assert additive_fit.n_permutations(1_000, 2) == 99
-    assert additive_fit.n_permutations(10**9, 2) == 19
-    few = additive_fit.n_permutations(5_000_000, 2)
+    assert size.n_permutations(1_000, 2) == 99
+    assert size.n_permutations(10**9, 2) == 19
+    few = size.n_permutations(5_000_000, 2)
     assert 19 < few < 99
-    assert additive_fit.n_permutations(2_500_000, 10) == 19
+    assert size.n_permutations(2_500_000, 10) == 19
     # Both the samples among themselves and the labellings cost work.
-    assert additive_fit.work_of_run(100, 1000, 2) > additive_fit.work_of_run(50, 1000, 2) * 2
-    assert additive_fit.work_of_run(100, 1000, 3) > additive_fit.work_of_run(100, 1000, 2)
+    assert size.work_of_run(100, 1000, 2) > size.work_of_run(50, 1000, 2) * 2
+    assert size.work_of_run(100, 1000, 3) > size.work_of_run(100, 1000, 2)

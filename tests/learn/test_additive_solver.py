@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pixfold.layout import Layout
-from pixfold.learn.additive import solver
-from pixfold.learn.additive.solver import RIDGE, RIDGE_OF_PREDICTIONS, SQUARES, Pixels, Targets
+from pixfold.learn.additive import pixels, solver
+from pixfold.learn.additive.pixels import Pixels
+from pixfold.learn.additive.solver import RIDGE, RIDGE_OF_PREDICTIONS, SQUARES, Targets
 from pixfold.learn.attribute import attribute, attribute_evidence
 from pixfold.learn.backbones.additive import CLIP
 from pixfold.learn.training_options import TrainingOptions
@@ -332,7 +333,7 @@ def test_training_samples_alone_standardise():
 
 def test_columns_are_taken_in_steps(monkeypatch):
     whole = problem(p=50, n_labellings=3)
-    monkeypatch.setattr(solver, "_COLUMNS", 7)
+    monkeypatch.setattr(pixels, "_COLUMNS", 7)
     steps = problem(p=50, n_labellings=3)
     close(steps.solution.outputs, whole.solution.outputs, 1e-5)
     close(steps.said.evidence, whole.said.evidence, 1e-5)

@@ -16,6 +16,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import has_fit_parameter
 
 import pixfold as pf
 from pixfold.errors import InputError
@@ -691,6 +692,15 @@ def test_pipeline_and_cross_validation():
 
 WORDING = "the source says it in its own words, naming the array and what was expected"
 EXPECTED = {"check_dtype_object": WORDING}  # a TypeError there; here an error that names row and column
+# What the weights themselves mean is tested in test_sample_weights.py.
+SPLITS = (
+    "runs hold samples out: a sample of weight 2 is on one side of a split, two copies of it may be on both; and only "
+    "ratios of weights count"
+)
+WEIGHTS = {
+    "check_sample_weight_equivalence_on_dense_data": SPLITS,
+    "check_sample_weight_equivalence_on_sparse_data": SPLITS,
+}
 
 
 def checked():
@@ -702,7 +712,10 @@ def checked():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(checked(), expected_failed_checks=lambda _: EXPECTED)
+@parametrize_with_checks(
+    checked(),
+    expected_failed_checks=lambda made: EXPECTED | (WEIGHTS if has_fit_parameter(made, "sample_weight") else {}),
+)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 

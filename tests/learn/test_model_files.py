@@ -191,7 +191,7 @@ def without_name(about, backbone):
         (lambda f: (f / "model.json").write_text("[]"), "got format None"),
         (
             lambda f: edit(f, lambda a: a.update(format=99)),
-            "must be a model of format 1, got format 99",
+            "must be a model of format 1, got format 99; it is of a newer pixfold: pip install --upgrade pixfold",
         ),
         (lambda f: edit(f, lambda a: a.pop("features")), "must be a whole model"),
         (lambda f: edit(f, lambda a: a.pop("classes")), "must be a whole model"),

@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+
+from pixfold.learn import ranks
+from pixfold.learn.job import Job
 
 CODE = """
 import hashlib, json, os, sys
@@ -37,6 +41,11 @@ found = {}
 # Three runs are an even number of none of the processes.
 found["classes"] = told(pf.DeepMapperClassifier("patchnet", n_runs=3, baselines=False, **short).fit(X, y))
 found["autoencoder"] = told(pf.DeepMapperAutoencoder(3, n_runs=2, **short).fit(X))
+
+# Solved, not trained: nine runs, of which the list of the last is not needed where it has converged.
+how = {"baselines": False, "device": "cpu", "threads": 1, "random_state": 0}
+found["additive"] = told(pf.DeepMapperClassifier("additive", **how).fit(X, y))
+found["additive_quantity"] = told(pf.DeepMapperRegressor("additive", n_runs=5, **how).fit(X, X[:, 1] + X[:, 3]))
 drawn = pf.DeepMapperRegressor("patchnet", n_runs=2, baselines=False, **{**short, "random_state": None}).fit(X, X[:, 1])
 found["seed"] = drawn.results_.config["random_state"]
 # What an earlier job has kept, all processes go on with.
@@ -70,10 +79,35 @@ def test_two_processes_find_what_one_finds(tmp_path):
     assert (tmp_path / "state" / "job.json").exists()
     two = results([started(tmp_path, 2, rank) for rank in range(2)])
     assert two[0] == two[1]
-    for name in ("classes", "autoencoder", "resumed"):
+    for name in ("classes", "autoencoder", "additive", "additive_quantity", "resumed"):
         assert two[0][name] == one[name], name
     assert isinstance(two[0]["seed"], int)
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("share", "runs", "samples", "shared"),
+    [
+        ("auto", 5, 10_000, False),  # enough runs for all
+        ("auto", 1, 10_000, True),
+        ("auto", 1, 255, False),  # too few samples for four
+        ("runs", 1, 10_000, False),
+        ("samples", 5, 255, True),
+    ],
+)
+def test_what_four_processes_share(monkeypatch, share, runs, samples, shared):
+    monkeypatch.setattr(ranks.Peers, "of_world", classmethod(lambda cls: cls(1, 4)))
+    options = SimpleNamespace(training=SimpleNamespace(share=share))
+    job = Job(
+        options=options,
+        seed=0,
+        prepared=SimpleNamespace(rows=range(samples)),
+        source=None,
+        normalizer=None,
+        messages=[],
+        progress=None,
+    )
+    assert (ranks.sharing(job, runs).peers.size == 4) is shared
 
 
 def results(processes: list[subprocess.Popen[str]]) -> list[dict[str, object]]:

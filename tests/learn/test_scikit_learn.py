@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pixfold as pf
 from pixfold.errors import InputError
+from pixfold.formula import PRESETS
 
 QUICK = {"n_runs": 2, "random_state": 0, "baselines": False, "threads": 1, "device": "cpu"}
 N, FEATURES = 48, 8
@@ -62,6 +63,13 @@ def test_fold_transformer_is_normaliser_and_fold(data):
     np.testing.assert_array_equal(scaled.transform(X), scaled.transform(X))
     rows = sparse.csr_matrix(X.to_numpy())
     np.testing.assert_array_equal(pf.FoldTransformer("zscore", images=False).fit_transform(rows), scaled.transform(X))
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_fold_transformer_is_the_estimator_that_a_normalizer_is_not(preset):
+    X = np.random.default_rng(0).integers(0, 3, (20, 6)).astype(np.float32)
+    scaled = pf.FoldTransformer(preset, images=False).fit(X)
+    np.testing.assert_array_equal(scaled.transform(X), pf.Normalizer(preset).fit(X).transform(X))
 
 
 def test_fold_transformer_takes_a_normalizer_as_a_pattern(data):
@@ -156,12 +164,11 @@ def test_groups_are_routed_to_splits_and_to_fit(data, routing, monkeypatch):
     assert not set(seen[0]) & set(seen[1])
 
 
-def test_weights_of_samples_are_refused_by_name(data, routing):
-    X, y, _ = data
+def test_an_autoencoder_refuses_weights_of_samples_by_name(data, routing):
     with pytest.raises(TypeError, match="sample_weight"):
-        classifier().fit(X, y, sample_weight=np.ones(N))
+        pf.DeepMapperAutoencoder().fit(data[0], sample_weight=np.ones(N))
     with pytest.raises(TypeError, match="sample_weight"):
-        classifier().set_fit_request(sample_weight=True)
+        pf.DeepMapperAutoencoder().set_fit_request(sample_weight=True)
 
 
 # An environment without torch: whoever asks for it finds that it is not installed.
@@ -180,6 +187,18 @@ def test_without_torch_the_error_is_the_line_that_installs_it(name):
     code = f"import pixfold\npixfold.{name}"
     done = subprocess.run([sys.executable, "-c", NO_TORCH + code], capture_output=True, text=True, check=False)
     assert 'needs torch, which is not installed: pip install "pixfold[train]"' in done.stderr.splitlines()[-1]
+    assert "learn/" not in done.stderr  # no traceback from inside
+
+
+def test_a_command_without_torch_says_the_line_that_installs_it(tmp_path):
+    code = "import runpy\nrunpy.run_module('pixfold', run_name='__main__')"
+    arguments = ["run", str(tmp_path / "x.csv"), "--label", "y", "--out", str(tmp_path / "out")]
+    (tmp_path / "x.csv").write_text("g0,g1,y\n1,2,a\n3,1,b\n")
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH + code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines() == ['error: this needs torch, which is not installed: pip install "pixfold[train]"']
+    assert done.returncode == 1
 
 
 def test_fold_transformer_needs_no_torch():

@@ -448,6 +448,32 @@ def test_a_loader_can_be_pickled_and_used_in_a_fork(tmp_path):
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
 
 
+@pytest.mark.parametrize("shuffle", [False, "full", "block"])
+def test_ranks_share_the_batches_of_one(source, shuffle):
+    """Parts of a batch, put where they stand in it, are the batch; a part may be empty."""
+    how = {"shuffle": shuffle, "labels": np.arange(len(X)) % 3}
+    whole = made(source, **how)
+    ranks = [made(source, rank=rank, world_size=3, share="batches", **how) for rank in range(3)]
+    assert {len(loader) for loader in ranks} == {len(whole)}
+    assert {loader.n_samples for loader in ranks} == {whole.n_samples}
+    empty = 0
+    for (images, labels, indices), *parts in zip(whole, *ranks, strict=True):
+        for loader, (own_images, own_labels, own_indices) in zip(ranks, parts, strict=True):
+            places, size = loader.part
+            assert size == len(images)
+            empty += not len(places)
+            torch.testing.assert_close(own_images, images[places], rtol=0, atol=0)
+            assert (own_labels == labels[places]).all()
+            assert (own_indices == indices[places]).all()
+    assert sum(len(loader.part[0]) for loader in ranks) == whole.part[1]
+    assert empty or shuffle != "block"
+
+
+def test_what_is_shared_is_known(source):
+    with pytest.raises(InputError, match=r"^FoldLoader: share must be .*'samples'.*'batches', got .*'rows'"):
+        made(source, share="rows")
+
+
 def test_ranks_of_torch_distributed(tmp_path):
     """Two processes of gloo share an epoch, and make their steps together."""
     if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():

@@ -7,8 +7,8 @@ from pixfold.errors import InputError
 from pixfold.loader.order import Epoch, Order
 
 
-def order(n, batch_size=4, shuffle="block", *, block=8, buffer=3, rank=0, world=1, seed=0):
-    return Order(n, batch_size, shuffle, seed, block, buffer, rank, world)
+def order(n, batch_size=4, shuffle="block", *, block=8, buffer=3, rank=0, world=1, seed=0, share="samples"):
+    return Order(n, batch_size, shuffle, seed, block, buffer, rank, world, share)
 
 
 def check(epoch: Epoch) -> None:
@@ -50,6 +50,43 @@ def test_every_sample_comes_once_at_one_rank(shuffle, block, n, world):
         assert len(set(steps)) == 1  # what DistributedDataParallel needs
         lengths = [len(part) for part in parts]
         assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("n", [1, 9, 64, 253])
+@pytest.mark.parametrize(("shuffle", "block"), KINDS)
+def test_ranks_share_the_batches_of_one(shuffle, block, n, world):
+    for batch_size in (2, 16):
+        whole = order(n, batch_size, shuffle, block=block).epoch(3)
+        parts = []
+        for rank in range(world):
+            made = order(n, batch_size, shuffle, block=block, rank=rank, world=world, share="batches")
+            assert made.bounds == (0, n)
+            parts.append(made.epoch(3))
+            check(parts[-1])
+        for number in range(len(whole)):
+            wanted = whole.batch(number)[0]
+            own = [part.batch(number)[0] for part in parts]
+            places = [part.within[part.cuts[number] : part.cuts[number + 1]] for part in parts]
+            assert sorted(np.concatenate(places)) == list(range(len(wanted)))
+            for positions, where in zip(own, places, strict=True):
+                assert (wanted[where] == positions).all()
+            assert {int(part.sizes[number]) for part in parts} == {len(wanted)}
+            sizes = [len(positions) for positions in own]
+            if shuffle != "block" or n < 8 * 8 * world:
+                assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_rank_reads_blocks_of_its_own():
+    n, world = 2000, 2
+    parts = [order(n, 16, buffer=50, rank=r, world=world, share="batches").epoch(1) for r in range(world)]
+    blocks = [set((part.positions // 8).tolist()) for part in parts]
+    assert not blocks[0] & blocks[1]
+    assert len(blocks[0]) == len(blocks[1]) == 125
+    # Each sample is read once: blocks that come round are read in two parts.
+    assert all(sorted(part.members) == sorted(part.positions) for part in parts)
+    sizes = np.stack([np.diff(part.cuts) for part in parts])
+    assert abs(float((sizes[0] - sizes[1]).mean())) < 0.5
 
 
 def test_batches_of_one_may_leave_a_rank_a_step_short():

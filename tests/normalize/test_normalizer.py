@@ -6,6 +6,8 @@ import copy
 import itertools
 import json
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -198,6 +200,33 @@ class TestFittingInParts:
             part.partial_fit(x)
         # What was refused has left nothing behind.
         np.testing.assert_array_equal(part.transform(samples()), before)
+
+    @pytest.mark.parametrize("options", [{}, {"negative": "shift"}])
+    def test_processes_that_read_a_part_each(self, options):
+        """All get the normaliser of all samples, one without a sample too; a mean after the shift takes two passes."""
+        x = samples() - (5 * samples(seed=1) if options else 0)
+        parts, meet = [x[:9], x[9:9], x[9:]], threading.Barrier(3)
+        told = [None] * 3
+
+        def fitted(rank):
+            def shared(own):
+                told[rank] = own
+                meet.wait(60)
+                found = list(told)
+                meet.wait(60)
+                return found
+
+            def read():
+                return [parts[rank][:2], parts[rank][2:]]
+
+            return Normalizer("log1p-zscore", **options).fit_blocks(read, shared=shared)
+
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(fitted, range(3)))
+        whole = Normalizer("log1p-zscore", **options).fit(x)
+        for normalizer in found:
+            assert_parameters_equal(normalizer, whole, rtol=1e-12)
+            assert_parameters_equal(normalizer, found[0], rtol=0)
 
     def test_merge_of_a_second_pass_is_refused(self):
         x = samples() - 5 * samples(seed=1)

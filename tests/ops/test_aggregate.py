@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.ops import AttributionAccumulator, reference
 
@@ -101,6 +102,45 @@ def test_merge_leaves_the_other_alone(make_layout):
     after = other.result()
     np.testing.assert_array_equal(after.mean, before.mean)
     np.testing.assert_array_equal(after.count, before.count)
+
+
+def test_a_state_is_the_accumulator(make_layout):
+    """A state that went somewhere else merges there as the accumulator would; a class without samples has none."""
+    layout = make_layout("shuffled", 20)
+    attributions, labels, keep = batch(layout, 30, 2)
+    parts = [AttributionAccumulator(layout, 3) for _ in range(2)]
+    for accumulator, at in zip(parts, (slice(0, 12), slice(12, 30)), strict=True):
+        accumulator.update(attributions[at], labels[at], keep=keep[at])
+    states = [accumulator.state() for accumulator in parts]
+    assert set(states[0]) == {"count", "moments_0", "moments_1"}
+    merged = AttributionAccumulator.of_state(layout, states[0])
+    merged.merge(AttributionAccumulator.of_state(layout, states[1]))
+    assert_aggregated(merged.result(), attributions, labels, keep, layout, 3)
+    # Neither shares memory with what it came from.
+    before = parts[0].result()
+    again = AttributionAccumulator.of_state(layout, parts[0].state())
+    again.update(attributions, labels, keep=keep)
+    np.testing.assert_array_equal(parts[0].result().mean, before.mean)
+    empty = AttributionAccumulator.of_state(layout, AttributionAccumulator(layout, 2).state())
+    assert empty.result().count.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"count": np.array([1.0, 2.0])}, r"count must be the int64 samples of each class, got float64"),
+        ({"count": np.array([-1, 2])}, r"count must be the int64 samples of each class, got"),
+        ({"moments_1": np.zeros((3, 7))}, r"moments_1 must have shape \(3, 25\), got \(3, 7\)"),
+        ({"count": np.array([1, 2, 3])}, r"moments_2 must have shape \(3, 25\), got \(0,\)"),
+    ],
+)
+def test_states_of_something_else(make_layout, changes, said):
+    layout = make_layout("shuffled", 25)
+    attributions, labels, _ = batch(layout, 10, 2)
+    accumulator = AttributionAccumulator(layout, 2)
+    accumulator.update(attributions, labels)
+    with pytest.raises(InputError, match=said):
+        AttributionAccumulator.of_state(layout, accumulator.state() | changes)
 
 
 def test_result_does_not_change_afterwards(make_layout):

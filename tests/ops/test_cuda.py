@@ -271,6 +271,37 @@ def test_bad_input(device: str):
         cuda_ops.fold_packed_rows(torch.zeros(2, 1, dtype=torch.uint8, device=device), 3, many, values=np.zeros(4))
 
 
+def test_long_rows_under_an_arrangement(device: str, simulated: bool):
+    # Their values are put side by side in scratch memory first: as many rows as make that the way that is taken.
+    n, n_samples = (62_500 if simulated else 1_000_000), 9
+    x = np.random.default_rng(0).integers(0, 9, (n_samples, n)).astype(np.float32)
+    x[4, 5::1000] = np.nan
+    layout = pixfold.Layout.shuffled(n, seed=0)
+    normalizer = pixfold.Normalizer("log1p-minmax", missing="mean").fit(x)
+    on_device = torch.from_numpy(x).to(device)
+    expected = cpu_fold(x, layout, normalizer)
+    for _ in range(2):  # the second is planned
+        images = pixfold.fold(on_device, layout, normalizer)
+        assert np.array_equal(on_host(images), expected)
+    images = pixfold.fold(on_device, layout)
+    assert np.array_equal(on_host(pixfold.unfold(images, layout)), x, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["natural", "shuffled"])
+@pytest.mark.parametrize("scale", [None, "zscore"])
+def test_library_size_of_long_samples(device: str, simulated: bool, kind: str, scale: str | None):
+    # Sums and images of the whole card's worth of long samples come from one reading.
+    n_samples = 5 if simulated else 1000
+    x = np.random.default_rng(1).poisson(0.5, (n_samples, 5000)).astype(np.float32)
+    x[1, 7], x[2] = np.nan, 0
+    layout = pixfold.Layout.natural(5000) if kind == "natural" else pixfold.Layout.shuffled(5000, seed=1)
+    normalizer = pixfold.Normalizer(library_size=1e4, log=True, scale=scale, missing="mean").fit(x)
+    on_device = torch.from_numpy(x).to(device)
+    for dtype in ("float32", "bfloat16"):
+        images = pixfold.fold(on_device, layout, normalizer, dtype=dtype)
+        assert np.array_equal(on_host(images), cpu_fold(x, layout, normalizer, dtype))
+
+
 def test_nothing_waits_and_graphs_capture(device: str, simulated: bool, make_samples: Callable[..., Any]):
     if simulated:
         pytest.skip("the shim has no streams")

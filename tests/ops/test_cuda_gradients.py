@@ -88,6 +88,18 @@ def test_every_dtype(
             assert torch.equal(found.cpu(), cpu_fold_gradient(gradient, x, layout, normalizer))
 
 
+@pytest.mark.parametrize("name", [None, "minmax", "log1p, shift", "zscore, clip"])
+def test_long_samples_under_an_arrangement(
+    device: str, simulated: bool, make_samples: Callable[..., Any], name: str | None
+):
+    # Enough of them for the whole card, in which the gradient is moved first.
+    n_features, n = 4100, 5 if simulated else 1000
+    layout, x = pf.Layout.shuffled(n_features, seed=2), torch.from_numpy(whole(make_samples, n, n_features))
+    normalizer, gradient = None if name is None else fitted(name, x.numpy()), arriving(n, layout)
+    found = fold_gradient(gradient.to(device), x.to(device), layout, normalizer)
+    assert torch.equal(found.cpu(), cpu_fold_gradient(gradient, x, layout, normalizer))
+
+
 def test_strides(device: str, make_layout: Callable[..., Any], make_samples: Callable[..., Any]):
     samples = torch.from_numpy(whole(make_samples, 8, 60)).to(device)
     views = [samples[::2], samples[:, ::3], samples[:, 7:51], samples.t().contiguous().t(), samples[:1].expand(5, 60)]

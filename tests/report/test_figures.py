@@ -249,3 +249,27 @@ def test_any_script_and_any_markup_is_text_of_the_svg(make_results):
 def test_levels_are_pushed_apart():
     placed = feature_images.spread([0.1, 0.1, 0.5, 0.99, 1.0], 0.1)
     assert placed == pytest.approx([0.1, 0.2, 0.5, 0.9, 1.0])
+
+
+@pytest.mark.parametrize("end", [0.05, 1.0])
+def test_the_legend_of_the_loss_lies_on_no_line(end):
+    """Whether the loss falls to nothing or stays where it began."""
+    losses = np.linspace(1.0, end, 6)
+    figure = scores.training_curves({"epoch": np.arange(1.0, 7.0), "train_loss": losses, "validation_loss": losses}, {})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    box = axes.get_legend().get_window_extent()
+    for line in axes.lines:
+        assert not line.get_transform().transform_path(line.get_path()).intersects_bbox(box, filled=False)
+
+
+@pytest.mark.parametrize(("n", "last"), [(3, "cluster 2"), (12, "other clusters")])
+def test_latent_space_shows_clusters(n, last):
+    places = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    clusters = np.arange(60) % n
+    figure = samples.latent(places, np.array([0.5, 0.2]), (60, 8), clusters)
+    lines = figure.axes[0].lines
+    assert lines[-1].get_label() == last
+    np.testing.assert_array_equal(lines[1].get_xdata(), places[clusters == 1, 0])
+    assert sum(len(line.get_xdata()) for line in lines) == 60
+    assert len(figure.legends[0].get_texts()) == min(n, len(samples.PALETTE))

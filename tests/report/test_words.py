@@ -49,6 +49,17 @@ def test_ranked_without_a_called_feature(make_results):
     assert answer(results)[0].startswith("No feature of 30 is called")
 
 
+def test_a_p_value_of_a_pair_is_not_said_to_come_from_permutations(make_results):
+    results = make_results()
+    pair = {"test_p": 0.004, "n_pairs_called": 1, "n_pairs_screened": 435}
+    results = replace(results, metrics=results.metrics | FOUND | pair)
+    how = "because of a pair of features, tested for all 435 pairs together"
+    assert f"The labels can be told from chance (p = 0.004, {how})." in answer(results)
+    assert "can the labels be learned at all: p = 0.004 (a pair of features, of all pairs)" in findings_in_words(
+        results
+    )
+
+
 def test_one_run(make_results):
     results = make_results(n_runs=1)
     assert answer(results) == ["30 features of 30 have a rank; 1 run cannot say how stable that is."]

@@ -73,8 +73,23 @@ namespace pixfold::cuda {
 // Images are (n_samples, n_pixels). Channels-last images are those of another layout: one whose pixels are numbered in
 // the order of the output.
 
+// What makes some folds faster, all of it optional; the bits are the same.
+struct FoldAid {
+    const std::int32_t* slot_of_feature = nullptr;  // [n_features], -1: none; null: feature j has slot j
+    Workspace workspace = {};                       // of fold_dense_workspace() bytes
+};
+
+// 0 where none is of use.
+std::int64_t fold_dense_workspace(const DenseView&, const Slots&, const NormalizeParameters&, FoldOutput,
+                                  const std::int64_t* sample_offset = nullptr);
 void fold_dense(const DenseView&, const Slots&, const NormalizeParameters&, FoldOutput, unsigned long long* counts,
-                void* stream, const std::int64_t* sample_offset = nullptr);
+                void* stream, const std::int64_t* sample_offset = nullptr, const FoldAid& aid = {});
+
+// The same with a row scale of library_size over the sum of each sample (row_sums_dense), and 0 where that is not
+// positive: the bits of the two one after the other, from one reading of the samples. False, and nothing is queued,
+// where that would not be faster, or is not to be had. parameters.row_scale is not read.
+bool fold_dense_library(const DenseView&, const Slots&, const NormalizeParameters&, double library_size, FoldOutput,
+                        unsigned long long* counts, void* stream);
 
 // fold of compressed sparse rows on a CUDA device: the contract is that of fold_csr, with what fold_dense says of
 // devices.

@@ -56,7 +56,8 @@ struct FoldGradientArguments {
     double library_size;
     ImageGradient gradient;
     void* out;
-    double* workspace;  // [fold_gradient_workspace(...)] where parameters.row_scale is not null
+    double* workspace;       // [fold_gradient_workspace(...)] where parameters.row_scale is not null
+    Workspace scratch = {};  // of fold_gradient_scratch() bytes, or none: what makes some of them faster
 };
 
 // Doubles: each run of slots of each sample has a sum, each sample what its values share.
@@ -64,6 +65,7 @@ constexpr std::int64_t fold_gradient_workspace(std::int64_t n_samples, std::int6
     return ((n_slots + sum_run - 1) / sum_run + 1) * n_samples;
 }
 
+std::int64_t fold_gradient_scratch(const FoldGradientArguments&);  // bytes; 0: none is of use
 void fold_gradient(const FoldGradientArguments&, void* stream);
 
 }  // namespace pixfold::cuda

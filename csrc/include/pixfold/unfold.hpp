@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "pixfold/kernel.hpp"
+#include "pixfold/views.hpp"
 
 namespace pixfold {
 
@@ -31,6 +32,7 @@ namespace pixfold::cuda {
 // unfold on a CUDA device: the contract is pixfold/unfold.hpp's, all pointers are the device's.
 
 // Queued on the stream; returns at once. Elements must be aligned to their size. Throws Error.
-void unfold(const UnfoldArguments&, void* stream);
+std::int64_t unfold_workspace(const UnfoldArguments&);  // bytes; 0: none is of use
+void unfold(const UnfoldArguments&, void* stream, const Workspace& workspace = {});
 
 }  // namespace pixfold::cuda

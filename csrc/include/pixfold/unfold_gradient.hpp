@@ -30,6 +30,7 @@ namespace pixfold::cuda {
 // so are the bits the CPU's. Queued on the stream; returns at once. Elements must be aligned to their size. Throws
 // Error.
 
-void unfold_gradient(const FeatureGradient&, const Slots&, void* out, void* stream);
+std::int64_t unfold_gradient_workspace(const FeatureGradient&, const Slots&, void* out);  // bytes; 0: none is of use
+void unfold_gradient(const FeatureGradient&, const Slots&, void* out, void* stream, const Workspace& workspace = {});
 
 }  // namespace pixfold::cuda

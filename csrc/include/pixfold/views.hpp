@@ -50,6 +50,12 @@ constexpr bool computes_in_double(DType dtype) {
 
 namespace pixfold::cuda {
 
+// Scratch memory of the caller's on the device, aligned to 256 bytes: what an op asks for, or less, or none.
+struct Workspace {
+    void* data = nullptr;
+    std::int64_t bytes = 0;
+};
+
 // A layout on the device, as the kernels walk it: from pixel to slot, so that they write every pixel once, in order.
 
 struct Slots {

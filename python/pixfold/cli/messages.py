@@ -89,6 +89,12 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except PixfoldError as error:
             failed(error, f"error: {_with_flag(str(error), flags)}")
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+        except ModuleNotFoundError as error:
+            name = (error.name or "pixfold").partition(".")[0]
+            if name == "pixfold":
+                raise
+            failed(error, f'error: this needs {name}, which is not installed: pip install "pixfold[train]"')
+            raise typer.Exit(1) from None
         except MemoryError as error:
             failed(error, f"error: out of memory{f': {error}' if str(error) else ''}; --memory bounds what is held")
             raise typer.Exit(1) from None

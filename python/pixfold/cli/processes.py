@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import IO
 
@@ -16,6 +17,8 @@ from pixfold.cli.messages import say
 from pixfold.errors import PeerError
 
 _LONGEST_RUN = timedelta(days=14)
+# Seconds that a process takes to end, once it has let go of the others.
+_TO_END = 5.0
 
 
 @contextmanager
@@ -38,6 +41,8 @@ def joined(n: int | None) -> Iterator[int]:
         return
     from torch import distributed
 
+    from pixfold.learn.peers import backend_here
+
     started: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryFile() as said:
         if size <= 1:
@@ -45,8 +50,8 @@ def joined(n: int | None) -> Iterator[int]:
             os.environ.update(_meeting(size))
             started = [_start(rank, said.fileno()) for rank in range(1, size)]
         try:
-            # On the CPU, where no card waits for it. A process waits for the runs of the others.
-            distributed.init_process_group("gloo", timeout=_LONGEST_RUN)
+            # A process waits for the runs of the others.
+            distributed.init_process_group(backend_here(), timeout=_LONGEST_RUN)
             try:
                 yield distributed.get_rank()
             except PeerError:
@@ -67,7 +72,8 @@ def _meeting(size: int) -> dict[str, str]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(size), **where}
+    size_of = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    return {"RANK": "0", "LOCAL_RANK": "0", **size_of, **where}
 
 
 def _start(rank: int, said: int) -> subprocess.Popen[bytes]:
@@ -78,9 +84,16 @@ def _start(rank: int, said: int) -> subprocess.Popen[bytes]:
 
 def _tell(started: list[subprocess.Popen[bytes]], said: IO[bytes]) -> None:
     """Show the last line of a process that has failed by itself: it says why."""
-    if not any(process.poll() for process in started):
+    end = time.monotonic() + _TO_END
+    for process in started:
+        with suppress(subprocess.TimeoutExpired):  # one that waits for the others, as this one did
+            process.wait(max(0.0, end - time.monotonic()))
+    codes = [code for process in started if (code := process.poll())]
+    if not codes:
         return
     said.seek(0)
     lines = said.read().decode(errors="replace").split("\n")
-    last = next((line for line in reversed(lines) if line.strip()), "")
-    say(f"the other process says: {last}")
+    if codes[0] < 0:  # it could say nothing
+        say(f"the other process was ended by signal {-codes[0]}")
+    elif last := next((line for line in reversed(lines) if line.strip()), ""):
+        say(f"the other process says: {last}")

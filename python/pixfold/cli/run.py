@@ -123,6 +123,13 @@ _ATTRIBUTION = {
 _MACHINE = {
     "device": Given(str, "auto", "auto, cpu, cuda, cuda:1, mps."),
     "precision": Given(str, "auto", "Of training: auto, 32-true, bf16-mixed, 16-mixed."),
+    "share": Given(
+        str | None,
+        None,
+        "What several processes share: runs, as many at once as there are processes; or samples, of trained networks: "
+        "all train one network together, each a part of every batch. auto (default): samples where there are fewer "
+        "runs than processes and enough samples.",
+    ),
     **options.THREADS,
     "memory": Given(
         str | None,
@@ -201,8 +208,8 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Of trained networks: processes here that share the runs, each with a card of its own where "
-            "there are cards. The result is that of one. Several machines: torchrun -m pixfold run ...",
+            help="Processes here that share the job (--share), each with a card of its own where there are cards. The "
+            "result is that of one. Several machines: torchrun -m pixfold run ...",
             rich_help_panel="Where it runs",
         ),
     ] = None,
@@ -224,7 +231,7 @@ def run(
     Example: pixfold run data.h5ad --label cell_type --groups donor --out out/cells
     """
     options.check_trusted(learning.get("backbone"), trusted=trust_code)
-    training = {name: learning.pop(name) for name in ("micro_batch", "clip_norm") if name in learning}
+    training = {name: learning.pop(name) for name in ("micro_batch", "clip_norm", "share") if name in learning}
     if training:
         learning["training"] = training
     task = _task_asked_for(reading.pop("task", "auto"), reading, learning)

@@ -48,6 +48,8 @@ _SHORT = {
     "transform": Short(_ANALYSIS, "NAME", "auto, sign, rank, standard."),
     "dtype": Short(_ANALYSIS, "NAME", "float32 or float16."),
     "arrangement": Short(_ANALYSIS, "NAME", "natural, or shuffled."),
+    "resume": Short(_OUTPUT, "", "Go on with a job that was interrupted."),
+    "log": Short(_OUTPUT, "FILE", "Every epoch as it ends: .csv, or for TensorBoard."),
 }
 _NOT_OF_RUN = ("arrangement",)
 # About the command line: in this order, at the end.

@@ -21,6 +21,7 @@ from pixfold.learn.attribution.noise_tunnel import through_noise
 from pixfold.learn.attribution.outputs import Difference
 from pixfold.learn.attribution.registry import Bound, Setting, known
 from pixfold.learn.batches import Batches
+from pixfold.learn.peers import Peers
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.ops import AttributionAccumulator
@@ -71,6 +72,7 @@ def attribute(
     n_steps: int = 32,
     options: TrainingOptions | None = None,
     progress: Progress | None = None,
+    peers: Peers | None = None,
 ) -> AttributionSummary:
     """Attribute an output for each sample to the pixels; add them up per class.
 
@@ -111,6 +113,8 @@ def attribute(
         Device, threads and seed.
     progress : Progress, optional
         Where to report.
+    peers : Peers, optional
+        Processes with other samples, which are part of the summary; each keeps the accumulator of its own.
 
     Returns
     -------
@@ -156,7 +160,10 @@ def attribute(
             used += len(chosen)
     if not seen:
         raise InputError("attribute: the batches must hold 1 sample or more, got none")
-    if not complete:
+    of_all = torch.tensor([used, missed, change, complete], dtype=torch.float64)
+    used_by_all, missed, change, complete_by_any = (peers or Peers()).sums(of_all).tolist()
+    used = int(used_by_all)
+    if not complete_by_any:
         return AttributionSummary(used)
     return AttributionSummary(used, missed / used, missed / change if change > 0 else None)
 
@@ -190,6 +197,7 @@ def attribute_evidence(
     gradients: Accumulator,
     pixels: Accumulator | None = None,
     *,
+    weights: NDArray[np.float32] | None = None,
     options: TrainingOptions | None = None,
     progress: Progress | None = None,
 ) -> int:
@@ -209,6 +217,9 @@ def attribute_evidence(
         Get pixel x gradient, and the gradient.
     pixels : AttributionAccumulator, optional
         Gets the pixels themselves: what a test of the evidence needs that a network which bends cannot mislead.
+    weights : float32 (n,), optional
+        What evidence and pixels of each sample are multiplied by, by the ``indices`` of the batches. Gradients are of
+        the network and are not.
 
     Returns
     -------
@@ -220,13 +231,15 @@ def attribute_evidence(
         contrast = _Contrast(module)
         nothing = Setting(baselines=Baselines(torch.empty(0)), rows=1)  # a gradient begins nowhere
         gradients_of = known("saliency").bind(contrast, nothing)
-        for images, labels, _ in tracked(batches, progress, "evidence", len(batches)):
+        for images, labels, indices in tracked(batches, progress, "evidence", len(batches)):
             if labels is None:
                 raise InputError("attribute_evidence: batches must have labels, got none")
             images, target = images.to(device), labels.to(device)
             with torch.no_grad():
                 right = module(images).argmax(1) == target
             gradient = gradients_of(images.detach().clone().requires_grad_(), target, None).values.detach()
+            if weights is not None:
+                images = images * torch.from_numpy(weights)[indices.cpu()].to(device)[:, None, None, None]
             add(evidence, images * gradient, target)
             if pixels is not None:
                 add(pixels, images, target)

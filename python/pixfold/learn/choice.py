@@ -8,12 +8,13 @@ from dataclasses import replace
 from pixfold.errors import InputError
 from pixfold.learn import ranks
 from pixfold.learn import run as runs
-from pixfold.learn.additive.fit import MOST_SAMPLES, fit_additive, serves
+from pixfold.learn.additive.fit import fit_additive
+from pixfold.learn.additive.size import MOST_SAMPLES, serves
 from pixfold.learn.fit import Fitted, fit
 from pixfold.learn.job import Job
 from pixfold.learn.outcome import RunOutcome
+from pixfold.learn.peers import Peers
 from pixfold.stream.budget import free_memory
-from pixfold.util.progress import warn_at_once
 
 
 def fit_classes(job: Job) -> Fitted:
@@ -28,7 +29,7 @@ def fit_quantity(job: Job) -> Fitted:
 
 def fit_autoencoders(job: Job) -> Fitted:
     """Learn samples without labels."""
-    job = ranks.with_one_seed(ranks.on_own_device(job).kept("self-supervised"))
+    job = ranks.together(job, "self-supervised")
     return fit(job, runs.autoencode)
 
 
@@ -37,7 +38,8 @@ def _fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
     if backbone == "auto":
         # An attribution method or weights that are asked for are of networks that are trained.
         small = job.options.method is None and job.options.weights is None and serves(job, memory)
-        backbone = "additive" if small else "patchnet"
+        # One decides for all processes, whose free memory differs.
+        backbone = "additive" if Peers.of_world().agreed(small) else "patchnet"
         job = replace(job, options=replace(job.options, backbone=backbone))
     if backbone == "additive":
         if job.options.method is not None:
@@ -57,7 +59,5 @@ def _fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
                 f"{job.source.n_features:,} features"
             )
     task = "regression" if job.prepared.is_quantity else "classification"
-    job = ranks.with_one_seed(ranks.on_own_device(job).kept(task))
-    if backbone == "additive" and ranks.world()[1] > 1:
-        warn_at_once(job.progress, "every process does all runs of the additive network: one alone is as fast")
+    job = ranks.together(job, task)
     return fit_additive(job) if backbone == "additive" else fit(job, run)

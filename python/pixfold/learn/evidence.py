@@ -19,8 +19,10 @@ from pixfold.learn.attribution.registry import known
 from pixfold.learn.consensus import RunImportance
 from pixfold.learn.device import resolve_device
 from pixfold.learn.job import Job
+from pixfold.learn.peers import Peers
+from pixfold.learn.sample_weights import within_classes
+from pixfold.learn.split import Split
 from pixfold.learn.training_options import TrainingOptions
-from pixfold.loader import FoldLoader
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.ops import AttributionAccumulator, fold
 from pixfold.ops.aggregate import AttributionResult
@@ -53,11 +55,10 @@ def of_classes(
     module: nn.Module,
     layout: Layout,
     normalizer: Normalizer,
-    train: NDArray[np.int64],
-    test: FoldLoader,
+    parts: Split,
     options: TrainingOptions,
 ) -> Evidence:
-    """Attribute the outputs of a trained classifier for its test samples.
+    """Attribute the outputs of a trained classifier for its test samples, of which processes take a part each.
 
     Parameters
     ----------
@@ -67,10 +68,8 @@ def of_classes(
         The trained network.
     layout, normalizer
         Of the run.
-    train : int64 array
-        Positions of the training samples, of which baselines are made.
-    test : FoldLoader
-        The test samples.
+    parts : Split
+        Test samples, and training samples, of which baselines are made.
     options : TrainingOptions
         Device, threads and seed.
 
@@ -79,19 +78,38 @@ def of_classes(
     Evidence
     """
     if job.options.method is not None:
-        return _attributed(job, module, layout, normalizer, train, test, options)
-    k = job.n_classes
+        return _attributed(job, module, layout, normalizer, parts, options)
+    k, peers = job.n_classes, job.peers
+    own = peers.part(len(parts.test))
+    test = job.loader(layout, normalizer, parts.test[own])
     values, gradients, pixels = (AttributionAccumulator(layout, k) for _ in range(3))
-    n_used = attribute_evidence(module, test, values, gradients, pixels, options=options, progress=job.progress)
-    found, slopes, seen_pixels = values.result(), gradients.result(), pixels.result()
+    weights = None
+    if (given := job.weights_of(parts.test)) is not None:
+        assert job.prepared.labels is not None  # a classifier's job has them
+        weights = within_classes(given, job.prepared.labels[parts.test])[own].astype(np.float32)
+    n_used = attribute_evidence(
+        module, test, values, gradients, pixels, weights=weights, options=options, progress=job.progress
+    )
+    found, slopes, seen_pixels = (merged(each, peers).result() for each in (values, gradients, pixels))
+    n_used = sum(peers.sizes(n_used))
     evidence = found.mean[found.count > 0].sum(axis=0)
     importance = RunImportance(
         evidence, found.mean, found.mean_abs, n_used, found.count, slopes.importance, slopes.mean
     )
     if job.groups is not None:
         return Evidence(importance=importance)  # samples of a group are no independent witnesses
-    weights = slopes.mean - slopes.mean.mean(axis=0)
-    return Evidence(importance=importance, z=standard_errors(weights, seen_pixels))
+    directions = slopes.mean - slopes.mean.mean(axis=0)
+    return Evidence(importance=importance, z=standard_errors(directions, seen_pixels))
+
+
+def merged(own: AttributionAccumulator, peers: Peers) -> AttributionAccumulator:
+    """Add up what the accumulators of all processes have seen."""
+    if peers.size == 1:
+        return own
+    found = AttributionAccumulator(own.layout, own.n_classes)
+    for state in peers.arrays(own.state()):
+        found.merge(AttributionAccumulator.of_state(own.layout, state))
+    return found
 
 
 def standard_errors(weights: NDArray[np.float64], pixels: AttributionResult) -> NDArray[np.float64]:
@@ -114,8 +132,7 @@ def _attributed(
     module: nn.Module,
     layout: Layout,
     normalizer: Normalizer,
-    train: NDArray[np.int64],
-    test: FoldLoader,
+    parts: Split,
     options: TrainingOptions,
 ) -> Evidence:
     method, names = job.options.method, job.prepared.class_names
@@ -125,26 +142,37 @@ def _attributed(
     target = target_of(job.source.name, job.options.target, names)
     values = AttributionAccumulator(layout, k)
     falls = None if groups is None else AttributionAccumulator(PixelGroups.layout(len(groups.names)), k)
+    peers = job.peers if _by_sample(job) else Peers()
     found = attribute(
         module,
-        test,
+        job.loader(layout, normalizer, parts.test[peers.part(len(parts.test))]),
         values,
         method=method,
         target=target,
-        baselines=_baselines(job, layout, normalizer, train, options.seed, device, target),
+        baselines=_baselines(job, layout, normalizer, parts.train, options.seed, device, target),
         groups=None if groups is None else PixelGroups.of(groups, layout, device),
         falls=falls,
         noise_tunnel=job.options.noise_tunnel,
         options=options,
         progress=job.progress,
+        peers=peers,
     )
-    result = values.result()
+    result = merged(values, peers).result()
+    falls = None if falls is None else merged(falls, peers)
     metrics = {"completeness_delta": found.delta, "completeness_delta_relative": found.relative_delta}
     return Evidence(
         importance=RunImportance(result.importance, result.mean, result.mean_abs, found.n_used, result.count),
         falls=None if falls is None else _means(falls.result()),
         metrics={} if found.delta is None else metrics,
     )
+
+
+def _by_sample(job: Job) -> bool:
+    """Whether what a sample gets does not depend on its batch: what is drawn at random, or taken in turn, does."""
+    method, kind = job.options.method, job.options.attribution_baseline
+    assert method is not None
+    others = (kind or known(method).baseline) == "others"
+    return job.options.noise_tunnel is None and method != "gradient_shap" and not others
 
 
 def _means(found: AttributionResult) -> NDArray[np.float64]:

@@ -20,7 +20,8 @@ from pixfold.learn.checkpoint.outcomes import outcome_of, state_of
 from pixfold.learn.consensus import Consensus, ConsensusResult
 from pixfold.learn.job import Job
 from pixfold.learn.outcome import RunOutcome
-from pixfold.learn.ranks import SpreadRuns
+from pixfold.learn.peers import Peers
+from pixfold.learn.ranks import SpreadRuns, sharing
 from pixfold.learn.results import summarise
 from pixfold.learn.run import network_of, normalizer_of
 from pixfold.learn.significance import LEVEL, Significance, by_held_out
@@ -111,9 +112,10 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
     tested: list[RunOutcome] = []
     best: RunOutcome | None = None
     most = job.options.n_runs or _RUNS
+    peers, job = Peers.of_world(), sharing(job, most)
     runs = SpreadRuns(job, run, most)
     for number in range(1, most + 1):
-        outcome, kept = _kept(job, number, runs), True
+        outcome, kept = _kept(job, number, peers), True
         if outcome is None:
             outcome, kept = runs.outcome(number), False
             before = outcome
@@ -133,11 +135,12 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
         outcomes.append(replace(outcome, module=None, importance=None, z=None))
         if consensus.converged:
             break
-        if job.options.time is not None and runs.agreed(time.perf_counter() - started + spent > job.options.time):
+        is_over = job.options.time is not None and time.perf_counter() - started + spent > job.options.time
+        if job.options.time is not None and peers.agreed(is_over):
             break
     assert best is not None  # n_runs is 1 or more
     if best.module is None:
-        best = replace(best, module=_kept_network(job, best, runs), normalizer=normalizer_of(job, best.number))
+        best = replace(best, module=_kept_network(job, best, peers), normalizer=normalizer_of(job, best.number))
     found = None
     if tested:
         found = by_held_out(
@@ -149,10 +152,10 @@ def fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:
     return finished(job, outcomes, best, consensus, found, started=started - spent, fitted_on=f"run {best.number}")
 
 
-def _kept(job: Job, number: int, runs: SpreadRuns) -> RunOutcome | None:
+def _kept(job: Job, number: int, peers: Peers) -> RunOutcome | None:
     """Outcome of a run that was kept, without its network."""
     slot = job.slot(f"run-{number}")
-    state = runs.shared(None if slot is None else slot.read())
+    state = peers.state_of_first(None if slot is None else slot.read())
     if state is None:
         return None
     with nullcontext() if slot is None else slot.refusing_others():
@@ -175,9 +178,9 @@ def _keep(job: Job, outcome: RunOutcome, *, is_best: bool, beaten: RunOutcome | 
     _slot(job, f"run-{outcome.number}-epoch").remove()
 
 
-def _kept_network(job: Job, outcome: RunOutcome, runs: SpreadRuns) -> nn.Module:
+def _kept_network(job: Job, outcome: RunOutcome, peers: Peers) -> nn.Module:
     slot = job.slot(f"run-{outcome.number}-network")
-    state = runs.shared(None if slot is None else slot.read())
+    state = peers.state_of_first(None if slot is None else slot.read())
     if state is None:
         where = "checkpoint" if slot is None else slot.path
         raise InputError(f"{where}: must be the network of the best run, got none; remove the folder to begin anew")

@@ -18,7 +18,9 @@ from pixfold.learn.data_checks import messages_of_data
 from pixfold.learn.device import resolve_device
 from pixfold.learn.epoch_log import EpochLog
 from pixfold.learn.options import JobOptions
+from pixfold.learn.peers import Peers
 from pixfold.learn.results import FeatureValues
+from pixfold.learn.sample_weights import UNWEIGHTED, relative
 from pixfold.loader import FoldLoader, in_memory
 from pixfold.normalize.choose import choose_normalizer
 from pixfold.normalize.normalizer import Normalizer
@@ -30,6 +32,8 @@ from pixfold.stream.layout_for import layout_for
 from pixfold.stream.prepare import Prepared, prepare
 from pixfold.util.progress import Progress, tracked, warn_at_once
 from pixfold.util.text import counted
+
+_ALONE = Peers()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,10 @@ class Job:
         Where every epoch is written as it ends.
     feature_groups : FeatureGroups or None
         What is ablated together, where it is asked for.
+    peers : Peers
+        Processes that share the samples of each run.
+    weights : float64 (n,) or None
+        How much each of ``prepared.rows`` counts, 1 on average; None where all count alike.
     """
 
     options: JobOptions
@@ -70,6 +78,8 @@ class Job:
     checkpoint: Checkpoint | None = None
     log: EpochLog | None = None
     feature_groups: FeatureGroups | None = None
+    peers: Peers = _ALONE
+    weights: NDArray[np.float64] | None = None
 
     @classmethod
     def start(
@@ -82,8 +92,10 @@ class Job:
         progress: Progress,
         checkpoint: Checkpoint | None = None,
         log: EpochLog | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> Job:
         """Look at the data once: check them, keep them in memory where they fit, choose the normaliser."""
+        peers = Peers.of_world()
         grouped = _feature_groups(source, options)  # before the data are read: it may be wrong
         prepared = prepare(
             source,
@@ -92,7 +104,7 @@ class Job:
             quantity=quantity,
             memory=options.memory,
             progress=progress,
-            digest=checkpoint is not None,
+            digest=checkpoint is not None or peers.size > 1,
         )
         n = len(prepared.rows)
         if n > 1 and not prepared.varies:
@@ -101,10 +113,15 @@ class Job:
                 f"{counted(source.n_features, 'feature')} with one value each in all {n:,} samples"
             )
         kept = in_memory(source, memory=options.memory, progress=progress)
+        if not all(peers.sizes(int(kept.held_in_memory))):
+            kept = source  # all read alike: what is in memory is shuffled in another way
         normalizer, messages = _normalizer(options, prepared, kept)
         if supervised:
             messages += messages_of_data(prepared, kept, memory=options.memory, progress=progress)
         messages += [] if grouped is None else grouped.messages
+        if weights is not None:
+            weights = relative(weights[prepared.rows])
+            messages += [] if weights is None else [UNWEIGHTED]
         for message in [*prepared.messages, *messages]:
             warn_at_once(progress, message)
         return cls(
@@ -118,6 +135,7 @@ class Job:
             checkpoint=checkpoint,
             log=log,
             feature_groups=grouped,
+            weights=weights,
         )
 
     def kept(self, task: str) -> Job:
@@ -141,7 +159,7 @@ class Job:
         if self.checkpoint is None:
             return self
         streamed = not self.source.held_in_memory
-        identity = Identity.of(task, self.options, self.prepared, self.seed, streamed=streamed)
+        identity = Identity.of(task, self.options, self.prepared, self.seed, streamed=streamed, weights=self.weights)
         seed = self.checkpoint.begin(identity)
         if self.checkpoint.goes_on:
             self.progress.log(f"going on with {self.checkpoint.described()} of {self.checkpoint.folder}")
@@ -158,6 +176,10 @@ class Job:
         """Group of each of ``prepared.rows``, whose samples are never parted; None without groups."""
         return self.prepared.groups
 
+    def weights_of(self, positions: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Weights of some of ``prepared.rows``, by their positions there; None where all count alike."""
+        return None if self.weights is None else self.weights[positions]
+
     @property
     def n_classes(self) -> int:
         """Number of classes, 0 without labels and of a quantity."""
@@ -173,9 +195,13 @@ class Job:
         prepared, seed = self.prepared, self.seed_of(run)
         return layout_for(prepared.source, arrangement=self.options.arrangement, seed=seed, keep=prepared.keep)
 
-    def fitted(self, positions: NDArray[np.int64]) -> Normalizer:
-        """Fit a fresh normaliser on some of ``prepared.rows``, by their positions there."""
-        normalizer = self.normalizer.with_options()
+    def fitted(self, positions: NDArray[np.int64], peers: Peers | None = None) -> Normalizer:
+        """Fit a fresh normaliser on some of ``prepared.rows``, by their positions there.
+
+        Peers read a part of them each, and all get the normaliser of all of them.
+        """
+        normalizer, peers = self.normalizer.with_options(), peers or Peers()
+        positions = positions[peers.part(len(positions))]
         read = blocks(
             self.source,
             self.prepared.rows[positions],
@@ -185,7 +211,8 @@ class Job:
             progress=self.progress,
             task="normaliser",
         )
-        return normalizer.fit_blocks(read, self.source.feature_names, keep=self.prepared.keep)
+        shared = None if peers.size == 1 else peers.arrays
+        return normalizer.fit_blocks(read, self.source.feature_names, keep=self.prepared.keep, shared=shared)
 
     def loader(
         self,
@@ -197,12 +224,14 @@ class Job:
         seed: int = 0,
         on_cpu: bool = False,
         batch_size: int | None = None,
+        peers: Peers | None = None,
     ) -> FoldLoader:
         """Batches of some of ``prepared.rows``, by their positions there.
 
         For a CUDA device of the training they are folded there, from samples as compact as they came. Batches have the
-        size of the options, or the one given here.
+        size of the options, or the one given here; of peers each gets a part of every batch.
         """
+        peers = peers or Peers()
         device = resolve_device(self.options.training.device)
         # Batches carry classes. What learns a quantity finds it by the position of the sample.
         labels = np.arange(len(self.prepared.rows)) if self.prepared.is_quantity else self.prepared.labels
@@ -217,9 +246,9 @@ class Job:
             seed=seed,
             device="cpu" if on_cpu or device.type != "cuda" else device,
             threads=self.options.training.threads,
-            # Every process does the whole job.
-            rank=0,
-            world_size=1,
+            rank=peers.rank,
+            world_size=peers.size,
+            share="batches",
             memory=self.options.memory,
         )
 

@@ -186,7 +186,9 @@ def _description_in(path: Path, file: Any) -> dict[str, Any]:
     about = parsed(path.read_text(encoding="utf-8"))
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         found = about.get("format") if isinstance(about, dict) else None
-        raise InputError(f"{path.parent}: must be a model of format {_FORMAT}, got format {short_repr(found)}")
+        newer = isinstance(found, int) and found > _FORMAT
+        advice = "; it is of a newer pixfold: pip install --upgrade pixfold" if newer else ""
+        raise InputError(f"{path.parent}: must be a model of format {_FORMAT}, got format {short_repr(found)}{advice}")
     if (file.metadata() or {}).get("model") != about.get("model"):
         raise InputError(f"{TENSORS} and {DESCRIPTION} are of two different models")
     return about

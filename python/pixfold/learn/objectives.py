@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pixfold.errors import InputError
+from pixfold.learn.peers import Peers
 
 
 class Objective(Protocol):
@@ -18,8 +19,13 @@ class Objective(Protocol):
     def to(self, device: torch.device) -> None:
         """Move what the loss holds to the device of the training."""
 
-    def __call__(self, outputs: Tensor, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Sum of weighted losses, and sum of weights."""
+    def __call__(
+        self, outputs: Tensor, images: Tensor, labels: Tensor | None, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of weighted losses, and sum of weights; ``weights`` are those of the samples."""
+
+    def weight_of_one(self, images: Tensor) -> float:
+        """Weight of a sample on average, about; the same for any part of a batch."""
 
 
 class Classification:
@@ -34,7 +40,9 @@ class Classification:
         if self.weights is not None:
             self.weights = self.weights.to(device)
 
-    def __call__(self, outputs: Tensor, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, outputs: Tensor, images: Tensor, labels: Tensor | None, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`Objective`."""
         if labels is None:
             raise InputError("train: the batches must have labels, got none")
@@ -42,9 +50,17 @@ class Classification:
         if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes:
             wrong = labels[(labels < 0) | (labels >= self.n_classes)][0]
             raise InputError(f"train: labels must lie in 0 to {self.n_classes - 1}, got {int(wrong)}")
+        if weights is not None:
+            each = nn.functional.cross_entropy(outputs, labels, reduction="none")
+            weights = weights if self.weights is None else weights * self.weights[labels]
+            return (weights * each).sum(), weights.sum()
         total = nn.functional.cross_entropy(outputs, labels, weight=self.weights, reduction="sum")
         weight = outputs.new_tensor(len(labels)) if self.weights is None else self.weights[labels].sum()
         return total, weight
+
+    def weight_of_one(self, images: Tensor) -> float:
+        """See :class:`Objective`."""
+        return 1.0
 
 
 class Quantity:
@@ -65,12 +81,21 @@ class Quantity:
         """Move the quantity to a device."""
         self.values = self.values.to(device)
 
-    def __call__(self, outputs: Tensor, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, outputs: Tensor, images: Tensor, labels: Tensor | None, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`Objective`."""
         if labels is None:
             raise InputError("train_quantity: the batches must have positions as labels, got none")
+        if weights is not None:
+            each = nn.functional.huber_loss(outputs[:, 0], self.values[labels], reduction="none")
+            return (weights * each).sum(), weights.sum()
         total = nn.functional.huber_loss(outputs[:, 0], self.values[labels], reduction="sum")
         return total, outputs.new_tensor(len(labels))
+
+    def weight_of_one(self, images: Tensor) -> float:
+        """See :class:`Objective`."""
+        return 1.0
 
 
 class Reconstruction:
@@ -86,12 +111,18 @@ class Reconstruction:
         if self.mask is not None:
             self.mask = self.mask.to(device)
 
-    def __call__(self, outputs: Tensor, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See :class:`Objective`."""
+    def __call__(
+        self, outputs: Tensor, images: Tensor, labels: Tensor | None, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Objective`; every sample counts alike."""
         error = (outputs - images).square()
         if self.mask is None:
             return error.sum(), error.new_tensor(error.numel())
         return (error * self.mask).sum(), (self.mask.sum() * len(images)).to(error.dtype)
+
+    def weight_of_one(self, images: Tensor) -> float:
+        """See :class:`Objective`."""
+        return float(images.shape[1:].numel() if self.mask is None else self.mask.sum())
 
 
 class Tally:
@@ -112,6 +143,13 @@ class Tally:
         if len(self.hits) and labels is not None:
             self.counts += torch.bincount(labels, minlength=len(self.counts))
             self.hits += torch.bincount(labels[outputs.argmax(1) == labels], minlength=len(self.hits))
+
+    def shared(self, peers: Peers) -> None:
+        """Add up what all processes have seen."""
+        if peers.size > 1:
+            sums = peers.sums(torch.cat([torch.stack([self.loss, self.weight]), self.hits, self.counts]))
+            self.loss, self.weight = sums[0], sums[1]
+            self.hits, self.counts = (part.round().long() for part in sums[2:].chunk(2))
 
     def row(self, part: str) -> dict[str, float]:
         """Columns of the history: loss, and for classes accuracy and balanced accuracy (mean recall)."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pixfold.errors import InputError
 from pixfold.learn.backbones.gate import gates
+from pixfold.learn.peers import Peers
 from pixfold.learn.training_options import TrainingOptions
 
 WARM_UP = 0.3  # part of the steps in which the one-cycle rate rises
@@ -116,6 +117,19 @@ class Optimizer:
     def add(self, loss: Tensor) -> None:
         """Add the gradients of a loss."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def share(self, peers: Peers, numbers: Tensor) -> Tensor:
+        """Add up the gradients of all processes; and a few numbers, which are given back."""
+        own = self._parameters()
+        flat = [numbers.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in own]
+        there = numbers.new_tensor([0.0 if p.grad is None else 1.0 for p in own])
+        found = peers.added(torch.cat([*(part.to(numbers.dtype) for part in flat), there, numbers]))
+        parts = torch.split(found, [*(p.numel() for p in own), len(own), len(numbers)])
+        # What no process has a gradient of is left as it is, as one process does.
+        for parameter, part, number in zip(own, parts[:-2], parts[-2].tolist(), strict=True):
+            if number:
+                parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
+        return parts[-1]
 
     def step(self, factor: Tensor | None = None) -> None:
         """Make one step down the gradients that were added, times a factor, and shrink the gates."""

@@ -5,33 +5,77 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, distributed
 
-from pixfold.errors import PeerError
+from pixfold.errors import InputError
 from pixfold.learn.checkpoint import State
+from pixfold.learn.checkpoint.identity import Identity
 from pixfold.learn.checkpoint.outcomes import outcome_of, state_of
 from pixfold.learn.device import resolve_device
 from pixfold.learn.job import Job
 from pixfold.learn.outcome import RunOutcome
+from pixfold.learn.peers import Peers, packed, unpacked, world
 from pixfold.learn.run import network_of, normalizer_of
 from pixfold.util.json_values import parsed, written
-from pixfold.util.optional import require
-from pixfold.util.text import reason_in_short
 
 _NETWORK = "network/"
 
 
-def world() -> tuple[int, int]:
-    """Rank of this process, and how many there are; 0 and 1 without torch.distributed."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
+# Processes share each run where there are fewer runs than processes, from so many samples for each of them on.
+_SAMPLES_OF_A_PROCESS = 64
 
 
-def on_own_device(job: Job) -> Job:
+def together(job: Job, task: str) -> Job:
+    """Make one job of what each process has begun: the same data and settings, one seed, a device for each.
+
+    Parameters
+    ----------
+    job : Job
+        Of this process.
+    task : str
+        What is learned.
+
+    Returns
+    -------
+    Job
+        That goes on with what is kept of it, if anything is.
+
+    Raises
+    ------
+    InputError
+        When the job of another process has other data or settings: which process, and what differs.
+    """
+    _require_one_job(job, task)
+    return _with_one_seed(_on_own_device(job).kept(task))
+
+
+def sharing(job: Job, runs: int) -> Job:
+    """Let the processes share the samples of each run, where that was asked for or there are too few runs for them."""
+    peers, share = Peers.of_world(), job.options.training.share
+    if share == "auto":
+        enough = len(job.prepared.rows) >= _SAMPLES_OF_A_PROCESS * peers.size
+        share = "samples" if runs < peers.size and enough else "runs"
+    return replace(job, peers=peers) if share == "samples" and peers.size > 1 else job
+
+
+def _require_one_job(job: Job, task: str) -> None:
+    peers = Peers.of_world()
+    if peers.size == 1:
+        return
+    own = Identity.of(task, job.options, job.prepared, job.seed, streamed=not job.source.held_in_memory)
+    found = [
+        Identity.of_values(parsed(part.decode(), finite=False)) for part in peers.told(written(own.values()).encode())
+    ]
+    for rank, other in enumerate(found):
+        if differences := other.differences(found[0]):
+            raise InputError(
+                f"{job.source.name}: all processes must do one job with the same data, got another in process {rank} "
+                f"than in process 0: {'; '.join(differences)}"
+            )
+
+
+def _on_own_device(job: Job) -> Job:
     """Give each process of a machine a card of its own, where cards are used and none was chosen."""
     training = job.options.training
     if (
@@ -44,11 +88,11 @@ def on_own_device(job: Job) -> Job:
     return replace(job, options=replace(job.options, training=replace(training, device=f"cuda:{number}")))
 
 
-def with_one_seed(job: Job) -> Job:
+def _with_one_seed(job: Job) -> Job:
     """Give every process the seed of the first one: without ``random_state`` each has drawn its own."""
     if world()[1] == 1:
         return job
-    return replace(job, seed=int.from_bytes(_exchanged(job.seed.to_bytes(8, "little"))[0], "little"))
+    return replace(job, seed=int.from_bytes(Peers.of_world().of_first(job.seed.to_bytes(8, "little")), "little"))
 
 
 class SpreadRuns:
@@ -69,31 +113,20 @@ class SpreadRuns:
 
     def __init__(self, job: Job, run: Callable[[Job, int], RunOutcome], most: int) -> None:
         self._job, self._run, self._most = job, run, most
-        self._rank, self._size = world()
+        # Processes that share each run do them one after the other, all together.
+        self._peers = Peers.of_world() if job.peers.size == 1 else Peers()
         self._found: dict[int, RunOutcome] = {}
 
     def outcome(self, number: int) -> RunOutcome:
         """Give what comes of a run; it is the next one, in every process."""
-        if self._size == 1:
+        if self._peers.size == 1:
             return self._run(self._job, number)
         if number not in self._found:
             self._do(number)
         return self._found.pop(number)
 
-    def shared(self, state: State | None) -> State | None:
-        """Give every process what the first one has."""
-        if self._size == 1:
-            return state
-        content = b"" if self._rank or state is None else _packed(state)
-        found = _exchanged(content)[0]
-        return _unpacked(found) if found else None
-
-    def agreed(self, decision: bool) -> bool:
-        """Give every process the decision of the first one."""
-        return decision if self._size == 1 else _exchanged(bytes([decision]))[0] == b"\1"
-
     def _do(self, first: int) -> None:
-        own = first + self._rank
+        own = first + self._peers.rank
         content, failed = b"", None
         if own <= self._most:
             try:
@@ -101,15 +134,15 @@ class SpreadRuns:
                 assert outcome.module is not None  # it was trained just now
                 state = state_of(outcome)
                 weights = {f"{_NETWORK}{name}": value for name, value in outcome.module.state_dict().items()}
-                content = _packed(State({**state.tensors, **weights}, state.values))
+                content = packed(State({**state.tensors, **weights}, state.values))
             except Exception as error:  # the others wait for what comes
                 failed = error
-        found = _exchanged(content, failed=failed is not None)
+        found = self._peers.told(content, failed=failed is not None)
         if failed is not None:
             raise failed
         for number, part in enumerate(found, first):
             if part and number != own:
-                self._found[number] = self._taken(_unpacked(part), number)
+                self._found[number] = self._taken(unpacked(part), number)
         if own <= self._most:
             self._found[own] = outcome
 
@@ -121,40 +154,3 @@ class SpreadRuns:
         module = network_of(job, number)
         module.load_state_dict(weights)
         return replace(outcome, module=module.eval())
-
-
-def _packed(state: State) -> bytes:
-    writer = require("safetensors.torch", "train", "several processes")
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.tensors.items()}
-    content: bytes = writer.save(tensors, metadata={"values": written(state.values)})
-    return content
-
-
-def _unpacked(content: bytes) -> State:
-    reader = require("safetensors.torch", "train", "several processes")
-    header: dict[str, Any] = parsed(content[8 : 8 + int.from_bytes(content[:8], "little")].decode())
-    return State(reader.load(content), parsed(header["__metadata__"]["values"], finite=False))
-
-
-def _exchanged(content: bytes, *, failed: bool = False) -> list[bytes]:
-    """Give all processes what each has; PeerError where one has failed."""
-    size = distributed.get_world_size()
-    device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else "cpu"
-
-    def gathered(own: Tensor) -> list[Tensor]:
-        parts = [torch.empty_like(own, device=device) for _ in range(size)]
-        try:
-            distributed.all_gather(parts, own.to(device))
-        except RuntimeError as error:
-            raise PeerError(f"another process of the job has ended: {reason_in_short(error)}") from error
-        return [part.cpu() for part in parts]
-
-    lengths = [int(length) for length in gathered(torch.tensor([-1 if failed else len(content)]))]
-    if -1 in lengths:
-        if failed:
-            return []
-        raise PeerError(f"process {lengths.index(-1)} of the job has failed: see what it says")
-    own = torch.zeros(max(lengths), dtype=torch.uint8)
-    if content:
-        own[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    return [part[:length].numpy().tobytes() for part, length in zip(gathered(own), lengths, strict=True)]

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pixfold.errors import InputError
 from pixfold.layout import Layout
 from pixfold.learn import backbones
 from pixfold.learn.accept import by_group, chance_p_value, correlation_p_value
 from pixfold.learn.attribute import attribute_quantity
 from pixfold.learn.attribution.choices import coarse, refuse, target_of
 from pixfold.learn.consensus import RunImportance
-from pixfold.learn.evidence import of_classes, standard_errors
+from pixfold.learn.evidence import merged, of_classes, standard_errors
 from pixfold.learn.hidden import latent_space
 from pixfold.learn.job import Job
 from pixfold.learn.keep import Keep
@@ -27,7 +28,7 @@ from pixfold.learn.predict import in_order, outputs, predict_proba
 from pixfold.learn.results import classification_metrics, regression_metrics
 from pixfold.learn.split import Split, split, split_groups
 from pixfold.learn.torch_settings import torch_settings
-from pixfold.learn.train import train, train_autoencoder, train_quantity
+from pixfold.learn.train import Weights, train, train_autoencoder, train_quantity
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.learn.training_result import TrainingResult
 from pixfold.learn.unit import Unit
@@ -40,7 +41,11 @@ from pixfold.util.text import counted, listed
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """One run's split, layout, normaliser and loaders."""
+    """One run's split, layout, normaliser and loaders.
+
+    Where processes share the samples of a run, each of them has a part of every training batch, and a part of the
+    validation and test samples.
+    """
 
     number: int
     seed: int
@@ -85,10 +90,17 @@ class _Setting:
 def _set_up(job: Job, run: int) -> _Setting:
     started = time.perf_counter()
     seed, layout, parts = job.seed_of(run), job.layout_of(run), _split(job, run)
-    normalizer = job.fitted(parts.train)
+    peers = job.peers
+    for name, part in (("validation", parts.validation), ("test", parts.test)):
+        if 0 < len(part) < peers.size:
+            raise InputError(
+                f"{job.source.name}: processes that share samples must have a {name} sample each, got "
+                f"{counted(len(part), name + ' sample')} for {peers.size} of them: share runs, or start fewer"
+            )
+    normalizer = job.fitted(parts.train, peers)
 
-    def loader(positions: NDArray[np.int64], shuffle: bool | str = False) -> FoldLoader:
-        return job.loader(layout, normalizer, positions, shuffle=shuffle, seed=seed)
+    def own(positions: NDArray[np.int64]) -> FoldLoader:
+        return job.loader(layout, normalizer, positions[peers.part(len(positions))])
 
     return _Setting(
         number=run,
@@ -98,9 +110,9 @@ def _set_up(job: Job, run: int) -> _Setting:
         layout=layout,
         normalizer=normalizer,
         options=replace(job.options.training, seed=seed),
-        train=loader(parts.train, shuffle="auto"),
-        validation=loader(parts.validation),
-        test=loader(parts.test),
+        train=job.loader(layout, normalizer, parts.train, shuffle="auto", seed=seed, peers=peers),
+        validation=own(parts.validation),
+        test=own(parts.test),
         messages=[*parts.messages, *never_seen(job, normalizer), *_coarse(job)],
         keep=Keep(job.slot(f"run-{run}-epoch"), job.log, run),
     )
@@ -119,7 +131,7 @@ def _split(job: Job, run: int) -> Split:
 
 def normalizer_of(job: Job, run: int) -> Normalizer:
     """Fit the normaliser of a run again, whose outcome was kept without it."""
-    return job.fitted(_split(job, run).train)
+    return job.fitted(_split(job, run).train, job.peers)
 
 
 def _coarse(job: Job) -> list[str]:
@@ -176,11 +188,12 @@ def classify(job: Job, run: int) -> RunOutcome:
     if job.options.method is not None:  # what it cannot do is said before the training
         refuse(job.source.name, module, job.options.method, _named(job.options.backbone))
         target_of(job.source.name, job.options.target, job.prepared.class_names or ())
-    counts = np.bincount(labels[s.split.train], minlength=k)
-    loaders = (s.train, s.validation)
-    result = train(module, *loaders, s.options, n_classes=k, class_counts=counts, progress=job.progress, keep=s.keep)
-    probabilities, predicted = _predict(result.module, s.test, s.options, job.progress)
-    _, predicted_validation = _predict(result.module, s.validation, s.options, job.progress)
+    counts = np.bincount(labels[s.split.train], minlength=k, weights=job.weights_of(s.split.train))
+    how: dict[str, Any] = {"progress": job.progress, "keep": s.keep, "peers": job.peers}
+    how |= {"sample_weights": _weights(job, s.split)}
+    result = train(module, s.train, s.validation, s.options, n_classes=k, class_counts=counts, **how)
+    probabilities, predicted = _predict(result.module, s.test, s.options, job)
+    _, predicted_validation = _predict(result.module, s.validation, s.options, job)
     scores = classification_metrics(labels[s.split.test], predicted, k, job.prepared.class_names)
     held_out = np.concatenate([labels[s.split.validation], labels[s.split.test]])
     guessed = np.concatenate([predicted_validation, predicted])
@@ -191,7 +204,7 @@ def classify(job: Job, run: int) -> RunOutcome:
     importance = z = falls = None
     of_attribution: dict[str, Any] = {}
     if result.rejected is None:
-        found = of_classes(job, result.module, s.layout, s.normalizer, s.split.train, s.test, s.options)
+        found = of_classes(job, result.module, s.layout, s.normalizer, s.split, s.options)
         importance, z, falls, of_attribution = found.importance, found.z, found.falls, found.metrics
     return s.outcome(
         result,
@@ -210,6 +223,14 @@ def classify(job: Job, run: int) -> RunOutcome:
     )
 
 
+def _weights(job: Job, parts: Split) -> Weights | None:
+    """Weights of the training samples and of this process's validation samples; None where all count alike."""
+    if job.weights is None:
+        return None
+    own = parts.validation[job.peers.part(len(parts.validation))]
+    return job.weights[parts.train], job.weights[own]
+
+
 def _network(job: Job, s: _Setting, run: int) -> nn.Module:
     """Build the network of a run, with weights from a file where the job has one."""
     module = network_of(job, run)
@@ -224,10 +245,10 @@ def _named(backbone: Any) -> str:
 
 
 def _predict(
-    module: nn.Module, batches: FoldLoader, options: TrainingOptions, progress: Progress
+    module: nn.Module, batches: FoldLoader, options: TrainingOptions, job: Job
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities and predicted classes, in the order of the loader's rows."""
-    probabilities = in_order(*predict_proba(module, batches, options, progress))
+    """Probabilities and predicted classes, in the order of the samples, of all processes that share them."""
+    probabilities = job.peers.rows(in_order(*predict_proba(module, batches, options, job.progress)))
     return probabilities, probabilities.argmax(axis=1)
 
 
@@ -252,21 +273,27 @@ def regress(job: Job, run: int) -> RunOutcome:
     unit = Unit.of(known[s.split.train])
     module = _network(job, s, run)
     values = unit.of_values(known).astype(np.float32)
-    result = train_quantity(module, s.train, s.validation, s.options, values=values, progress=job.progress, keep=s.keep)
-    said = in_order(*outputs(result.module, s.test, s.options, job.progress))[:, 0]
+    how: dict[str, Any] = {"progress": job.progress, "keep": s.keep, "peers": job.peers}
+    how |= {"sample_weights": _weights(job, s.split)}
+    result = train_quantity(module, s.train, s.validation, s.options, values=values, **how)
+    said = job.peers.rows(in_order(*outputs(result.module, s.test, s.options, job.progress)))[:, 0]
     predicted = unit.center + unit.scale * said.astype(np.float64)
     importance = z = None
     if result.rejected is None:
         slopes, found, pixels = (AttributionAccumulator(s.layout, 1) for _ in range(3))
         centred = values - values[test].mean()
+        if (weights := job.weights_of(test)) is not None:
+            centred = values - np.average(values[test], weights=weights).astype(np.float32)
+            centred[test] *= (weights / weights.mean()).astype(np.float32)
         n_used = attribute_quantity(
             result.module, s.test, found, slopes, pixels, values=centred, options=s.options, progress=job.progress
         )
-        says, slope = found.result(), slopes.result()
+        says, slope, shown = (merged(each, job.peers).result() for each in (found, slopes, pixels))
+        n_used = sum(job.peers.sizes(n_used))
         importance = RunImportance(
             says.mean[0], says.mean, says.mean_abs, n_used, says.count, slope.importance, slope.mean
         )
-        z = standard_errors(slope.mean, pixels.result())
+        z = standard_errors(slope.mean, shown)
     return s.outcome(
         result,
         {
@@ -303,8 +330,11 @@ def autoencode(job: Job, run: int) -> RunOutcome:
     assert isinstance(module, backbones.Autoencoder)  # without labels it is one
     latent_space(module, job.options.latent_layer)  # a layer that is not there is said before the training
     mask = (s.layout.feature_of_pixel >= 0).reshape(s.layout.shape)
-    result = train_autoencoder(module, s.train, s.validation, s.options, mask=mask, progress=job.progress, keep=s.keep)
-    loss, explained = _reconstruction(result.module, s.test, s.layout, s.options, job.progress)
+    how: dict[str, Any] = {"progress": job.progress, "keep": s.keep, "peers": job.peers}
+    result = train_autoencoder(module, s.train, s.validation, s.options, mask=mask, **how)
+    # Directions of the latent space are those of all test samples: every process goes through all of them.
+    test = job.loader(s.layout, s.normalizer, s.split.test)
+    loss, explained = _reconstruction(result.module, test, s.layout, s.options, job.progress)
     reason = result.rejected or (None if explained > 0 else "the reconstruction explains no variance")
     importance = None
     if reason is None:
@@ -313,7 +343,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         accumulator = AttributionAccumulator(s.layout, n)
         attribute_latent(
             latent,
-            s.test,
+            test,
             accumulator,
             method=job.options.method or "input_x_gradient",
             options=s.options,
@@ -321,7 +351,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
         )
         empty = np.empty((0, s.layout.n_features))
         # Directions are weighted by their spread, so their sum is what the latent space as a whole says.
-        importance = RunImportance(accumulator.result().mean_abs.sum(axis=0), empty, empty, s.test.n_samples)
+        importance = RunImportance(accumulator.result().mean_abs.sum(axis=0), empty, empty, test.n_samples)
     return s.outcome(
         result,
         {"accepted": reason is None, "reason": reason, "loss": loss, "explained_variance": explained},

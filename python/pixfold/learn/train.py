@@ -1,7 +1,8 @@
 """Training: the loop over epochs and batches.
 
-Devices, half precision and (later) several processes are torch's own autocast, GradScaler and
-DistributedDataParallel: a layer over them, such as Lightning Fabric, would save four lines of :mod:`optimizer`.
+Devices and half precision are torch's own autocast and GradScaler. Processes that share a training add up their
+gradients at the end of a step, in one exchange. (DistributedDataParallel begins while the gradients are still made, and
+hangs when one process makes them again in smaller parts because its memory did not suffice.)
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,18 @@ from pixfold.learn.keep import Keep
 from pixfold.learn.micro_batches import MicroBatches
 from pixfold.learn.objectives import Classification, Objective, Quantity, Reconstruction, Tally
 from pixfold.learn.optimizer import Optimizer
+from pixfold.learn.peers import Peers
+from pixfold.learn.shared_layers import SharedLayers
+from pixfold.learn.steps import Part, Steps
 from pixfold.learn.stopping import Stopping
 from pixfold.learn.torch_settings import random_state, set_random_state, torch_settings
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.learn.training_result import TrainingResult
+from pixfold.loader import FoldLoader
 from pixfold.util.progress import Progress, SilentProgress
+
+# Of the training and of the validation samples.
+Weights = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def train(
@@ -40,9 +47,11 @@ def train(
     options: TrainingOptions,
     *,
     n_classes: int,
-    class_counts: Sequence[int] | NDArray[np.int64] | None = None,
+    class_counts: Sequence[int] | NDArray[np.int64] | NDArray[np.float64] | None = None,
+    sample_weights: Weights | None = None,
     progress: Progress | None = None,
     keep: Keep | None = None,
+    peers: Peers | None = None,
 ) -> TrainingResult:
     """Train a classifier with class-weighted cross-entropy.
 
@@ -57,11 +66,17 @@ def train(
     n_classes : int
         Number of classes.
     class_counts : int[n_classes], optional
-        Training samples per class; needed for ``options.class_weights`` (without counts all weigh the same).
+        Training samples per class, or their weights; needed for ``options.class_weights`` (without counts all weigh the
+        same).
+    sample_weights : (float64 (n_train,), float64 (n_validation,)), optional
+        How much each sample counts in the losses, by the ``indices`` of the batches.
     progress : Progress, optional
         Where to report.
     keep : Keep, optional
         What is done at the end of each epoch, and where to go on.
+    peers : Peers, optional
+        Processes that train one network together. Each has a part of every batch of ``train`` (a FoldLoader that shares
+        batches), and a part of the validation samples. All end with the same network.
 
     Returns
     -------
@@ -80,9 +95,10 @@ def train(
             raise InputError(f"train: class_counts must have {n_classes} values, got {counts.numel()}")
         if options.class_weights:
             # A class without training samples never enters the training loss; 1 serves it in validation.
-            balanced = counts.sum() / (n_classes * counts.clamp(min=1))
+            balanced = counts.sum() / (n_classes * torch.where(counts > 0, counts, torch.ones_like(counts)))
             weights = torch.where(counts > 0, balanced, torch.ones_like(counts)).float()
-    return _Training(module, train, validation, options, Classification(n_classes, weights), progress, keep).run()
+    objective = Classification(n_classes, weights)
+    return _Training(module, train, validation, options, objective, progress, keep, peers, sample_weights).run()
 
 
 def train_quantity(
@@ -92,8 +108,10 @@ def train_quantity(
     options: TrainingOptions,
     *,
     values: NDArray[np.float32],
+    sample_weights: Weights | None = None,
     progress: Progress | None = None,
     keep: Keep | None = None,
+    peers: Peers | None = None,
 ) -> TrainingResult:
     """Train a network of one output with Huber's loss.
 
@@ -101,17 +119,20 @@ def train_quantity(
     ----------
     module : Module
         ``(B, C, H, W) -> (B, 1)``; trained in place.
-    train, validation, options, progress, keep
+    train, validation, options, progress, keep, peers
         As for :func:`train`; the labels of batches are positions in ``values``.
     values : float32 (n,)
         Standardised quantity.
+    sample_weights : pair of float64 arrays, optional
+        As for :func:`train`.
 
     Returns
     -------
     TrainingResult
         See :func:`train`.
     """
-    return _Training(module, train, validation, options, Quantity(torch.from_numpy(values)), progress, keep).run()
+    objective = Quantity(torch.from_numpy(values))
+    return _Training(module, train, validation, options, objective, progress, keep, peers, sample_weights).run()
 
 
 def train_autoencoder(
@@ -123,6 +144,7 @@ def train_autoencoder(
     mask: Tensor | NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
     keep: Keep | None = None,
+    peers: Peers | None = None,
 ) -> TrainingResult:
     """Train an auto-encoder with the mean squared error between its output and its input.
 
@@ -130,7 +152,7 @@ def train_autoencoder(
     ----------
     module : Module
         ``(B, C, H, W) -> (B, C, H, W)``; trained in place.
-    train, validation, options, progress, keep
+    train, validation, options, progress, keep, peers
         As for :func:`train`; labels are not looked at.
     mask : bool (C, H, W), optional
         Pixels that hold a feature; padding does not enter the loss. Without it all pixels count.
@@ -143,7 +165,7 @@ def train_autoencoder(
     pixels = None if mask is None else torch.as_tensor(np.asarray(mask), dtype=torch.bool)
     if pixels is not None and not bool(pixels.any()):
         raise InputError("train_autoencoder: mask must leave a pixel, got one that leaves none")
-    return _Training(module, train, validation, options, Reconstruction(pixels), progress, keep).run()
+    return _Training(module, train, validation, options, Reconstruction(pixels), progress, keep, peers).run()
 
 
 class _Rejected(Exception):  # noqa: N818 - a run that went wrong by itself is no error
@@ -162,20 +184,25 @@ class _Training:
         objective: Objective,
         progress: Progress | None,
         keep: Keep | None,
+        peers: Peers | None,
+        sample_weights: Weights | None = None,
     ) -> None:
         if train.n_samples < 2:
             raise InputError(f"train: the batches must hold 2 samples or more, got {train.n_samples}")
         self.module, self.options, self.objective = module, options, objective
         self.train = train
+        of_train, of_validation = sample_weights or (None, None)
+        self.of_train, self.of_validation = _table(of_train), _table(of_validation)
         self.validation = validation if validation is not None and validation.n_samples else None
         self.progress, self.keep = progress or SilentProgress(), keep or Keep()
         self.epochs = options.resolve_epochs(len(train))
         self.stopping = Stopping(module, options, self.epochs)
         # Batch statistics of a single sample are useless and may not exist: a batch of one left over at the
         # end of an epoch is passed over. It is another sample after every shuffle.
-        norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
-        self.skip_single = norm and len(train) < train.n_samples
-        self.micro = MicroBatches(options.micro_batch, least=2 if norm else 1, progress=self.progress)
+        self.norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+        self.skip_single = self.norm and len(train) < train.n_samples
+        self.micro = MicroBatches(options.micro_batch, least=2 if self.norm else 1, progress=self.progress)
+        self.peers = peers or Peers()
         self.history: list[dict[str, float]] = []
         self.step, self.spent = 0, 0.0
 
@@ -184,15 +211,18 @@ class _Training:
         rejected = None
         with torch_settings(self.options) as self.device:
             precision = resolve_precision(self.options.precision, self.device)
-            self.half = half_type(precision)
+            half = half_type(precision)
             self.module.to(self.device)
             self.objective.to(self.device)
             if self.options.channels_last:
                 self.module.to(memory_format=torch.channels_last)
             steps = self.epochs * len(self.train)
-            self.optimizer = Optimizer(self.module, self.options, steps, self.device, self.half)
+            self.optimizer = Optimizer(self.module, self.options, steps, self.device, half)
+            layers = SharedLayers(self.module, self.peers)
+            self.steps = Steps(self.module, self.objective, self.optimizer, self.micro, self.peers, layers, half)
             try:
-                stopped = self.go_on() or self.loop()
+                with layers.in_place():
+                    stopped = self.go_on() or self.loop()
             except _Rejected as reason:
                 stopped, rejected = "rejected", str(reason)
             finally:
@@ -262,7 +292,7 @@ class _Training:
 
     def go_on(self) -> str | None:
         """Take the state of the last epoch that was kept, if there is one; say what ended the training, if it has."""
-        kept = self.keep.kept()
+        kept = self.peers.state_of_first(self.keep.kept())
         if kept is None:
             return None
         with self.keep.refusing_others():
@@ -290,11 +320,13 @@ class _Training:
         tally = Tally(self.objective.n_classes, self.device)
         every = 1 if self.device.type == "cpu" else 16  # reading a number back from a GPU waits for it
         for batch in self.train:
-            images, labels = self.place(batch)
-            if len(images) == 1 and self.skip_single:
+            images, labels, weights = self.place(batch, self.of_train)
+            # Batch normalisation waits for the parts of all processes.
+            sizes = self.peers.sizes(len(images)) if self.norm else [len(images)]
+            if sum(sizes) == 1 and self.skip_single:
                 task.advance(1)
                 continue
-            loss = self.micro.done(len(images), partial(self.make_step, images, labels, tally))
+            loss = self.steps.make(images, labels, weights, tally, self.part(), max(sizes))
             self.step += 1
             if self.step % every:
                 task.advance(1)
@@ -302,28 +334,11 @@ class _Training:
             value = float(loss.detach())
             _require_finite(value, epoch)
             task.advance(1, epoch=f"{epoch}/{self.epochs}", loss=value, **self.last_validation())
+        tally.shared(self.peers)
         row = tally.row("train")
         row.pop("train_balanced_accuracy", None)
         _require_finite(row["train_loss"], epoch)
         return row
-
-    def make_step(self, images: Tensor, labels: Tensor | None, tally: Tally, parts: list[slice]) -> Tensor:
-        """Make one step from a batch, whose parts go through the network one after the other; give its loss."""
-        self.optimizer.clear()
-        found: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
-        for part in parts:
-            some = images[part], None if labels is None else labels[part]
-            outputs = self.forward(some[0])
-            total, weight = self.objective(outputs, *some)
-            # Divided by the weight of the first part, so that 16 bits suffice; by that of all of them at the end.
-            self.optimizer.add(total / (weight if not found else found[0][1]))
-            found.append((total.detach(), weight, outputs.detach(), some[1]))
-        whole = found[0][1] if len(found) == 1 else torch.stack([weight for _, weight, _, _ in found]).sum()
-        self.optimizer.step(None if len(found) == 1 else found[0][1] / whole)
-        # Only now: what memory does not suffice for is done again.
-        for each in found:
-            tally.add(*each)
-        return torch.stack([total for total, _, _, _ in found]).sum() / whole
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -332,26 +347,11 @@ class _Training:
         self.module.eval()
         tally = Tally(self.objective.n_classes, self.device)
         for batch in self.validation:
-            images, labels = self.place(batch)
-            outputs = self.micro.done(len(images), partial(self.outputs_of, images))
-            tally.add(*self.objective(outputs, images, labels), outputs, labels)
+            images, labels, weights = self.place(batch, self.of_validation)
+            outputs = self.steps.outputs(images)
+            tally.add(*self.objective(outputs, images, labels, weights), outputs, labels)
+        tally.shared(self.peers)
         return tally.row("validation")
-
-    def outputs_of(self, images: Tensor, parts: list[slice]) -> Tensor:
-        return torch.cat([self.forward(images[part]) for part in parts]) if len(parts) > 1 else self.forward(images)
-
-    def forward(self, images: Tensor) -> Tensor:
-        half = self.half
-        try:
-            with nullcontext() if half is None else torch.autocast(self.device.type, dtype=half):
-                outputs: Tensor = self.module(images)
-        except ValueError as error:
-            if "more than 1 value per channel" in str(error):
-                raise InputError(
-                    "train: batch_size must be 2 or more for a network with batch normalisation, got batches of 1"
-                ) from error
-            raise
-        return outputs.float()
 
     def last_validation(self) -> dict[str, float]:
         last = self.history[-1] if self.history else {}
@@ -361,12 +361,30 @@ class _Training:
             if name in last
         }
 
-    def place(self, batch: tuple[Tensor, Tensor | None, Tensor]) -> tuple[Tensor, Tensor | None]:
-        images, labels, _ = batch
+    def part(self) -> Part | None:
+        """Which part of the batch at hand is this process's, where several share it."""
+        if self.peers.size == 1:
+            return None
+        rows, size = cast(FoldLoader, self.train).part  # which alone shares batches
+        return Part(torch.from_numpy(rows), size)
+
+    def place(
+        self, batch: tuple[Tensor, Tensor | None, Tensor], table: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Put a batch on the device, with the weights of its samples."""
+        images, labels, indices = batch
         images = images.to(self.device, non_blocking=True)
         if self.options.channels_last and images.shape[1] > 1:
             images = images.contiguous(memory_format=torch.channels_last)
-        return images, None if labels is None else labels.to(self.device, non_blocking=True)
+        weights = None if table is None else table[indices.cpu()]
+        labels, weights = (
+            None if part is None else part.to(self.device, non_blocking=True) for part in (labels, weights)
+        )
+        return images, labels, weights
+
+
+def _table(weights: NDArray[np.float64] | None) -> Tensor | None:
+    return None if weights is None else torch.from_numpy(weights).float()
 
 
 def _require_finite(value: float, epoch: int, what: str = "training loss") -> None:

@@ -29,6 +29,7 @@ CHECKS: dict[str, Check] = {
     "seed": whole_number(0, below=2**63),
     "threads": whole_number(1, optional=True),
     "channels_last": switch,
+    "share": choice(("auto", "runs", "samples")),
 }
 
 # Reconstruction needs more and larger steps than classification, and its gates are not pushed towards zero: every
@@ -88,6 +89,11 @@ class TrainingOptions:
         Torch's CPU threads while training and predicting; put back afterwards. Without it: as they are.
     channels_last : bool
         Train with channels last in memory, which makes convolutions faster.
+    share : {"auto", "runs", "samples"}
+        What several processes of torch.distributed share: whole ``runs``, as many at once as there are processes; or
+        the ``samples`` of each run, which all processes train together: each takes a part of every batch, and
+        statistics, gradients and attributions are added up. ``auto``: samples where there are fewer runs than
+        processes, and 64 samples or more for each of them.
 
     Raises
     ------
@@ -113,6 +119,7 @@ class TrainingOptions:
     seed: int = 0
     threads: int | None = None
     channels_last: bool = True
+    share: str = "auto"
 
     def __post_init__(self) -> None:
         """Check every value."""

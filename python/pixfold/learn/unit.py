@@ -30,7 +30,7 @@ class Unit:
         """Give values in this unit."""
         return (values - self.center) / self.scale
 
-    def back(self, outputs: NDArray[np.floating], known: Floats) -> Floats:
+    def back(self, outputs: NDArray[np.floating], known: Floats, weights: Floats | None = None) -> Floats:
         """Give outputs, which are 0 on average over the training samples, in the target's own unit.
 
         Parameters
@@ -39,5 +39,12 @@ class Unit:
             In this unit.
         known : float64 (n_train,)
             The quantity of the training samples.
+        weights : float64 (n_train,), optional
+            How much each of them counted.
         """
-        return float(known.mean()) + self.scale * outputs.astype(np.float64)
+        return mean_of(known, weights) + self.scale * outputs.astype(np.float64)
+
+
+def mean_of(values: Floats, weights: Floats | None = None) -> float:
+    """Mean of a quantity, in which samples count by their weights."""
+    return float(values.mean() if weights is None else np.average(values, weights=weights))

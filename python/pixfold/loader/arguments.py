@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,19 @@ from pixfold.formula import Fitted
 from pixfold.layout import Layout
 from pixfold.ops import arguments
 from pixfold.ops.arguments import dtype_name, formula_of, layout_argument
-from pixfold.util.text import must_be
+from pixfold.util.checks import check_all, switch, whole_number
+from pixfold.util.text import must_be, one_of
+
+_SHARES = ("samples", "batches")
+_SHUFFLES = (True, False, "full", "block", "auto")
+_OF_ORDER = {
+    "batch_size": whole_number(1),
+    "seed": whole_number(0),
+    "check_finite": switch,
+    "prefetch": whole_number(0, optional=True),
+    "rank": whole_number(0, optional=True),
+    "world_size": whole_number(1, optional=True),
+}
 
 
 def check_formula(op: str, layout: Layout, normalizer: Fitted | None) -> None:
@@ -60,3 +73,24 @@ def labels_of(op: str, labels: Any, n_samples: int) -> NDArray[np.int64]:
             f"{op}: labels must be {n_samples} integers, one per sample, got {found.dtype} of shape {found.shape}"
         )
     return found.astype(np.int64)
+
+
+def check_order(given: Mapping[str, Any], shuffle: Any, share: Any) -> None:
+    """Check what the order of a FoldLoader's batches depends on."""
+    check_all("FoldLoader", _OF_ORDER, given)
+    if not any(shuffle is known or (isinstance(known, str) and shuffle == known) for known in _SHUFFLES):
+        raise InputError(must_be("FoldLoader", "shuffle", one_of(map(repr, _SHUFFLES)), shuffle))
+    if share not in _SHARES:
+        raise InputError(must_be("FoldLoader", "share", one_of(map(repr, _SHARES)), share))
+
+
+def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Rank and number of ranks, from torch.distributed where they are not given."""
+    if (rank is None) != (world_size is None):
+        raise InputError(f"FoldLoader: rank and world_size must be given together, got {rank} and {world_size}")
+    if rank is not None and world_size is not None:
+        return int(rank), int(world_size)
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

@@ -14,7 +14,15 @@ from torch.utils.data import IterableDataset, get_worker_info
 from pixfold.errors import InputError
 from pixfold.image_pool import ImagePool
 from pixfold.layout import Layout
-from pixfold.loader.arguments import check_features, check_formula, device_of, image_dtype, labels_of
+from pixfold.loader.arguments import (
+    check_features,
+    check_formula,
+    check_order,
+    device_of,
+    image_dtype,
+    labels_of,
+    place_of,
+)
 from pixfold.loader.batch_rows import batch_rows
 from pixfold.loader.folding import Folding, folding_on
 from pixfold.loader.order import Epoch, Order
@@ -23,24 +31,15 @@ from pixfold.sources import normalize_rows, open_source
 from pixfold.stream.blocks import read_ahead, sample_bytes
 from pixfold.stream.finite import check_finite
 from pixfold.util.arguments import threads_argument
-from pixfold.util.checks import check_all, switch, whole_number
+from pixfold.util.checks import whole_number
 from pixfold.util.sizes import bytes_of, in_words
-from pixfold.util.text import counted, must_be, one_of
+from pixfold.util.text import counted
 
-_SHUFFLES = (True, False, "full", "block", "auto")
 _MEMORY = 512 * 2**20
 # Large enough that a disk is read at its speed, small enough that its memory stays in the caches until it is folded.
 _BLOCK_BYTES = 4 * 2**20
 _AHEAD = 2
 _BATCHES_ALIVE = 3  # in use, being made, and the one before
-_CHECKS = {
-    "batch_size": whole_number(1),
-    "seed": whole_number(0),
-    "check_finite": switch,
-    "prefetch": whole_number(0, optional=True),
-    "rank": whole_number(0, optional=True),
-    "world_size": whole_number(1, optional=True),
-}
 
 Batch = tuple[Tensor, Tensor | None, Tensor]
 
@@ -90,6 +89,8 @@ class FoldLoader(IterableDataset[Batch]):
     rank, world_size : int, optional
         Which share of the samples this process goes through. Default: what torch.distributed says where it is
         initialised, else everything.
+    share : {"samples", "batches"}
+        What several ranks share: see Notes.
 
     Yields
     ------
@@ -128,6 +129,11 @@ class FoldLoader(IterableDataset[Batch]):
     ``len(loader)`` samples fewer than `batch_size`. (Only a batch size of 1 can leave a rank one step short; torch's
     ``Join`` is for that.)
 
+    With ``share="batches"`` all ranks go through the batches of a single rank, and each gets a part of every batch:
+    what they add up is what one process has. Parts of a batch differ by one sample at most. Under a block shuffle of 8
+    blocks or more for each rank, a rank gets the samples of its own blocks and reads no others, so that parts are even
+    on average; a part may be empty. :attr:`part` says where its samples stand in the whole batch.
+
     *Resuming.* :meth:`state_dict` says after which batch an epoch stands; a loader of the same arguments that is given
     it goes on with exactly the remaining batches. Without a state, every pass begins with the first batch.
 
@@ -158,19 +164,18 @@ class FoldLoader(IterableDataset[Batch]):
         memory: int | str | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        share: str = "samples",
     ) -> None:
         check_formula("FoldLoader", layout, normalizer)
         given = {"batch_size": batch_size, "seed": seed, "check_finite": check_finite, "prefetch": prefetch}
-        check_all("FoldLoader", _CHECKS, {**given, "rank": rank, "world_size": world_size})
-        if not any(shuffle is known or (isinstance(known, str) and shuffle == known) for known in _SHUFFLES):
-            raise InputError(must_be("FoldLoader", "shuffle", one_of(map(repr, _SHUFFLES)), shuffle))
+        check_order({**given, "rank": rank, "world_size": world_size}, shuffle, share)
         threads_argument("FoldLoader", threads)
         self.layout, self.normalizer, self.threads, self.check_finite = layout, normalizer, threads, check_finite
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.dtype, self.device = image_dtype("FoldLoader", dtype), device_of("FoldLoader", device)
         budget = None if memory is None else bytes_of("FoldLoader", memory)
         self._shared_by_caller = rank is not None and get_worker_info() is not None
-        rank, world_size = _place(rank, world_size)
+        rank, world_size = place_of(rank, world_size)
 
         self.source = open_source(source)
         check_features("FoldLoader", "source", self.source.n_features, layout)
@@ -186,13 +191,22 @@ class FoldLoader(IterableDataset[Batch]):
         if self.shuffle == "block" or (self.shuffle is False and not held):
             block_rows, buffer_blocks = self._blocks(budget, held)
         self.order = Order(
-            self.rows.size, self.batch_size, self.shuffle, self.seed, block_rows, buffer_blocks, rank, world_size
+            self.rows.size,
+            self.batch_size,
+            self.shuffle,
+            self.seed,
+            block_rows,
+            buffer_blocks,
+            rank,
+            world_size,
+            share,
         )
         # A shuffle may draw from the rows in any order: in that of the source, what is read together lies together.
         self._by_row = np.argsort(self.rows, kind="stable") if self.shuffle else np.arange(self.rows.size)
         self._epoch = 0
         self._first = 0  # batch that the next pass begins with
         self._next = 0  # batch of the pass under way that comes next
+        self._part = np.empty(0, dtype=np.int64), 0
         self._pool = ImagePool()
         self._folding: Folding | None = None
 
@@ -220,8 +234,13 @@ class FoldLoader(IterableDataset[Batch]):
         return rows, max(1, ((_MEMORY if budget is None else budget) - beside) // (rows * each) - least + 1)
 
     @property
+    def part(self) -> tuple[NDArray[np.int64], int]:
+        """Places of the samples that came last in their whole batch, which ranks may share, and its size."""
+        return self._part
+
+    @property
     def n_samples(self) -> int:
-        """Samples per epoch, of this rank."""
+        """Samples per epoch, of this rank; of all ranks where they share batches."""
         first, last = self.order.bounds
         return last - first
 
@@ -292,7 +311,8 @@ class FoldLoader(IterableDataset[Batch]):
             "seed": order.seed,
             "block_rows": order.block_rows,
             "buffer_blocks": order.buffer_blocks,
-            "world_size": order.world_size,
+            # Batches are those of one rank where all share them.
+            "world_size": 1 if order.share == "batches" else order.world_size,
         }
 
     def __iter__(self) -> Iterator[Batch]:
@@ -311,15 +331,26 @@ class FoldLoader(IterableDataset[Batch]):
             self._folding = folding_on(self.device, self.layout, self.normalizer, self.dtype, self.threads)
         batches = self._samples(epoch)
         try:
-            for number, (places, images) in zip(numbers.tolist(), self._folding.images(batches), strict=True):
+            folded = iter(self._folding.images(batches))
+            for at, number in enumerate(numbers.tolist()):
+                is_empty = epoch.cuts[at] == epoch.cuts[at + 1]
+                places, images = self._nothing() if is_empty else next(folded)
+                self._part = epoch.within[epoch.cuts[at] : epoch.cuts[at + 1]], int(epoch.sizes[at])
                 positions = self._by_row[places]
                 labels = None if self.labels is None else torch.from_numpy(self.labels[positions]).to(self.device)
                 # A worker goes on with its next batch when a state brings it here: see __iter__ and the first line.
                 self._next = number + workers - worker
                 yield images, labels, torch.from_numpy(positions)
                 del images
+            for _ in folded:  # what it does at its end
+                pass
         finally:
             batches.close()  # and with it the thread that reads
+
+    def _nothing(self) -> tuple[NDArray[np.int64], Tensor]:
+        """Of a batch of which this rank has no sample."""
+        shape, dtype = (0, *self.layout.shape), getattr(torch, self.dtype)
+        return np.empty(0, dtype=np.int64), torch.empty(shape, dtype=dtype, device=self.device)
 
     def _worker(self) -> tuple[int, int]:
         """Number of this worker of a DataLoader, and how many there are."""
@@ -341,6 +372,8 @@ class FoldLoader(IterableDataset[Batch]):
         try:
             for number in range(len(epoch)):
                 places, segment, place = epoch.batch(number)
+                if not len(places):
+                    continue
                 # Samples of one segment follow each other, and mostly all are of one.
                 cuts = np.flatnonzero(np.diff(segment, prepend=-1)).tolist()
                 needed = segment[cuts].tolist()
@@ -367,15 +400,3 @@ class FoldLoader(IterableDataset[Batch]):
         if self.check_finite:
             check_finite(self.source, samples, rising, self.threads)
         return samples if where is None else batch_rows([(samples, where)])
-
-
-def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and number of ranks, from torch.distributed where they are not given."""
-    if (rank is None) != (world_size is None):
-        raise InputError(f"FoldLoader: rank and world_size must be given together, got {rank} and {world_size}")
-    if rank is not None and world_size is not None:
-        return int(rank), int(world_size)
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

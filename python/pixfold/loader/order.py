@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pixfold.errors import InputError
 
 Int64Array = NDArray[np.int64]
+# From so many blocks for each rank on, ranks read blocks of their own.
+_BLOCKS_OF_A_RANK = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Order:
         Blocks that "block" draws from at one time.
     rank, world_size : int
         Which share of the samples.
+    share : {"samples", "batches"}
+        Whether ranks go through samples of their own, in batches of `batch_size` each; or through a part of every batch
+        of the one order that a single rank has.
     """
 
     n_samples: int
@@ -42,6 +47,7 @@ class Order:
     buffer_blocks: int
     rank: int = 0
     world_size: int = 1
+    share: str = "samples"
 
     def __post_init__(self) -> None:
         """Refuse a rank that would have no samples."""
@@ -49,7 +55,7 @@ class Order:
             raise InputError(
                 f"FoldLoader: rank must be in [0, world_size), got rank {self.rank} of world_size {self.world_size}"
             )
-        if 0 < self.n_samples < self.world_size:
+        if self.share == "samples" and 0 < self.n_samples < self.world_size:
             raise InputError(
                 f"FoldLoader: world_size must be at most the number of samples, {self.n_samples}, got {self.world_size}"
             )
@@ -57,6 +63,8 @@ class Order:
     @property
     def bounds(self) -> tuple[int, int]:
         """Where this rank's part of the epoch's stream begins and ends; parts differ by one sample at most."""
+        if self.share == "batches":
+            return 0, self.n_samples
         return (
             self.n_samples * self.rank // self.world_size,
             self.n_samples * (self.rank + 1) // self.world_size,
@@ -71,7 +79,7 @@ class Order:
         """
         first, last = self.bounds
         own = last - first
-        if self.world_size == 1:
+        if self.world_size == 1 or self.share == "batches":
             steps = -(-own // self.batch_size)
             return np.minimum(np.arange(steps + 1, dtype=np.int64) * self.batch_size, own)
         most = -(-self.n_samples // self.world_size)
@@ -80,6 +88,9 @@ class Order:
 
     def epoch(self, number: int) -> Epoch:
         """Draw the order of an epoch."""
+        if self.share == "batches" and self.world_size > 1:
+            whole = replace(self, rank=0, world_size=1, share="samples").epoch(number)
+            return whole.shared(self._owners(whole, number) == self.rank)
         first, last = self.bounds
         if self.shuffle == "block":
             return self._mixed(number)
@@ -91,10 +102,30 @@ class Order:
             return Epoch.of(stream, cuts, (stream - first) // self.block_rows)
         return Epoch.of(stream, cuts, _batches(cuts))
 
+    def _owners(self, epoch: Epoch, number: int) -> Int64Array:
+        """Rank that each sample of an epoch belongs to.
+
+        What is read in blocks belongs to ranks block by block, in turn: each rank reads its own blocks alone. (Parts of
+        a batch are then even on average; where blocks are few, they would not be.) Else a batch is cut into parts whose
+        sizes differ by one at most.
+        """
+        n_blocks = -(-self.n_samples // self.block_rows) if self.shuffle == "block" else 0
+        if n_blocks >= _BLOCKS_OF_A_RANK * self.world_size:
+            turn = np.empty(n_blocks, dtype=np.int64)
+            turn[self._blocks(number)] = np.arange(len(turn))
+            return turn[epoch.positions // self.block_rows] % self.world_size
+        sizes = np.repeat(np.diff(epoch.cuts), np.diff(epoch.cuts))
+        owners: Int64Array = ((epoch.within + 1) * self.world_size - 1) // sizes
+        return owners
+
+    def _blocks(self, number: int) -> Int64Array:
+        """Blocks of samples in the order of an epoch."""
+        n = -(-self.n_samples // self.block_rows)
+        return np.random.Generator(np.random.PCG64([self.seed, number])).permutation(n)
+
     def _mixed(self, number: int) -> Epoch:
         first, last = self.bounds
-        n_blocks = -(-self.n_samples // self.block_rows)
-        blocks = np.random.Generator(np.random.PCG64([self.seed, number])).permutation(n_blocks)
+        blocks = self._blocks(number)
         sizes = np.minimum(self.n_samples - blocks * self.block_rows, self.block_rows)
         ends = np.cumsum(sizes)
         # The blocks follow each other in their new order; this rank takes its part of that stream.
@@ -140,6 +171,8 @@ class Epoch:
         Where segments begin and end in `members`.
     last : int64 array
         The last batch that needs each segment.
+    within, sizes : int64 arrays
+        Place of each sample in its batch, and samples of each batch, those of all ranks that share it.
     """
 
     positions: Int64Array
@@ -149,6 +182,8 @@ class Epoch:
     members: Int64Array
     starts: Int64Array
     last: Int64Array
+    within: Int64Array
+    sizes: Int64Array
 
     @classmethod
     def of(cls, positions: Int64Array, cuts: Int64Array, segment: Int64Array) -> Epoch:
@@ -159,7 +194,14 @@ class Epoch:
         return cls._of(positions[inner], cuts, segment[inner])
 
     @classmethod
-    def _of(cls, positions: Int64Array, cuts: Int64Array, segment: Int64Array) -> Epoch:
+    def _of(
+        cls,
+        positions: Int64Array,
+        cuts: Int64Array,
+        segment: Int64Array,
+        within: Int64Array | None = None,
+        sizes: Int64Array | None = None,
+    ) -> Epoch:
         members = np.lexsort((positions, segment))
         counts = np.bincount(segment)
         starts = np.concatenate([[0], np.cumsum(counts)])
@@ -167,14 +209,24 @@ class Epoch:
         place[members] = np.arange(len(members)) - starts[segment[members]]
         last = np.zeros(len(counts), dtype=np.int64)
         last[segment] = _batches(cuts)  # the last of repeated places is the one that stays
-        return cls(positions, cuts, segment, place, positions[members], starts, last)
+        if within is None or sizes is None:
+            sizes = np.diff(cuts)
+            within = np.arange(len(positions)) - np.repeat(cuts[:-1], sizes)
+        return cls(positions, cuts, segment, place, positions[members], starts, last, within, sizes)
+
+    def shared(self, own: NDArray[np.bool_]) -> Epoch:
+        """Return an epoch of as many batches, each without the samples that are not `own`."""
+        counts = np.bincount(_batches(self.cuts)[own], minlength=len(self))
+        cuts = np.concatenate([[0], np.cumsum(counts)])
+        return self._of(self.positions[own], cuts, _by_first_use(self.segment[own]), self.within[own], self.sizes)
 
     def part(self, batches: Int64Array) -> Epoch:
         """Return an epoch of some of the batches, unchanged; it reads only the samples that these need."""
         first, sizes = self.cuts[batches], np.diff(self.cuts)[batches]
         cuts = np.concatenate([[0], np.cumsum(sizes)])
         chosen = np.repeat(first - cuts[:-1], sizes) + np.arange(cuts[-1])
-        return self._of(self.positions[chosen], cuts, _by_first_use(self.segment[chosen]))
+        segment = _by_first_use(self.segment[chosen])
+        return self._of(self.positions[chosen], cuts, segment, self.within[chosen], self.sizes[batches])
 
     def __len__(self) -> int:
         return len(self.cuts) - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,9 @@ from pixfold.ops.stats import ColumnStats, column_stats, stats_of
 from pixfold.util.text import counted
 
 Float64Array = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+# Takes the arrays of this process, gives those of all.
+Shared = Callable[[Arrays], Iterable[Arrays]]
 
 # Per feature: the seven statistics of eight bytes, and all that is alive while those of a block are merged into them.
 _STATS_BYTES = 56
@@ -132,6 +135,13 @@ class Learner:
             refuse_missing(self.op, both.counts, self.feature_names, self.keep)
         return both
 
+    def merged_all(self, parts: Iterable[Learned | None]) -> Learned | None:
+        """Merge what was learned from many sets of samples."""
+        learned = None
+        for part in parts:
+            learned = self.merged(learned, part)
+        return learned
+
     def lifted(self, learned: Learned, again: Iterable[Any]) -> Learned:
         """Measure logarithms in a second pass, now that it is known by how much features are lifted."""
         offset, transformed = learned.lifts(), None
@@ -178,3 +188,34 @@ def _merged(a: ColumnStats | None, b: ColumnStats | None) -> ColumnStats | None:
     if a is None or b is None:
         return a if b is None else b
     return a.merge(b)
+
+
+def merged_stats(parts: Iterable[Learned | None]) -> ColumnStats | None:
+    """Merge the statistics of g(x) alone: those of x are merged already."""
+    found = None
+    for part in parts:
+        found = _merged(found, None if part is None else part.transformed)
+    return found
+
+
+def packed(learned: Learned | None) -> Arrays:
+    """Give what was learned as arrays; none where nothing was."""
+    if learned is None:
+        return {}
+    found: Arrays = {"in_double": np.array(learned.in_double)}
+    for part, stats in (("raw", learned.raw), ("transformed", learned.transformed)):
+        if stats is not None:
+            found |= {f"{part}.{name}": np.asarray(value) for name, value in vars(stats).items()}
+    return found if learned.offset is None else found | {"offset": learned.offset}
+
+
+def unpacked(arrays: Arrays) -> Learned | None:
+    """Read what :func:`packed` gave."""
+    if not arrays:
+        return None
+    parts: dict[str, ColumnStats | None] = {}
+    for part in ("raw", "transformed"):
+        own = {name.removeprefix(f"{part}."): value for name, value in arrays.items() if name.startswith(f"{part}.")}
+        values: dict[str, Any] = {name: value if value.ndim else int(value) for name, value in own.items()}
+        parts[part] = ColumnStats(**values) if own else None
+    return Learned(parts["raw"], parts["transformed"], bool(arrays["in_double"]), arrays.get("offset"))

@@ -17,7 +17,7 @@ from pixfold.errors import InputError
 from pixfold.formula import Fitted, Formula, Parts
 from pixfold.layout import Layout
 from pixfold.normalize.derive import formula_of, formula_with, mean_of
-from pixfold.normalize.learned import Learned, Learner, fitting_bytes
+from pixfold.normalize.learned import Learned, Learner, Shared, fitting_bytes, merged_stats, packed, unpacked
 from pixfold.normalize.names import check_same_names, kept_features, names_of
 from pixfold.normalize.recipe import Recipe
 from pixfold.ops.fold import fold
@@ -40,6 +40,8 @@ class Normalizer(Fitted):
     .. math:: y_{ij} = clip((g((x_{ij} + offset_j) \cdot row_i) - shift_j) \cdot scale_j, lo, hi)
 
     with g either log1p or the identity and ``row_i`` the library size over the sample's sum.
+
+    It needs NumPy alone and is no estimator of scikit-learn; ``FoldTransformer(normalizer, images=False)`` is one.
 
     Parameters
     ----------
@@ -194,6 +196,7 @@ class Normalizer(Fitted):
         feature_names: Sequence[str] | None = None,
         *,
         keep: ArrayLike | None = None,
+        shared: Shared | None = None,
     ) -> Self:
         """Learn from samples that come in blocks of rows.
 
@@ -203,6 +206,9 @@ class Normalizer(Fitted):
             Gives a fresh iterable of arrays (n, n_features); it is called once, or twice when a second pass is needed.
         feature_names, keep
             As for :meth:`fit`.
+        shared : callable, optional
+            Where several processes read a part of the samples each: takes the arrays that this one has measured, and
+            gives those of every process, in the same order in all of them. All end with the normaliser of all samples.
 
         Returns
         -------
@@ -212,9 +218,13 @@ class Normalizer(Fitted):
         op = "Normalizer.fit"
         names = names_of(op, feature_names)
         learner = Learner(op, self._recipe, names, kept_features(op, keep))
-        learned = _some(learner.learn(read()))
+        learned = learner.learn(read())
+        learned = _some(learned if shared is None else learner.merged_all(map(unpacked, shared(packed(learned)))))
         if learner.needs_second_pass(learned):
-            learned = learner.lifted(learned, read())
+            lifted = learner.lifted(learned, read())
+            if shared is not None:
+                lifted = replace(lifted, transformed=merged_stats(map(unpacked, shared(packed(lifted)))))
+            learned = lifted
         return self._fitted(learned, names)
 
     def partial_fit(self, X: Any, feature_names: Sequence[str] | None = None) -> Self:

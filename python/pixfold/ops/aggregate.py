@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -203,6 +204,47 @@ class AttributionAccumulator:
             mine[0] += delta * share
             mine[2] += (theirs[2] - mine[2]) * share
         self._count += added
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Give what :meth:`of_state` reads: counts of samples, and moments of the classes that have any.
+
+        Raises
+        ------
+        InputError
+            As :meth:`result`.
+        """
+        count, moments = self._state()
+        found = {f"moments_{k}": np.asarray(own) for k, own in enumerate(moments) if own is not None}
+        return {"count": count.copy(), **found}
+
+    @classmethod
+    def of_state(cls, layout: Layout, state: Mapping[str, NDArray[Any]]) -> Self:
+        """Make the accumulator that :meth:`state` was of: in another process, say, to :meth:`merge` it there.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the images that were attributed.
+        state : mapping of str to array
+            What :meth:`state` gave.
+
+        Raises
+        ------
+        InputError
+            When it is no state of an accumulator with this layout.
+        """
+        op = "AttributionAccumulator.of_state"
+        count = np.array(state.get("count", ()))
+        if count.ndim != 1 or count.dtype != np.int64 or not count.size or (count < 0).any():
+            raise InputError(f"{op}: count must be the int64 samples of each class, got {count.dtype} {count.shape}")
+        self = cls(layout, len(count))
+        self._count = count
+        for k in np.flatnonzero(count).tolist():
+            own = np.array(state.get(f"moments_{k}", ()), dtype=np.float64, order="C")
+            if own.shape != (3, layout.n_pixels):
+                raise InputError(f"{op}: moments_{k} must have shape (3, {layout.n_pixels}), got {own.shape}")
+            self._moments[k] = own
+        return self
 
     def result(self) -> AttributionResult:
         """Per class and feature moments so far; features that share a pixel share its attribution equally.

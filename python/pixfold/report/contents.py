@@ -154,7 +154,10 @@ def _arrays(results: Results, ranked: pd.DataFrame, top: pd.DataFrame) -> dict[s
         for column in ("target", "predicted"):
             arrays[f"predictions.{column}"] = results.predictions[column].to_numpy(dtype=np.float64)[shown]
     if results.latent is not None:
-        arrays |= _latent(results.latent.to_numpy(dtype=np.float64))
+        found = _latent(results.latent.to_numpy(dtype=np.float64))
+        if found and results.clusters is not None:
+            found["latent.clusters"] = results.clusters.to_numpy(dtype=np.int64)[_some(len(results.clusters))]
+        arrays |= found
     return arrays
 
 

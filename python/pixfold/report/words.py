@@ -22,7 +22,8 @@ def findings_in_words(results: Results) -> list[str]:
         rate = "" if fdr is None else f" at a false discovery rate of {fdr:g}"
         lines.append(f"called{rate}: {counted(metrics['n_called'], 'feature')} of {metrics['n_features_used']:,}")
     if metrics.get("test_p") is not None:
-        lines.append(f"can the labels be learned at all: p = {metrics['test_p']:.2g} ({metrics['p_values_from']})")
+        how = "a pair of features, of all pairs" if _from_pairs(metrics) else metrics["p_values_from"]
+        lines.append(f"can the labels be learned at all: p = {metrics['test_p']:.2g} ({how})")
     if metrics.get("n_pairs_called"):
         lines.append(
             f"pairs that {_together(results, 2)} only together: {metrics['n_pairs_called']:,} of "
@@ -161,7 +162,15 @@ def _tested(metrics: Mapping[str, Any], what: str) -> str:
     p, n = f"p = {metrics['test_p']:.2g}", metrics.get("n_permutations", 0)
     learned = metrics["test_p"] <= 0.05
     how = f"tested against {n} permutations of the labels" if n else "tested on held-out samples"
+    if _from_pairs(metrics):
+        how = f"because of a pair of features, tested for all {metrics['n_pairs_screened']:,} pairs together"
     return f"The {what} can{'' if learned else 'not'} be told from chance ({p}, {how})."
+
+
+def _from_pairs(metrics: Mapping[str, Any]) -> bool:
+    """Whether the job's p-value is that of a pair: permutations alone cannot give one as small."""
+    n = metrics.get("n_permutations", 0)
+    return bool(metrics.get("n_pairs_called")) and metrics["test_p"] < 1 / (n + 1)
 
 
 def not_ranked(metrics: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,10 @@ from torch import Tensor
 from pixfold.errors import InputError
 from pixfold.learn import significance
 from pixfold.learn.additive.kept import restore, state
-from pixfold.learn.additive.solver import Pixels, Solution, Targets, evidence, network, scores, solve
+from pixfold.learn.additive.pixels import Pixels
+from pixfold.learn.additive.shared_runs import Done, SharedRuns
+from pixfold.learn.additive.size import HELD_OUT, n_permutations, work_of_run
+from pixfold.learn.additive.solver import Solution, Targets, evidence, network, scores, solve
 from pixfold.learn.additive.stability import N_PAIRS, chosen, halves, threshold
 from pixfold.learn.additive.temperature import temperature
 from pixfold.learn.backbones.additive import AdditiveNetwork
@@ -25,48 +29,24 @@ from pixfold.learn.outcome import RunOutcome
 from pixfold.learn.results import classification_metrics, regression_metrics
 from pixfold.learn.run import never_seen
 from pixfold.learn.sample_blocks import permuted_labels, sample_blocks
+from pixfold.learn.sample_weights import within_classes
 from pixfold.learn.torch_settings import torch_settings
-from pixfold.learn.unit import Unit
+from pixfold.learn.unit import Unit, mean_of
 from pixfold.normalize.normalizer import Normalizer
 from pixfold.pairs import PairScreen, screen_array
 
-# Largest job that is solved among the samples: their kernel and its decomposition grow with n^2 p and n^3.
-MOST_SAMPLES = 3_000
-_MOST_WORK_PER_RUN = 4e11
 # Floating-point operations that a job may take without being asked for more; some 20 s on two cores with AVX2.
 _WORK = 1e12
 _FEWEST_RUNS, _MOST_RUNS = 8, 60
-_BLOCKS, _HELD_OUT = 10, 0.4
+_BLOCKS = 10
 # Labels are permuted within blocks: smaller ones would leave too few ways.
 _SAMPLES_OF_A_BLOCK = 4
-_FEWEST_PERMUTATIONS, _MOST_PERMUTATIONS = 19, 99
-_MOST_NULL_VALUES = 2e8
 # Pairs are screened unasked up to this many multiplications; fewer samples cannot show a pair among thousands.
 _WORK_OF_PAIRS, _SAMPLES_OF_PAIRS = 6e10, 30
 # Of all pairs together, by Bonferroni: less than the job's own level, which must stay what it is.
 _ALPHA_OF_PAIRS, _ALPHA_IN_RUNS, _MOST_PAIRS = 0.01, 0.5, 100
 # Fewer pairs of halves bound nothing; halves of fewer samples say nothing.
 _FEWEST_PAIRS, _FEWEST_SAMPLES_TO_HALVE = 10, 20
-
-
-def n_permutations(n_pixels: int, n_classes: int) -> int:
-    """Permuted labellings of a job: 99, fewer where their evidence would fill the memory."""
-    columns = n_pixels * (1 if n_classes <= 2 else n_classes)
-    return int(np.clip(_MOST_NULL_VALUES / columns, _FEWEST_PERMUTATIONS, _MOST_PERMUTATIONS))
-
-
-def work_of_run(n_samples: int, n_pixels: int, n_classes: int) -> float:
-    """Floating-point operations of one run: the two kernels, and the evidence of all labellings."""
-    labellings = (1 + n_permutations(n_pixels, n_classes)) * (1 if n_classes <= 2 else n_classes)
-    return 4.0 * n_samples * n_pixels * ((1 - _HELD_OUT) * n_samples + labellings)
-
-
-def serves(job: Job, memory: float) -> bool:
-    """Whether a job is small enough: its images in half of the memory, its runs in the work that a run may take."""
-    n, shape = len(job.prepared.rows), job.layout_of(1).shape
-    pixels = int(np.prod(shape))
-    fits = 8.0 * n * pixels + 8.0 * pixels * n_permutations(pixels, job.n_classes) <= memory / 2
-    return n <= MOST_SAMPLES and fits and work_of_run(n, pixels, job.n_classes) <= _MOST_WORK_PER_RUN
 
 
 def fit_additive(job: Job) -> Fitted:
@@ -116,6 +96,12 @@ class _Fit:
         labellings = np.concatenate([self.labels[None], permuted.labels])
         # Of all samples: a ridge centres by the training samples itself, and what it says is in units of any scale.
         self.unit = Unit.of(self.labels) if job.prepared.is_quantity else None
+        own = job.weights
+        if own is not None and self.unit is None:
+            # Classes count the same. Labels are permuted while weights stay: were those of a class larger, then the
+            # true labels would part them more evenly than permuted ones do.
+            own = within_classes(own, self.labels)
+        self.weights = None if own is None else torch.from_numpy(own).to(device)
         self.targets = self.targets_of(labellings)
         self.draw = np.random.default_rng(int(seeds[2]))
         work = work_of_run(self.n, pixels, job.n_classes)
@@ -126,6 +112,7 @@ class _Fit:
         self.scores = torch.zeros(len(labellings), dtype=torch.float64, device=device)
         self.held: list[tuple[NDArray[np.int64], Tensor]] = []
         self.pairs = self.screened()
+        self.shared = SharedRuns(self)
 
     def n_blocks(self) -> int:
         """Blocks with several samples, or several groups, each: labels are permuted within them."""
@@ -136,8 +123,8 @@ class _Fit:
 
     def run(self) -> Fitted:
         job, slot = self.job, self.job.slot("runs")
-        if slot is not None and (kept := slot.read()) is not None:
-            with slot.refusing_others():
+        if (kept := self.shared.peers.state_of_first(None if slot is None else slot.read())) is not None:
+            with nullcontext() if slot is None else slot.refusing_others():
                 restore(self, kept)
         with job.progress.task("runs", total=self.most) as task:
             if self.outcomes:
@@ -145,7 +132,7 @@ class _Fit:
             for number in range(len(self.outcomes) + 1, self.most + 1):
                 if self.enough():
                     break
-                self.one_run(number)
+                self.take(self.shared.run(number))
                 if job.log is not None:
                     job.log.add(number, self.outcomes[-1].history[0])
                 if slot is not None and (slot.is_due or self.enough() or number == self.most):
@@ -158,7 +145,7 @@ class _Fit:
         if self.pairs is not None and len(self.pairs):
             found = significance.with_pairs(found, self.pairs, fdr=job.options.fdr)
         stability = self.stability()
-        factor = 1.0 if self.unit is not None else temperature(self.held, self.labels)
+        factor = 1.0 if self.unit is not None else temperature(self.held, self.labels, job.weights)
         outcomes = [self.judged(outcome, held, factor) for outcome, held in zip(self.outcomes, self.held, strict=True)]
         return finished(
             job,
@@ -175,16 +162,18 @@ class _Fit:
     def enough(self) -> bool:
         """Whether no further run is needed, or there is no time for one."""
         n, options = len(self.outcomes), self.job.options
-        if n and options.time is not None and time.perf_counter() - self.started > options.time:
-            return True
+        if n and options.time is not None:
+            is_over = time.perf_counter() - self.started > options.time
+            if self.shared.peers.agreed(is_over):
+                return True
         return options.n_runs is None and n >= _FEWEST_RUNS and self.consensus.converged
 
     def screened(self) -> PairScreen | None:
         """Screen all pairs of features on all samples, where it was asked for or takes little.
 
-        Not with groups: the screen takes every sample for a witness of its own.
+        Not with groups or weights: the screen takes every sample for a witness of its own.
         """
-        if self.job.groups is not None:
+        if self.job.groups is not None or self.weights is not None:
             return None
         asked, used = self.job.options.pair_screen, np.flatnonzero(self.job.prepared.keep)
         work = float(len(used)) ** 2 * self.n
@@ -225,59 +214,64 @@ class _Fit:
         pairs = torch.from_numpy(np.stack([found.feature_a, found.feature_b], axis=1)).to(self.device)
         return pixels.with_products(at[pairs], train)
 
-    def one_run(self, number: int) -> None:
+    def one_run(self, number: int, train: NDArray[np.int64], held_out: NDArray[np.int64]) -> Done:
+        """Solve a run on a split, and leave the job as it is."""
         started = time.perf_counter()
-        train, held_out = self.split()
         pixels, normalizer = self.pixels(train)
         at, held = (torch.from_numpy(part).to(self.device) for part in (train, held_out))
         pixels = self.with_pairs(pixels, at)
         solution = solve(pixels, at, self.targets, self.folds(train))
         said = evidence(pixels, at, held, self.targets, solution)
-        self.scores += scores(held, self.targets, solution)
         # By the length of the weights in dual form: a pixel that has nothing to do with the labels has the same spread
         # of evidence then, whichever labels the weights were fitted to. (A share of all evidence would be smaller
         # where thousands of pixels have some.)
         length = solution.dual.square().sum((1, 2)).sqrt().clamp(min=1e-30)
-        self.evidence += self.of_features(said.evidence / length[:, None])
+        length = length if self.weights is None else length * said.length.clamp(min=1e-30)
         outputs, measured, history, predicted = self.measured(solution, train, held_out)
         is_class = self.unit is None
         counts = np.bincount(self.labels[held_out], minlength=self.job.n_classes) if is_class else None
         whole = said.evidence[0] if said.of_products is None else said.evidence[0] + said.of_products
-        self.consensus.add(
-            RunImportance(
-                self.numbers(whole),
-                self.numbers(said.class_mean),
-                self.numbers(said.class_mean_abs),
-                len(held_out),
-                counts,
-                self.numbers(said.saliency),
-                self.numbers(said.class_gradient),
-            )
+        importance = RunImportance(
+            self.numbers(whole),
+            self.numbers(said.class_mean),
+            self.numbers(said.class_mean_abs),
+            len(held_out),
+            counts,
+            self.numbers(said.saliency),
+            self.numbers(said.class_gradient),
         )
-        self.held.append((held_out, outputs[held_out]))
-        self.outcomes.append(
-            RunOutcome(
-                number=number,
-                layout=self.layout,
-                normalizer=normalizer,
-                module=None,
-                importance=None,
-                history=[{"run": number, "epoch": 1, **history}],
-                metrics={
-                    "run": number,
-                    "seed": self.job.seed,
-                    **measured,
-                    "seconds": time.perf_counter() - started,
-                    "device": str(self.device),
-                    "precision": "32-true",
-                },
-                test=held_out,
-                probabilities=None,
-                score=1.0 - (measured["balanced_accuracy"] if is_class else measured["r2"] or 0.0),
-                messages=[*self.messages, *never_seen(self.job, normalizer)],
-                predicted=predicted,
-            )
+        outcome = RunOutcome(
+            number=number,
+            layout=self.layout,
+            normalizer=normalizer,
+            module=None,
+            importance=importance,
+            history=[{"run": number, "epoch": 1, **history}],
+            metrics={
+                "run": number,
+                "seed": self.job.seed,
+                **measured,
+                "seconds": time.perf_counter() - started,
+                "device": str(self.device),
+                "precision": "32-true",
+            },
+            test=held_out,
+            probabilities=None,
+            score=1.0 - (measured["balanced_accuracy"] if is_class else measured["r2"] or 0.0),
+            messages=[*self.messages, *never_seen(self.job, normalizer)],
+            predicted=predicted,
         )
+        found = scores(held, self.targets, solution)
+        return Done(outcome, outputs[held_out], self.of_features(said.evidence / length[:, None]), found)
+
+    def take(self, done: Done) -> None:
+        """Add a run to those before."""
+        self.scores += done.scores.to(self.device)
+        self.evidence += done.evidence.to(self.device)
+        assert done.outcome.importance is not None  # every run has one
+        self.consensus.add(done.outcome.importance)
+        self.held.append((done.outcome.test, done.outputs))
+        self.outcomes.append(replace(done.outcome, importance=None))
 
     def measured(
         self, solution: Solution, train: NDArray[np.int64], held_out: NDArray[np.int64]
@@ -286,7 +280,7 @@ class _Fit:
         if self.unit is not None:
             assert solution.predicting is not None  # folds were given
             outputs = solution.predicting.outputs[0].cpu()
-            predicted = self.unit.back(outputs[:, 0].numpy(), self.labels[train])
+            predicted = self.unit.back(outputs[:, 0].numpy(), self.labels[train], self.job.weights_of(train))
             parts = {"train": train, "validation": held_out}
             scores_of = {name: regression_metrics(self.labels[part], predicted[part]) for name, part in parts.items()}
             history = {f"{name}_r2": found["r2"] for name, found in scores_of.items()}
@@ -308,9 +302,9 @@ class _Fit:
         """Labels, ``(P, n)``, as they are solved for."""
         if self.unit is not None:
             values = torch.from_numpy(self.unit.of_values(labellings).astype(np.float32))
-            return Targets(values[..., None].to(self.device), None)
+            return Targets(values[..., None].to(self.device), None, self.weights)
         codes = torch.from_numpy(labellings).to(self.device)
-        return Targets(torch.nn.functional.one_hot(codes, self.job.n_classes).float(), codes)
+        return Targets(torch.nn.functional.one_hot(codes, self.job.n_classes).float(), codes, self.weights)
 
     def folds(self, train: NDArray[np.int64]) -> Tensor | None:
         """Blocks of the training samples, by which the ridge of a quantity is chosen."""
@@ -328,19 +322,22 @@ class _Fit:
         rng = np.random.default_rng([self.job.seed, 1])
         k, n_used = self.consensus.k, int(self.job.prepared.keep.sum())
         times = np.zeros(self.job.source.n_features)
-        for _ in range(n_pairs):
-            for half in halves(self.labels, rng):
+        peers = self.shared.peers
+        for number in range(n_pairs):
+            pair = halves(self.labels, rng)
+            for half in pair if number % peers.size == peers.rank else ():
                 times[chosen(images.clone(), half, own, self.pixel, k)] += 1.0
+        times = peers.sums(torch.from_numpy(times)).numpy()
         return Stability(times / (2 * n_pairs), threshold(n_used, k, n_pairs) if k < n_used else None, k, n_pairs)
 
     def true_labels(self) -> Targets:
         classes = self.targets.classes
-        return Targets(self.targets.values[:1], None if classes is None else classes[:1])
+        return Targets(self.targets.values[:1], None if classes is None else classes[:1], self.weights)
 
     def split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Hold out some of the blocks; the training samples keep two classes or more."""
         names = np.unique(self.blocks)
-        n_held = min(max(1, round(_HELD_OUT * len(names))), len(names) - 1)
+        n_held = min(max(1, round(HELD_OUT * len(names))), len(names) - 1)
         for _ in range(100):
             held = np.isin(self.blocks, self.draw.permutation(names)[:n_held])
             if len(np.unique(self.labels[~held])) > 1:
@@ -351,7 +348,7 @@ class _Fit:
         """Images of all samples, normalised and standardised by the training samples alone."""
         normalizer = self.job.fitted(train)
         at = torch.from_numpy(train).to(self.device)
-        return Pixels.standardise(self.images(normalizer), at), normalizer
+        return Pixels.standardise(self.images(normalizer), at, self.weights), normalizer
 
     def images(self, normalizer: Normalizer) -> Tensor:
         """Pixels of all samples, ``(n, p)``, new memory."""
@@ -371,7 +368,7 @@ class _Fit:
             for parameter in module.parameters():
                 parameter.mul_(factor)
         last = self.outcomes[-1]
-        target = None if self.unit is None else (float(self.labels.mean()), self.unit.scale)
+        target = None if self.unit is None else (mean_of(self.labels, self.job.weights), self.unit.scale)
         return replace(
             last, number=0, module=module, normalizer=normalizer, metrics={}, history=[], messages=[], target=target
         )

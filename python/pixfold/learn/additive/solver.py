@@ -5,7 +5,9 @@ With n samples and p >> n pixels, ridge regression is solved among the n samples
 
     alpha = (H A H + lambda I)^-1 H T,    f(x) = sum_t k(x, t) alpha_t - mean over the training samples,
 
-where H centres and ``lambda`` is a share of the mean eigenvalue of ``H A H``. T holds one column per class (0 or 1), or
+where H centres and ``lambda`` is a share of the mean eigenvalue of ``H A H``. Where samples have weights W, H takes the
+weighted mean, and ``alpha = W^1/2 (W^1/2 H A H' W^1/2 + lambda I)^-1 W^1/2 H T``: the squares of the fit are weighted.
+T holds one column per class (0 or 1), or
 the standardised quantity of a regression. The decomposition of A serves every labelling, which is what makes a hundred
 permutations of the labels affordable. Scores of classes are those of the nearest class centroid in the space of f, all
 classes as likely: ``f . m_k - h_k``, which is linear in f and therefore additive over pixels again. Where two classes
@@ -19,13 +21,14 @@ labels is zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pixfold.learn.backbones.additive import CLIP, AdditiveNetwork, products
+from pixfold.learn.additive.pixels import Pixels
+from pixfold.learn.additive.thresholds import or_one, thresholds
+from pixfold.learn.backbones.additive import AdditiveNetwork
 
 # Share of the mean eigenvalue that is added to all of them, for the evidence and for naming classes; and
 # the weight of squares beside the pixels themselves. Measured on real and semi-synthetic expression data
@@ -33,12 +36,8 @@ from pixfold.learn.backbones.additive import CLIP, AdditiveNetwork, products
 # accuracy as of logistic regression. All change little within a factor of two.
 RIDGE, RIDGE_OF_PREDICTIONS = 0.4, 0.1
 SQUARES = 0.1
-# Squared standard errors by which a threshold must move to move at all.
-_CAUTION = 9.0
 # Shares of which a quantity is predicted with the one that suits best; none serves all of them.
 _RIDGES = tuple(10.0 ** (power / 2) for power in range(-6, 9))
-# Columns of one step: their samples stay in the cache.
-_COLUMNS = 4096
 
 
 @dataclass(frozen=True)
@@ -51,83 +50,17 @@ class Targets:
         Class membership as 0 and 1 (D classes), or the standardised quantity (D = 1).
     classes : int64 (P, n) or None
         The classes' codes; None for a quantity.
+    weights : float64 (n,) or None
+        How much each sample counts, above 0; all alike without it.
     """
 
     values: Tensor
     classes: Tensor | None
+    weights: Tensor | None = None
 
-
-@dataclass(frozen=True)
-class Products:
-    """Standardised products of pairs of pixels.
-
-    Attributes
-    ----------
-    pairs : int64 (k, 2)
-        The pixels.
-    factor_center : float32 (k, 2)
-        Their medians over the training samples.
-    values : float32 (n, k)
-        Of all samples, standardised by ``center`` and ``scale`` (k,), the moments of the training samples.
-    weight : float
-        In the kernel. A pixel has weight 1, which among p >> n others would leave a single product unheard.
-    """
-
-    pairs: Tensor
-    factor_center: Tensor
-    values: Tensor
-    center: Tensor
-    scale: Tensor
-    weight: float
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Standardised pixels ``z`` (n, p) of all samples, and what standardised them on the training samples."""
-
-    z: Tensor
-    center: Tensor
-    scale: Tensor
-    square_center: Tensor
-    square_scale: Tensor
-    products: Products | None = None
-
-    @classmethod
-    def standardise(cls, images: Tensor, train: Tensor) -> Pixels:
-        """Standardise images ``(n, p)`` in place, by the mean and standard deviation of the training samples."""
-        kept = [torch.empty(images.shape[1], device=images.device) for _ in range(4)]
-        for part in _columns(images.shape[1]):
-            center, scale = _moments(images[train, part])
-            z = images[:, part].sub_(center).mul_(scale).clamp_(-CLIP, CLIP)
-            for whole, some in zip(kept, (center, scale, *_moments(z[train].square())), strict=True):
-                whole[part] = some
-        return cls(images, kept[0], kept[1], kept[2], kept[3])
-
-    def with_products(self, pairs: Tensor, train: Tensor) -> Pixels:
-        """Add the products of pairs of pixels ``(k, 2)``, standardised on the training samples."""
-        middle = self.z[train][:, pairs].median(0).values
-        values = products(self.z, pairs, middle)
-        center, scale = _moments(values[train])
-        weight = 2.0 * (self.z.shape[1] / len(train)) ** 0.5 / len(pairs) ** 0.5
-        return replace(self, products=Products(pairs, middle, (values - center) * scale, center, scale, weight))
-
-    def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield columns, with the pixels and the standardised squares of all samples there."""
-        for part in _columns(self.z.shape[1]):
-            z = self.z[:, part]
-            yield part, z, z.square().sub_(self.square_center[part]).mul_(self.square_scale[part])
-
-
-def _columns(n: int) -> Iterator[slice]:
-    return (slice(begin, min(begin + _COLUMNS, n)) for begin in range(0, n, _COLUMNS))
-
-
-def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean, and 1 over the standard deviation, 0 for a column that is constant up to rounding."""
-    mean = values.mean(0)
-    spread = (values - mean).square().mean(0).sqrt()
-    constant = spread <= 1e-6 * mean.abs().clamp(min=1e-30)
-    return mean, torch.where(constant, torch.zeros_like(spread), 1 / spread)
+    def of(self, samples: Tensor) -> Tensor | None:
+        """Weights of some samples, ``(len(samples),)``."""
+        return None if self.weights is None else self.weights[samples]
 
 
 @dataclass(frozen=True)
@@ -172,32 +105,46 @@ def solve(pixels: Pixels, train: Tensor, targets: Targets, folds: Tensor | None 
     -------
     Solution
     """
+    weights = targets.of(train)
     kernel = _kernel(pixels, train)
     own = kernel[train]
-    centred = own - own.mean(0)
-    centred = centred - centred.mean(1, keepdim=True)
+    centred = own - _mean(own, weights)
+    centred = centred - _mean(centred.T, weights)[:, None]
+    if weights is not None:
+        centred = weights.sqrt()[:, None] * centred * weights.sqrt()
     values, vectors = torch.linalg.eigh((centred + centred.T) / 2)
     values = values.clamp(min=0)
-    mean = values.mean().clamp(min=1e-12)
+    total = len(train) if weights is None else float(weights.sum())
+    mean = (values.sum() / total).clamp(min=1e-12)
     wanted = targets.values[:, train].double()
-    wanted = wanted - wanted.mean(1, keepdim=True)
+    wanted = wanted - _mean(wanted.transpose(0, 1), weights)[:, None]
+    fitted = _Fitted(kernel, train, vectors, weights)
     if targets.classes is None:
         predicting = None
         if folds is not None:
-            shrunk = values + _ridge(vectors, values, wanted[0], folds)
-            predicting = _of_quantity(*_fitted(kernel, train, vectors, shrunk, wanted[:1]))
-        return _of_quantity(*_fitted(kernel, train, vectors, values + RIDGE * mean, wanted), predicting)
+            shrunk = values + _ridge(vectors, values, mean, wanted[0], folds, weights)
+            predicting = _of_quantity(*fitted(shrunk, wanted[:1]))
+        return _of_quantity(*fitted(values + RIDGE * mean, wanted), predicting)
     members = targets.values[:, train].double()
+    if weights is not None:
+        members = members * weights[:, None]
 
     def of_classes(ridge: float, n: int, predicting: Solution | None = None) -> Solution:
         shrunk = values + ridge * mean
-        dual, found, level = _fitted(kernel, train, vectors, shrunk, wanted[:n])
+        dual, found, level = fitted(shrunk, wanted[:n])
         # Diagonal of the inverse, without the constant that centring takes out.
-        own = vectors.square() @ (1 / shrunk) - 1 / (len(train) * ridge * mean)
+        constant = 1.0 / total if weights is None else weights / total
+        own = vectors.square() @ (1 / shrunk) - constant / (ridge * mean)
+        own = own if weights is None else own * weights
         left_out = wanted[:n] - dual / own[:, None]
         return _of_classes(dual, found, level, train, members[:n], left_out, predicting)
 
     return of_classes(RIDGE, len(wanted), of_classes(RIDGE_OF_PREDICTIONS, 1))
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the first axis, of samples."""
+    return values.mean(0) if weights is None else torch.tensordot(weights / weights.sum(), values, 1)
 
 
 def _kernel(pixels: Pixels, train: Tensor) -> Tensor:
@@ -224,10 +171,10 @@ def _of_classes(
 ) -> Solution:
     """Scores of the nearest centroid, in the space of what was fitted; ``left_out`` decides where classes meet."""
     sizes = members.sum(1)
-    centroids = torch.einsum("ptk,ptd->pkd", members, found[:, train]) / sizes.clamp(min=1)[..., None]
+    centroids = torch.einsum("ptk,ptd->pkd", members, found[:, train]) / or_one(sizes)[..., None]
     # The mean over classes changes no comparison between them.
     contrast = centroids - centroids.mean(1, keepdim=True)
-    half = _thresholds(left_out, members, centroids)
+    half = thresholds(left_out, members, centroids)
     scores = torch.einsum("pid,pkd->pik", found, contrast) - half[:, None]
     # A class without a training sample cannot be named.
     unseen = sizes == 0
@@ -241,70 +188,42 @@ def _of_classes(
     )
 
 
-def _thresholds(left_out: Tensor, members: Tensor, centroids: Tensor) -> Tensor:
-    """What is taken off each class's score, so that two classes meet half-way between samples that are not learned.
+@dataclass(frozen=True)
+class _Fitted:
+    """Solves for any ridge, from the decomposition that is made once."""
 
-    Outputs of training samples are too good, and the fewer a class has the more so: a threshold between their centroids
-    would leave hardly any new sample to a rare class. What the network says of a sample when it is left out of the
-    training comes without another fit (Allen's PRESS). Of each two classes the threshold is half-way between the means
-    of such outputs, along the line between the centroids; over all pairs that is solved by least squares, which is
-    exact for two classes.
+    kernel: Tensor
+    train: Tensor
+    vectors: Tensor
+    weights: Tensor | None
 
-    Among few samples these means are uncertain. So the threshold moves away from the one between the centroids by as
-    much as the move exceeds its own standard error: the factor of James and Stein, ``1 - 9 error^2 / move^2`` and at
-    least 0. A rare class moves its threshold by many standard errors, and keeps it. (9 was chosen among 0, 1, 4 and 9
-    on four real sets and on simulated classes of 3 to 50 %.)
-    """
-    sizes = members.sum(1)
-    means = torch.einsum("ptk,ptd->pkd", members, left_out) / sizes.clamp(min=1)[..., None]
-    along = means @ centroids.transpose(1, 2)  # (P, K, K): mean of one class, centroid of another
-    trained = _halves(centroids @ centroids.transpose(1, 2))
-    move = _halves(along) - trained
-    share = 1 - _CAUTION * _squared_errors(left_out, members, centroids, along) / move.square().clamp(min=1e-30)
-    between = trained + share.clamp(min=0) * move
-    seen = (sizes > 0).double()
-    half = (between * seen[:, None, :]).sum(2) / seen.sum(1, keepdim=True)
-    return half - half.mean(1, keepdim=True)
-
-
-def _halves(along: Tensor) -> Tensor:
-    """Place half-way between each two classes' means, along the line between their centroids."""
-    at_own = torch.diagonal(along, dim1=1, dim2=2)
-    return (at_own[:, :, None] - along + along.transpose(1, 2) - at_own[:, None, :]) / 2
-
-
-def _squared_errors(left_out: Tensor, members: Tensor, centroids: Tensor, along: Tensor) -> Tensor:
-    """Squared standard errors of these places, with one spread for all classes: of some too few samples are there."""
-    sizes = members.sum(1)
-    rest = left_out @ centroids.transpose(1, 2) - members @ along  # (P, n, K)
-    spread = rest.transpose(1, 2) @ rest / (sizes.sum(1) - (sizes > 0).sum(1)).clamp(min=1)[:, None, None]
-    own = torch.diagonal(spread, dim1=1, dim2=2)
-    of_line = own[:, :, None] + own[:, None, :] - 2 * spread
-    each = 1 / sizes.clamp(min=1)
-    return of_line * (each[:, :, None] + each[:, None, :]) / 4
-
-
-def _fitted(
-    kernel: Tensor, train: Tensor, vectors: Tensor, shrunk: Tensor, wanted: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights in dual form, what they say of all samples, centred on the training samples, and the centre."""
-    dual = vectors @ ((vectors.T @ wanted) / shrunk[:, None])
-    found = kernel @ dual
-    level = found[:, train].mean(1, keepdim=True)
-    return dual, found - level, level
+    def __call__(self, shrunk: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights in dual form, what they say of all samples, centred on the training samples, and the centre."""
+        root = None if self.weights is None else self.weights.sqrt()[:, None]
+        scaled = wanted if root is None else root * wanted
+        dual = self.vectors @ ((self.vectors.T @ scaled) / shrunk[:, None])
+        dual = dual if root is None else root * dual
+        found = self.kernel @ dual
+        level = _mean(found[:, self.train].transpose(0, 1), self.weights)[:, None]
+        return dual, found - level, level
 
 
 def _of_quantity(dual: Tensor, found: Tensor, level: Tensor, predicting: Solution | None = None) -> Solution:
     return Solution(dual.float(), found.float(), -level[:, 0].float(), predicting)
 
 
-def _ridge(vectors: Tensor, values: Tensor, wanted: Tensor, folds: Tensor) -> Tensor:
+def _ridge(
+    vectors: Tensor, values: Tensor, mean: Tensor, wanted: Tensor, folds: Tensor, weights: Tensor | None
+) -> Tensor:
     """Choose the ridge that predicts each fold best from the others.
 
     What a fit without some samples B says of them follows from the fit H to all of them: they are missed by
-    ``(I - H_BB)^-1 (y_B - (H y)_B)``. H holds the mean, too, which is fitted anew.
+    ``(I - H_BB)^-1 (y_B - (H y)_B)``. H holds the mean, too, which is fitted anew. With weights it holds for
+    ``W^1/2 y`` and ``W^1/2 H W^-1/2``, whose squares are the weighted ones.
     """
-    mean = values.mean().clamp(min=1e-12)
+    share_of_mean = torch.full_like(wanted[:, 0], 1.0 / len(wanted)) if weights is None else weights / weights.sum()
+    constant = share_of_mean.sqrt()
+    wanted = wanted if weights is None else weights.sqrt()[:, None] * wanted
     spectrum = vectors.T @ wanted
     members = [torch.nonzero(folds == fold)[:, 0] for fold in torch.unique(folds)]
     losses = []
@@ -314,9 +233,8 @@ def _ridge(vectors: Tensor, values: Tensor, wanted: Tensor, folds: Tensor) -> Te
         loss = 0.0
         for fold in members:
             own = vectors[fold]
-            system = (
-                torch.eye(len(fold), dtype=own.dtype, device=own.device) - (own * weight) @ own.T - 1.0 / len(wanted)
-            )
+            system = torch.eye(len(fold), dtype=own.dtype, device=own.device) - (own * weight) @ own.T
+            system -= torch.outer(constant[fold], constant[fold])
             loss += float(torch.linalg.lstsq(system, missed[fold]).solution.square().sum())
         losses.append(loss)
     # Next to no ridge may leave a system without a solution: NaN, or very much.
@@ -361,6 +279,9 @@ class Evidence:
         Mean gradient of the class's score over the same samples.
     saliency : float32 (p,)
         Mean absolute gradient over the held-out samples that are rightly classified.
+    length : float32 (P,)
+        Of the coefficients that held-out samples are added up with. Weights of samples that go with the labels make it
+        differ between labellings; a pixel that has nothing to do with them has evidence in proportion to it.
     of_products : float32 (p,) or None
         What products add to the evidence of the true labels: the mean product x weight, to each of its two pixels.
         Permuted labels have no pairs of their own, so this takes no part in p-values.
@@ -371,6 +292,7 @@ class Evidence:
     class_mean_abs: Tensor
     class_gradient: Tensor
     saliency: Tensor
+    length: Tensor
     of_products: Tensor | None = None
 
 
@@ -389,13 +311,15 @@ def evidence(pixels: Pixels, train: Tensor, held_out: Tensor, targets: Targets, 
     Evidence
     """
     p = pixels.z.shape[1]
-    judged = targets.values[:, held_out]  # (P, h, K)
+    judged, weights = targets.values[:, held_out], targets.of(held_out)  # (P, h, K)
+    if weights is not None:
+        judged = judged * weights.float()[:, None]
     if targets.classes is None:
-        judged = judged / len(held_out)
+        judged = judged / (len(held_out) if weights is None else weights.sum().float())
         groups = [(torch.arange(len(held_out), device=judged.device), 0)]
         right = torch.ones(len(held_out), dtype=torch.bool, device=judged.device)
     else:
-        judged = judged / judged.sum(1, keepdim=True).clamp(min=1)
+        judged = judged / or_one(judged.sum(1, keepdim=True))
         codes = targets.classes[0, held_out]
         groups = [(torch.nonzero(codes == k)[:, 0], k) for k in range(judged.shape[2])]
         right = solution.outputs[0, held_out].argmax(1) == codes
@@ -419,31 +343,38 @@ def evidence(pixels: Pixels, train: Tensor, held_out: Tensor, targets: Targets, 
                 continue
             own = z[held_out[members]]
             gradient = weight[k] + slope[k] * own
-            class_mean[k, part] = (own * gradient).mean(0)
-            class_abs[k, part] = (own * gradient).abs().mean(0)
-            class_gradient[k, part] = gradient.mean(0)
-            saliency[part] += gradient[right[members]].abs().sum(0)
+            shares = None if weights is None else weights[members].float()
+            class_mean[k, part] = _mean(own * gradient, shares)
+            class_abs[k, part] = _mean((own * gradient).abs(), shares)
+            class_gradient[k, part] = _mean(gradient, shares)
+            named = gradient[right[members]].abs()
+            saliency[part] += named.sum(0) if shares is None else shares[right[members]] @ named
     of_products = None
     if (extra := pixels.products) is not None:
-        weights = extra.weight * (extra.values[train].T @ dual[0]) / p  # (k, K)
-        each = ((extra.values[held_out].T @ judged[0]) * weights).sum(1)
+        of_pairs = extra.weight * (extra.values[train].T @ dual[0]) / p  # (k, K)
+        each = ((extra.values[held_out].T @ judged[0]) * of_pairs).sum(1)
         of_products = torch.zeros(p, device=dual.device).index_add_(0, extra.pairs.T.reshape(-1), each.repeat(2))
-    return Evidence(found / p, class_mean, class_abs, class_gradient, saliency / right.sum().clamp(min=1), of_products)
+    n_right = right.sum().clamp(min=1) if weights is None else or_one(weights[right].sum().float())
+    length = judged.square().sum((1, 2)).sqrt()
+    return Evidence(found / p, class_mean, class_abs, class_gradient, saliency / n_right, length, of_products)
 
 
 def scores(held_out: Tensor, targets: Targets, solution: Solution) -> Tensor:
     """Score every labelling on held-out samples, ``float64 (P,)``.
 
-    Of classes the balanced accuracy over those that occur, of a quantity its correlation with the output (Pearson).
+    Of classes the balanced accuracy over those that occur, of a quantity its correlation with the output (Pearson);
+    samples count by their weights.
     """
     given, outputs = targets.values[:, held_out].double(), solution.outputs[:, held_out].double()
+    weights = targets.of(held_out)
     if targets.classes is None:
-        a, b = (
-            given[..., 0] - given[..., 0].mean(1, keepdim=True),
-            outputs[..., 0] - outputs[..., 0].mean(1, keepdim=True),
-        )
+        a, b = (values[..., 0] - _mean(values[..., 0].T, weights)[:, None] for values in (given, outputs))
+        if weights is not None:
+            a, b = a * weights.sqrt(), b * weights.sqrt()
         return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt().clamp(min=1e-30)
+    if weights is not None:
+        given = given * weights[:, None]
     right = outputs.argmax(2) == targets.classes[:, held_out]
     sizes = given.sum(1)
-    recall = (given * right[..., None]).sum(1) / sizes.clamp(min=1)
+    recall = (given * right[..., None]).sum(1) / or_one(sizes)
     return recall.sum(1) / (sizes > 0).sum(1)

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixfold.learn.additive.solver import Pixels, Targets, evidence, solve
+from pixfold.learn.additive.pixels import Pixels
+from pixfold.learn.additive.solver import Targets, evidence, solve
 from pixfold.learn.stability_bound import threshold_for
 from pixfold.ops import top_k
 
@@ -48,7 +49,7 @@ def chosen(images: Tensor, half: NDArray[np.int64], targets: Targets, pixel: Ten
         Fewer than ``k`` where ties cross the cut.
     """
     at = torch.from_numpy(half).to(images.device)
-    pixels = Pixels.standardise(images, at)
+    pixels = Pixels.standardise(images, at, targets.weights)
     solution = solve(pixels, at, targets)
     found = evidence(pixels, at, at, targets, solution).evidence[0]
     values = torch.where(pixel >= 0, found[pixel.clamp(min=0)], 0.0).double().cpu().numpy()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from pixfold._core import __version__, isa
@@ -23,7 +24,8 @@ from pixfold.util.text import short_repr
 _FORMAT = 1
 # A budget of time may be another one: a job that goes on gets more of it.
 _FREE = ("time", "random_state", "training")
-_FREE_OF_TRAINING = ("seed",)
+# Whatever processes share, the result is that of one.
+_FREE_OF_TRAINING = ("seed", "share")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,16 @@ class Identity:
     machine: dict[str, Any]
 
     @classmethod
-    def of(cls, task: str, options: JobOptions, prepared: Prepared, seed: int, *, streamed: bool) -> Identity:
+    def of(
+        cls,
+        task: str,
+        options: JobOptions,
+        prepared: Prepared,
+        seed: int,
+        *,
+        streamed: bool,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Identity:
         """Describe a job before its first run."""
         training = {f"training {name}": value for name, value in vars(options.training).items()}
         given = {"task": task, "backbone": options.backbone, **vars(options), **training}
@@ -68,6 +79,7 @@ class Identity:
                 "labels": _of_array(prepared.labels),
                 "names of classes": _of_names(prepared.class_names or ()),
                 "groups": _of_array(prepared.groups),
+                "weights of samples": _of_array(weights),
             },
             machine={
                 "pixfold": __version__,

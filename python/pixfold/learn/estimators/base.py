@@ -28,8 +28,9 @@ from pixfold.learn.model_files import Model, write
 from pixfold.learn.new_samples import NewSamples, new_samples
 from pixfold.learn.options import JobOptions
 from pixfold.learn.outcome import RunOutcome
-from pixfold.learn.ranks import world
+from pixfold.learn.peers import world
 from pixfold.learn.results import FeatureValues, Results
+from pixfold.learn.sample_weights import check_weights, weighted_samples
 from pixfold.learn.tables import findings_table, groups_table, history_table
 from pixfold.learn.training_options import TrainingOptions
 from pixfold.loader import FoldLoader
@@ -99,9 +100,14 @@ class DeepMapper(BaseEstimator):  # type: ignore[misc]
         quantity: bool = False,
         checkpoint: Checkpoint | str | Path | None = None,
         log: str | Path | None = None,
+        sample_weight: Any = None,
     ) -> tuple[Fitted, dict[str, Any]]:
         """Do the runs and keep what is fitted; give it, and the parts of Results that all estimators have."""
         options = self.check_arguments()
+        weights = None
+        if sample_weight is not None:
+            weights = check_weights(type(self).__name__, sample_weight, source.n_samples, options)
+            source, weights = weighted_samples(source, weights)
         if options.weights is not None and not Path(options.weights).is_file():
             raise InputError(f"{type(self).__name__}: weights must be a file, got {str(options.weights)!r}")
         kept = Checkpoint(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
@@ -122,6 +128,7 @@ class DeepMapper(BaseEstimator):  # type: ignore[misc]
                 progress=progress or SilentProgress(),
                 checkpoint=kept,
                 log=course,
+                weights=weights,
             )
             fitted = run(job)
             job = fitted.job  # with the network that was chosen

@@ -162,7 +162,13 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
         self._remember(locals())
 
     def fit(
-        self, X: Any, y: ArrayLike, groups: ArrayLike | None = None, *, checkpoint: str | Path | None = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        checkpoint: str | Path | None = None,
     ) -> Self:
         """Learn from samples and their labels.
 
@@ -175,6 +181,14 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
         groups : array (n_samples,), optional
             Which samples belong together (donors, batches): none is in the training and the held-out samples of one
             run, and labels are permuted so that they stay together.
+        sample_weight : array (n_samples,), optional
+            How much each sample counts, 0 or more: in the loss of training and validation, in the pixels' scaling of
+            the additive network, in the evidence of held-out samples, in the sizes of classes that are made equal. Only
+            ratios count, and where classes weigh the same anyway (the additive network, class weights) those within a
+            class; samples of weight 0 are left out. A sample is one sample, whatever its weight: splits, scores,
+            directions of trained networks, the tests beside them, the normaliser and the figures count each once.
+            Labels are permuted while weights stay with their samples. An attribution method and the screen of pairs
+            refuse weights.
         checkpoint : path, optional
             Folder in which every epoch and run is kept. The same call goes on from there after an interruption, and
             ends with the bits of an undisturbed one on a CPU; other settings or data are an error that says what
@@ -192,12 +206,13 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
         """
         options = self.check_arguments()
         source = labelled(type(self).__name__, X, y, groups, options.memory)
-        return self.fit_source(source, checkpoint=checkpoint)
+        return self.fit_source(source, sample_weight=sample_weight, checkpoint=checkpoint)
 
     def fit_source(
         self,
         source: Source,
         *,
+        sample_weight: ArrayLike | None = None,
         command: str | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | str | Path | None = None,
@@ -209,6 +224,8 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
         ----------
         source : Source
             With labels.
+        sample_weight : array (n_samples,), optional
+            As for :meth:`fit`.
         command : str, optional
             Kept in the configuration, to say how the job was started.
         progress : Progress, optional
@@ -227,7 +244,14 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
         if source.labels is None:
             raise InputError(f"{source.name}: a classifier needs labels: name their column, or give y")
         fitted, parts = self._fit(
-            source, fit_classes, command, progress, supervised=True, checkpoint=checkpoint, log=log
+            source,
+            fit_classes,
+            command,
+            progress,
+            supervised=True,
+            checkpoint=checkpoint,
+            log=log,
+            sample_weight=sample_weight,
         )
         job, best, outcomes = fitted.job, fitted.best, fitted.runs
         labels, names = job.prepared.labels, job.prepared.sample_names

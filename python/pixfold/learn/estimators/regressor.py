@@ -86,7 +86,13 @@ fractions, top_k, device, precision, random_state, threads, memory, training
         self._remember(locals())
 
     def fit(
-        self, X: Any, y: ArrayLike, groups: ArrayLike | None = None, *, checkpoint: str | Path | None = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        checkpoint: str | Path | None = None,
     ) -> Self:
         """Learn from samples and a quantity of each.
 
@@ -97,6 +103,9 @@ fractions, top_k, device, precision, random_state, threads, memory, training
         y : array (n_samples,)
             Numbers; samples whose number is missing (NaN) are left out.
         groups : array (n_samples,), optional
+            As for :meth:`DeepMapperClassifier.fit`.
+        sample_weight : array (n_samples,), optional
+            As for :meth:`DeepMapperClassifier.fit`.
         checkpoint : path, optional
             As for :meth:`DeepMapperClassifier.fit`.
 
@@ -112,12 +121,13 @@ fractions, top_k, device, precision, random_state, threads, memory, training
         """
         options = self.check_arguments()
         source = labelled(type(self).__name__, X, y, groups, options.memory)
-        return self.fit_source(source, checkpoint=checkpoint)
+        return self.fit_source(source, sample_weight=sample_weight, checkpoint=checkpoint)
 
     def fit_source(
         self,
         source: Source,
         *,
+        sample_weight: ArrayLike | None = None,
         command: str | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | str | Path | None = None,
@@ -127,7 +137,15 @@ fractions, top_k, device, precision, random_state, threads, memory, training
         if source.labels is None:
             raise InputError(f"{source.name}: a regressor needs labels: name their column, or give y")
         fitted, parts = self._fit(
-            source, fit_quantity, command, progress, supervised=True, quantity=True, checkpoint=checkpoint, log=log
+            source,
+            fit_quantity,
+            command,
+            progress,
+            supervised=True,
+            quantity=True,
+            checkpoint=checkpoint,
+            log=log,
+            sample_weight=sample_weight,
         )
         targets, names, outcomes = fitted.job.prepared.labels, fitted.job.prepared.sample_names, fitted.runs
         assert targets is not None  # the source has some

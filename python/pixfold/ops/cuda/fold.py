@@ -52,6 +52,10 @@ def fold_on_cuda(x: OnCuda | CsrOnCuda, layout: Layout, formula: Formula | None,
     if formula is not None:
         parameters = device_parameters(queue, formula, placed, computes_in_double(x.dtype))
         counts = device_counts(queue, formula)
+        if isinstance(x, OnCuda) and formula.library_size is not None:
+            size = formula.library_size
+            if queue.kernels.fold_dense_library(t, placed.slots, parameters, size, images.memory, counts, queue.stream):
+                return images.tensor
         row_scale = row_scale_on_cuda(x, formula)
     if isinstance(x, OnCuda):
         queue.kernels.fold_dense(t, placed.slots, parameters, row_scale, images.memory, counts, queue.stream)

@@ -95,4 +95,5 @@ def _looked_at(contents: Contents, grid: Grid) -> Iterator[tuple[str, Figure | N
             images, codes, n_of = arrays[name], arrays[f"{name}.codes"], int(arrays[f"{name}.of"])
             yield name, class_images(images, codes, n_of, grid, classes, title=title, label=label)
     if "latent.places" in arrays:
-        yield "latent", latent(arrays["latent.places"], arrays["latent.shares"], arrays["latent.shape"].tolist())
+        places, shares, shape = (arrays[f"latent.{part}"] for part in ("places", "shares", "shape"))
+        yield "latent", latent(places, shares, shape.tolist(), arrays.get("latent.clusters"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +123,12 @@ def _by_class(
     axes.grid(axis="x")
 
 
-def latent(places: NDArray[np.float32], shares: NDArray[np.float64], shape: Sequence[int]) -> Figure:
+def latent(
+    places: NDArray[np.float32],
+    shares: NDArray[np.float64],
+    shape: Sequence[int],
+    clusters: NDArray[np.int64] | None = None,
+) -> Figure:
     """Draw samples along the first two principal directions of the latent space.
 
     Parameters
@@ -134,22 +139,28 @@ def latent(places: NDArray[np.float32], shares: NDArray[np.float64], shape: Sequ
         Of the variance, that the directions have.
     shape : (int, int)
         Samples and dimensions of the latent space.
+    clusters : int64[n_shown], optional
+        Cluster of each sample; those that have no colour of their own share the last.
     """
     n, dimensions = int(shape[0]), int(shape[1])
     two = places.shape[1] > 1
     with styled_figure(4.4 if two else 3.0) as figure:
         axes = figure.subplots()
         if two:
-            axes.plot(
-                places[:, 0],
-                places[:, 1],
-                "o",
-                color=PALETTE[0],
-                markersize=float(np.clip(70.0 / np.sqrt(len(places)), 1.5, 5.0)),
-                alpha=0.55,
-                markeredgewidth=0,
-                rasterized=len(places) > 400,
-            )
+            for rows, colour, name in _clusters(clusters, len(places)):
+                axes.plot(
+                    places[rows, 0],
+                    places[rows, 1],
+                    "o",
+                    color=colour,
+                    label=name,
+                    markersize=float(np.clip(70.0 / np.sqrt(len(places)), 1.5, 5.0)),
+                    alpha=0.55,
+                    markeredgewidth=0,
+                    rasterized=len(places) > 400,
+                )
+            if clusters is not None:
+                figure.legend(loc="outside lower center", ncols=4, markerscale=1.5)
             axes.set_ylabel(f"direction 2 ({shares[1]:.0%} of the variance)")
             axes.grid()
         else:
@@ -159,3 +170,15 @@ def latent(places: NDArray[np.float32], shares: NDArray[np.float64], shape: Sequ
         axes.set_xlabel(f"direction 1 ({shares[0]:.0%} of the variance)")
         axes.set_title(f"{n:,} samples in {dimensions} latent dimensions")
     return figure
+
+
+def _clusters(of_sample: NDArray[np.int64] | None, n: int) -> Iterator[tuple[NDArray[np.bool_], str, str | None]]:
+    """Samples that are drawn alike: which they are, in which colour and under which name."""
+    if of_sample is None:
+        yield np.ones(n, dtype=bool), PALETTE[0], None
+        return
+    last = len(PALETTE) - 1
+    for number in np.unique(np.minimum(of_sample, last)):
+        others = number == last and int(of_sample.max()) > last
+        name = "other clusters" if others else f"cluster {number}"
+        yield np.minimum(of_sample, last) == number, PALETTE[number], name

@@ -220,6 +220,6 @@ def _curves(
     axes.set_title(what.capitalize() + (f" of {len(runs)} runs" if len(runs) > 1 else ""))
     few_ticks(axes.xaxis, whole=True)
     axes.grid(axis="y")
-    legend = axes.legend(loc="upper right" if what == "loss" else "lower right")
+    legend = axes.legend(loc="best" if what == "loss" else "lower right")
     for line in legend.get_lines():
         line.set_alpha(1.0)
