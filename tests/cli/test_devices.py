@@ -78,6 +78,9 @@ def test_torchrun_shares_the_samples_of_each_run(folder: Path, one: subprocess.C
     np.testing.assert_allclose(found["probability_a"], wanted["probability_a"], rtol=1e-3)
     # Not the same bits: each has summed its own samples.
     assert not found["probability_a"].equals(wanted["probability_a"])
+    again = run(folder, "torchrun", "--share", "samples", "--resume", by=TORCHRUN)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("holds the results of this job already") == 1
     first, alone = (pd.read_csv(folder / name / "findings.csv")["feature"][0] for name in ("torchrun", "one"))
     assert first == alone
 

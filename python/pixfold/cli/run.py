@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -303,13 +303,15 @@ def _learned(
 
 
 def _help(data: list[Path], task: str, reading: dict[str, Any], learning: dict[str, Any]) -> None:
-    """Do this process's share of the runs; the first process writes what comes of them."""
+    """Do this process's share of the job; the first process writes what comes of it."""
+    from pixfold.learn.checkpoint import JobFinished
     from pixfold.sources import open_source
 
     source = open_source(data if len(data) > 1 else data[0], memory=learning.get("memory"), **reading)
     if task == "auto" and _quantity_in_words(source, reading["label"]):
         task = "regression"
-    _estimator(supervised=task != "self-supervised", **_regression(task), **learning).fit_source(source)
+    with suppress(JobFinished):
+        _estimator(supervised=task != "self-supervised", **_regression(task), **learning).fit_source(source)
 
 
 def _task_asked_for(task: str, reading: dict[str, Any], learning: dict[str, Any]) -> str:

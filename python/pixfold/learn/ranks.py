@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from pixfold.errors import InputError
-from pixfold.learn.checkpoint import State
+from pixfold.learn.checkpoint import JobFinished, State
 from pixfold.learn.checkpoint.identity import Identity
 from pixfold.learn.checkpoint.outcomes import outcome_of, state_of
 from pixfold.learn.device import resolve_device
@@ -45,9 +45,19 @@ def together(job: Job, task: str) -> Job:
     ------
     InputError
         When the job of another process has other data or settings: which process, and what differs.
+    JobFinished
+        In all processes, when the first one keeps the results of this job.
     """
     _require_one_job(job, task)
-    return _with_one_seed(_on_own_device(job).kept(task))
+    job, is_finished = _on_own_device(job), False
+    try:
+        job = job.kept(task)
+    except JobFinished:
+        is_finished = True
+    # The first process alone knows, and the others must not wait for it.
+    if Peers.of_world().agreed(is_finished):
+        raise JobFinished
+    return _with_one_seed(job)
 
 
 def sharing(job: Job, runs: int) -> Job:
@@ -63,7 +73,8 @@ def _require_one_job(job: Job, task: str) -> None:
     peers = Peers.of_world()
     if peers.size == 1:
         return
-    own = Identity.of(task, job.options, job.prepared, job.seed, streamed=not job.source.held_in_memory)
+    streamed = not job.source.held_in_memory
+    own = Identity.of(task, job.options, job.prepared, job.seed, streamed=streamed, weights=job.weights)
     found = [
         Identity.of_values(parsed(part.decode(), finite=False)) for part in peers.told(written(own.values()).encode())
     ]
