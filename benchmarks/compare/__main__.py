@@ -28,7 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
-    command = shlex.join(["python", "-m", "benchmarks.compare", *(arguments or sys.argv[1:])])
+    said = list(sys.argv[1:] if arguments is None else arguments)
+    if "--out" in said:  # of this machine alone
+        del said[said.index("--out") : said.index("--out") + 2]
+    command = shlex.join(["python", "-m", "benchmarks.compare", *said])
     for number in given.features:
         try:
             found = compare(

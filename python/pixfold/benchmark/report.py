@@ -74,7 +74,9 @@ def chart(found: dict[str, Any], path: Path) -> None:
         late = [row for row in rows if row.get("failed", "").startswith("not within")]
         if not done and not late:
             continue
-        look = {"color": f"C{place % 10}", "marker": "os^vD"[place % 5], "lw": 3 if name == "pixfold" else 1.3, "ms": 4}
+        # Ten strong colours, and then their pale ones.
+        color = matplotlib.colormaps["tab20"].colors[(2 * place + place // 10) % 20]
+        look = {"color": color, "marker": "os^vD"[place % 5], "lw": 3 if name == "pixfold" else 1.3, "ms": 4}
         line = "--" if place >= 6 else "-"
         axes[0].plot([r["features"] for r in done], [best(r) for r in done], line, label=name, **look)
         axes[1].plot([r["features"] for r in done], [r["peak_bytes"] / 1e9 for r in done], line, **look)
