@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import pixfold
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "kernel_resources.py"
 
@@ -67,11 +69,13 @@ def test_the_usage_is_read(script):
 
 def test_nothing_spills_in_the_extension(script):
     # Whatever architectures it was built for.
-    modules = list((ROOT / "python" / "pixfold").glob("_cuda.*.so"))
+    modules = list(Path(pixfold.__file__).parent.glob("_cuda.*.so"))
     cuobjdump = script.find_cuobjdump()
     if not modules or cuobjdump is None:
         pytest.skip("needs a built CUDA extension and cuobjdump")
-    for arch, files in script.of_module(modules[0], cuobjdump).items():
+    found = script.of_module(modules[0], cuobjdump)
+    assert found
+    for arch, files in found.items():
         for file, (n, stack) in HOT.items():
             assert len(files[file]) == n, (arch, file)
             assert [k for k in files[file] if k.stack > stack] == [], (arch, file)
