@@ -63,7 +63,9 @@ def latents(X: NDArray[np.float32], size: int, seed: int) -> Iterator[tuple[str,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         started = time.perf_counter()
-        model = pf.DeepMapperAutoencoder(size, n_runs=1, normalize="zscore", random_state=seed).fit(X)
+        model = pf.DeepMapperAutoencoder(
+            size, backbone="convolutional", n_runs=1, normalize="zscore", random_state=seed
+        ).fit(X)
         yield "auto-encoder", model.transform(X), time.perf_counter() - started
 
 

@@ -33,6 +33,8 @@ def rows(bench: Bench) -> list[Row]:
         mean, error = mean_se(strengths[best])
         refused = sum(each["refused"] for each in repeats)
         text = f"ours {shown(ours)}, L2 logistic (C = {best:g}) {shown(strengths[best])}"
+        balanced = {key: mean_se([each[f"{key} balanced"] for each in repeats])[0] for key in ("ours", f"C={best:g}")}
+        text += "; balanced " + " and ".join(f"{value:.3f}" for value in balanced.values())
         text += f"; {refused} of {FOLDS * len(repeats)} folds refused" if refused else ""
         what = f"{real.name}: {len(repeats)} x {FOLDS}-fold, {len(real.y)} samples, {len(np.unique(real.y))} classes"
         table.append(Row(what, text, WANTED, mean_se(ours)[0] >= mean - error))
@@ -40,13 +42,16 @@ def rows(bench: Bench) -> list[Row]:
 
 
 def fold_by_fold(ours: Ours, real: RealSet, repeat: int) -> dict[str, Any]:
-    """Share of all samples that are classified correctly when they are held out. A fold that is refused has none."""
+    """Share of all samples that are classified correctly when they are held out, and its mean over classes.
+
+    A fold that is refused has none.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
     from sklearn.preprocessing import StandardScaler
 
     X, y = real.X, real.y
-    correct = {"ours": 0, **{f"C={c:g}": 0 for c in STRENGTHS}}
+    correct = {name: np.zeros(len(y), dtype=bool) for name in ("ours", *(f"C={c:g}" for c in STRENGTHS))}
     refused = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes of fewer samples than folds; a solver that stopped
@@ -55,10 +60,14 @@ def fold_by_fold(ours: Ours, real: RealSet, repeat: int) -> dict[str, Any]:
             if fit.model is None:
                 refused += 1
             else:
-                correct["ours"] += int((fit.model.predict(X[test]) == y[test]).sum())
+                correct["ours"][test] = fit.model.predict(X[test]) == y[test]
             scaler = StandardScaler().fit(log_values(X[train]))
             values = [scaler.transform(log_values(X[part], like=X[train])) for part in (train, test)]
             for c in STRENGTHS:
                 model = LogisticRegression(C=c, max_iter=1_000).fit(values[0], y[train])
-                correct[f"C={c:g}"] += int((model.predict(values[1]) == y[test]).sum())
-    return {name: count / len(y) for name, count in correct.items()} | {"refused": refused}
+                correct[f"C={c:g}"][test] = model.predict(values[1]) == y[test]
+    shares: dict[str, Any] = {"refused": refused}
+    for name, right in correct.items():
+        shares[name] = float(right.mean())
+        shares[f"{name} balanced"] = float(np.mean([right[y == k].mean() for k in np.unique(y)]))
+    return shares

@@ -1,19 +1,17 @@
-"""Beyond the paper: how many needles each method finds, by number of features, effect, needles, and as pure pairs.
-
-Precision at k, k being the number of needles, is recall at k too.
-"""
+"""Beyond the paper: how many needles each method finds, by number of features, effect, needles, and as pure pairs."""
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from benchmarks.list_bars.methods import f_test, top
-from benchmarks.paper.results import parser, save, spread, table, within
+from benchmarks.list_bars.methods import f_test, listed, top
+from benchmarks.list_bars.settings import at_least
+from benchmarks.paper.results import Units, counted, half_width, interval, parser, run_command, save, table, within
 
 import pixfold as pf
 
@@ -77,112 +75,195 @@ def _boosting(X: Any, y: Any, seed: int) -> Any:
     from xgboost import XGBClassifier
 
     return XGBClassifier(
-        n_estimators=50, max_depth=3, tree_method="hist", max_bin=32, random_state=seed, n_jobs=2
+        n_estimators=50, max_depth=3, tree_method="hist", max_bin=32, importance_type="total_gain", random_state=seed,
+        n_jobs=2,
     ).fit(X, y).feature_importances_  # fmt: skip
 
 
-# Each with the most features that it is run on.
-METHODS: dict[str, tuple[Callable[..., Any], int]] = {
-    "pixfold, additive": (_network("additive"), 1_000_000),
-    "pixfold, patchnet": (_network("patchnet"), 1_000),
-    "pixfold, pair screen": (_pairs, 20_000),
-    "F test": (lambda X, y, seed: f_test(X, y)[0], 1_000_000),
-    "mutual information": (_mutual, 1_000),
-    "L2 logistic regression": (_linear, 100_000),
-    "XGBoost": (_boosting, 20_000),
+class Method(NamedTuple):
+    run: Callable[..., Any]
+    most: int  # features that it is run on where needles differ in their means
+    most_of_pairs: int  # and where a pure pair is planted
+
+
+METHODS = {
+    "pixfold, additive": Method(_network("additive"), 1_000_000, 100_000),
+    "pixfold, patchnet": Method(_network("patchnet"), 10_000, 10_000),
+    "pixfold, pair screen": Method(_pairs, 10_000, 100_000),
+    "F test": Method(lambda X, y, seed: f_test(X, y)[0], 1_000_000, 1_000_000),
+    "mutual information": Method(_mutual, 10_000, 1_000),
+    "L2 logistic regression": Method(_linear, 1_000_000, 1_000_000),
+    "XGBoost": Method(_boosting, 100_000, 10_000),
 }
 
 
+class Setting(NamedTuple):
+    features: int
+    needles: int
+    effect: float
+    xor: bool
+
+    def __str__(self) -> str:
+        kind = "a pure pair" if self.xor else f"{self.needles} needles, effect {self.effect:g}"
+        return f"{self.features:,} features, {kind}"
+
+    def most(self, name: str) -> int:
+        return METHODS[name].most_of_pairs if self.xor else METHODS[name].most
+
+
+Found = dict[Setting, dict[str, list[dict[str, float]]]]
+
+
 def main(arguments: list[str] | None = None) -> int:
-    options = parser("recovery", __doc__, seeds=3, seconds=250)
-    options.add_argument("--samples", type=int, default=200)
-    options.add_argument("--features", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    options.add_argument("--effects", type=float, nargs="+", default=[0.5, 1.0])
-    options.add_argument("--needles", type=int, nargs="+", default=[2, 20])
-    options.add_argument("--base", type=int, default=1_000, help="features where effect or number of needles varies")
+    options = parser("recovery", __doc__, seeds=5, seconds=7200)
+    options.add_argument("--samples", type=at_least(1), default=200)
+    options.add_argument("--features", type=at_least(1), nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    options.add_argument("--pair-features", type=at_least(1), nargs="+", default=[1_000, 10_000, 100_000])
+    options.add_argument("--effects", type=float, nargs="+", default=[0.25, 0.5, 0.75, 1.0])
+    options.add_argument("--needles", type=at_least(1), nargs="+", default=[2, 10, 50])
+    options.add_argument(
+        "--base", type=at_least(1), default=1_000, help="features where effect or number of needles varies"
+    )
     options.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     given = options.parse_args(arguments)
-    settings = [("features", n, 10, 1.0, False) for n in given.features]
-    settings += [("effect", given.base, 10, effect, False) for effect in given.effects]
-    settings += [("needles", given.base, k, 1.0, False) for k in given.needles]
-    settings += [("pure pair (XOR)", n, 2, 0.0, True) for n in given.features[:2]]
-    settings = list({setting[1:]: setting for setting in reversed(settings)}.values())[::-1]
-    values: dict[tuple[Any, ...], dict[str, list[tuple[float, float]]]] = {
-        setting[1:]: {name: [] for name in given.methods} for setting in settings
-    }
+    fewest, most = min(*given.features, given.base, *given.pair_features), max(*given.needles, 10)
+    if fewest < most:
+        options.error(f"there must be more features than needles, got {fewest} features and {most} needles")
+    settings = [Setting(n, 10, 1.0, xor=False) for n in given.features]
+    settings += [Setting(given.base, 10, effect, xor=False) for effect in given.effects]
+    settings += [Setting(given.base, k, 1.0, xor=False) for k in given.needles]
+    settings += [Setting(n, 2, 0.0, xor=True) for n in given.pair_features]
+    settings = list(dict.fromkeys(settings))
+    unit = Units(given)
+    values: Found = {setting: {name: [] for name in given.methods} for setting in settings}
     for seed in within(given.seeds, given.time):
-        for _, features, needles, effect, xor in settings:
-            X, y, planted = data(given.samples, features, needles, effect, seed, xor=xor)
+        for setting in settings:
+            measure = partial(one_setting, setting, given.samples, seed)
             for name in given.methods:
-                method, most = METHODS[name]
-                if features > most:
-                    continue
-                started = time.perf_counter()
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    score = method(X, y, seed)
-                share = len(set(top(score, needles)) & set(planted)) / needles
-                values[features, needles, effect, xor][name].append((share, time.perf_counter() - started))
-                print(seed, features, needles, effect, xor, name, values[features, needles, effect, xor][name][-1])
+                if setting.features <= setting.most(name):
+                    values[setting][name].append(unit((name, seed, *setting), partial(measure, name)))
             # After each setting, so that a run that is ended keeps what it has.
             report({key: found for key, found in values.items() if any(found.values())}, given, arguments)
     return 0
 
 
-def report(values: Any, given: Any, arguments: list[str] | None) -> None:
+def one_setting(setting: Setting, samples: int, seed: int, name: str) -> dict[str, float]:
+    """What a method finds in data of this seed: shares of the needles and of the list."""
+    X, y, planted = data(samples, *setting[:3], seed, xor=setting.xor)
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        score = listed(METHODS[name].run(X, y, seed))
+    seconds = time.perf_counter() - started
+    k, half = setting.needles, max(setting.needles // 2, 1)
+
+    def hits(length: int) -> int:
+        return len(set(top(score, length)) & set(planted))
+
+    return {"at_k": hits(k) / k, "precision_half": hits(half) / half, "recall_5": hits(5 * k) / k, "seconds": seconds}
+
+
+def of(each: list[dict[str, float]], what: str) -> list[float]:
+    return [one[what] for one in each]
+
+
+def shown_seconds(value: Any) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def report(values: Found, given: Any, arguments: list[str] | None) -> None:
     """Write what is measured so far."""
     lines = []
-    for key, found in values.items():
-        features, needles, effect, xor = key
-        what = f"{features:,} features, " + ("a pure pair" if xor else f"{needles} needles, effect {effect:g}")
+    for setting, found in values.items():
         done = {name: each for name, each in found.items() if each}
-        best = max(np.mean([share for share, _ in each]) for each in done.values())
+        best = max(np.mean(of(each, "at_k")) for each in done.values())
         for name, each in done.items():
-            shares, seconds = zip(*each, strict=True)
-            text = spread(shares, 2)
-            lines.append((what, name, f"**{text}**" if np.mean(shares) == best else text, f"{np.mean(seconds):.2g}"))
+            text = interval(of(each, "at_k"), 2)
+            more = (interval(of(each, what), 2) for what in ("precision_half", "recall_5"))
+            bold = f"**{text}**" if np.mean(of(each, "at_k")) == best else text
+            lines.append((setting, name, bold, *more, shown_seconds(np.mean(of(each, "seconds"))), len(each)))
     count = max(len(each) for found in values.values() for each in found.values())
-    said = "1 seed, so without intervals" if count == 1 else f"up to {count} seeds"
+    limits = [
+        f"{name} is run on up to {most:,} features ({pairs:,} for pairs)"
+        for name in given.methods
+        for _, most, pairs in (METHODS[name],)
+        if most < max(given.features) or pairs < max(given.pair_features)
+    ]
+    said = f" Left out, as they would take too long: {'; '.join(limits)}." if limits else ""
     text = (
-        f"# Recovery of needles\n\n{given.samples} samples, two classes, normal values, {said}. "
-        "Precision at k, where k is the number of needles, equals recall at k: mean (lowest to highest); the best of "
-        "each setting is bold. A method is left out where its number of features is beyond what is run here.\n\n"
-        + table(("setting", "method", "precision and recall at k", "seconds"), lines)
-        + "\n\n"
+        f"# Recovery of needles\n\n{given.samples} samples, two classes, normal values; "
+        f"{counted(count, given.seeds)}, each with data of its own. k is the number of needles. Precision at k, the "
+        "share of the first k features of the list that are needles, equals recall at k, the share of the needles "
+        "among the first k features. ± is half of the 95 % interval of the mean over seeds (Student's t; 0.00: all "
+        f"seeds agree). The best of each setting is bold.{said}\n\n"
+        + table(
+            ("setting", "method", "precision = recall at k", "precision at k/2", "recall at 5k", "seconds", "seeds"),
+            lines,
+        )
+        + "\n\nWho is best at k; a difference within its own 95 % interval is a tie:\n\n"
         + verdict(values)
         + "\n"
     )
 
     def draw(figure: Any) -> None:
-        axes = figure.subplots(1, 2, sharey=True)
-        for axis, xor, title in zip(axes, (False, True), ("10 needles, effect 1", "a pure pair"), strict=True):
+        figure.set_size_inches(11, 3.8)
+        axes = figure.subplots(1, 3, sharey=True)
+        panels = [
+            ("features", lambda s: not s.xor and s[1:3] == (10, 1.0), "10 needles, effect 1"),
+            (
+                "effect",
+                lambda s: not s.xor and s.features == given.base and s.needles == 10,
+                f"{given.base:,} features",
+            ),
+            ("features", lambda s: s.xor, "a pure pair"),
+        ]
+        for axis, (along, shown, title) in zip(axes, panels, strict=True):
             for number, name in enumerate(given.methods):
-                keys = [key for key in values if key[3] == xor and (xor or key[1:3] == (10, 1.0)) and values[key][name]]
-                means = [np.mean([share for share, _ in values[key][name]]) for key in keys]
-                axis.plot([key[0] for key in keys], means, "o-", label=name, lw=6 - number, ms=14 - 2 * number)
-            axis.set(xscale="log", xlabel="features", title=title, ylim=(-0.05, 1.05))
+                keys = sorted((s for s in values if shown(s) and values[s][name]), key=lambda s: getattr(s, along))
+                means = [np.mean(of(values[s][name], "at_k")) for s in keys]
+                bars = np.nan_to_num([half_width(of(values[s][name], "at_k")) for s in keys])
+                # Lines that lie on each other stay apart by their widths.
+                axis.errorbar(
+                    [getattr(s, along) for s in keys], means, bars, fmt="o-", color=f"C{number}", label=name,
+                    lw=7 - number, ms=13 - 1.5 * number, elinewidth=1, capsize=3,
+                )  # fmt: skip
+            axis.set(xlabel=along, title=title, ylim=(-0.05, 1.05))
+            if along == "features" and any(shown(s) for s in values):
+                axis.set_xscale("log")
         axes[0].set_ylabel("precision = recall at k")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
 
-    flat = [{"setting": key, "found": found} for key, found in values.items()]
+    flat = [{"setting": setting, "found": found} for setting, found in values.items()]
     save(given.out, "recovery", text, flat, draw, arguments)
 
 
-def verdict(values: Any) -> str:
-    """Say in words where a simpler method is at least as good as every network, and where none is."""
-    words = []
-    for (features, needles, effect, xor), found in values.items():
-        means = {name: float(np.mean([share for share, _ in each])) for name, each in found.items() if each}
+def verdict(values: Found) -> str:
+    """Say in words where a simpler method is at least as good as ours, and where none is."""
+    words, no_worse, faster = [], 0, 0
+    for setting, found in values.items():
+        means = {name: float(np.mean(of(each, "at_k"))) for name, each in found.items() if each}
         ours = {name: mean for name, mean in means.items() if name.startswith("pixfold")}
         others = {name: mean for name, mean in means.items() if name not in ours}
         if not ours or not others:
             continue
         a, b = max(ours, key=ours.__getitem__), max(others, key=others.__getitem__)
-        what = f"{features:,} features, " + ("a pure pair" if xor else f"{needles} needles, effect {effect:g}")
-        who = "ours is best" if ours[a] > others[b] else "a simpler method wins" if others[b] > ours[a] else "a tie"
-        words.append(f"- {what}: {who} ({a} {ours[a]:.2f}, {b} {others[b]:.2f}).")
-    return "\n".join(words)
+        pairs = zip(of(found[a], "at_k"), of(found[b], "at_k"), strict=False)
+        differences = [one - other for one, other in pairs]
+        mean, width = float(np.mean(differences)), half_width(differences)
+        tie = mean == 0 or abs(mean) <= width  # one seed has no interval: NaN
+        who = "a tie" if tie else "ours is best" if mean > 0 else "a simpler method wins"
+        times = {name: np.mean(of(found[name], "seconds")) for name in (a, b)}
+        each = ", ".join(f"{name} {means[name]:.2f} in {shown_seconds(time)} s" for name, time in times.items())
+        words.append(f"- {setting}: {who} ({each}).")
+        if tie or mean < 0:
+            no_worse += 1
+            faster += times[b] < times[a]
+    end = (
+        f"\n\nIn {no_worse} of {len(words)} settings a method without a network is at least as good as ours, and "
+        f"faster in {faster} of these."
+    )
+    return "\n".join(words) + (end if no_worse else "")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -364,8 +364,10 @@ def test_hidden_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     share = np.isin(np.argsort(-structure.loadings(X))[: structure.PLANTED], planted).mean()
     assert share > 0.7  # the groups are there to be found
     assert np.isin(np.argsort(-X.var(axis=0))[: structure.PLANTED], planted).mean() < 0.3
-    monkeypatch.setattr(structure, "ours", lambda X, seed: np.where(np.isin(np.arange(X.shape[1]), planted), 1.0, 0.1))
+    listed = np.where(np.isin(np.arange(X.shape[1]), planted), 1.0, 0.1)
+    monkeypatch.setattr(structure, "ours", lambda X, seed: (listed, True))
     monkeypatch.setattr(structure, "data", lambda real, rng: (X, planted))
     found = structure.measure(None, 0)
     assert found["ours"] == found["jaccard"] == 1
     assert not found["empty"]
+    assert found["said"]

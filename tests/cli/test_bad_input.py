@@ -82,8 +82,13 @@ CASES = {
         [],
         ["x.csv", "line 6, column 'b'", "'high'"],
     ),
+    "network of labels": (
+        lambda d: table(d / "x.csv"),
+        [SELF, "--backbone", "patchnet"],
+        ["--backbone must be one of auto, principal, convolutional, got 'patchnet'"],
+    ),
     "infinite": (lambda d: table(d / "x.csv", cell=(4, 1), value="inf"), [], ["infinite", "'b'", "'s4'"]),
-    "negative, not to be shifted": (negative, ["--negative", "error"], ["negative", "'b'", "shift"]),
+    "negative, not to be shifted": (negative, ["--negative", "error", "--normalize", "log1p-zscore"], ["negative", "'b'", "shift"]),
     "empty file": (lambda d: zipped(d / "x.csv", b""), [], ["x.csv", "the file is empty"]),
     "header alone": (lambda d: zipped(d / "x.csv", b"kind,a,b\n"), [], ["one line per sample"]),
     "short line": (
@@ -224,7 +229,7 @@ def test_a_disk_that_fills_up_leaves_the_old_results(tmp_path, monkeypatch):
 
 
 def test_negative_values_are_shifted_with_a_warning(tmp_path):
-    result = run(negative(tmp_path), tmp_path / "out")
+    result = run(negative(tmp_path), tmp_path / "out", "--normalize", "log1p-zscore")
     assert result.exit_code == 0, result.output
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert sum("1 negative value in 1 feature ('b')" in line for line in warnings) == 1

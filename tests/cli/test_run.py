@@ -210,7 +210,6 @@ def test_run_without_classes_is_self_supervised(invoke, table, tmp_path):
     ("flags", "message"),
     [
         (("--label", "kind", "--latent-dim", 8), "--latent-dim: is for self-supervised jobs"),
-        (("--backbone", "patchnet"), "--backbone: needs --label"),
         (("--min-accuracy", 0.5), "--min-accuracy: needs --label"),
         (("--fdr", 0.2), "--fdr: needs --label"),
         (("--negative", "perhaps"), "--negative"),

@@ -240,6 +240,19 @@ def test_the_smallest_rectangle_is_the_smallest():
         assert sides[0] * sides[1] == pytest.approx(area)
 
 
+def test_the_rectangle_turns_features_in_both_classes(theirs):
+    rng = np.random.default_rng(0)
+    X, extractor = rng.random((6, 40)), Placed(rng.normal(size=(40, 2)))
+    wanted = of(theirs, extractor, "bin", (9, 9), X)
+    for options, same in (({}, True), ({"rectangle": "pyDeepInsight"}, True), ({"rectangle": "smallest"}, False)):
+        one = ImageTransformer(extractor, pixels=9, **options).fit(X)
+        several = MRepImageTransformer([extractor], pixels=9, **options).fit(X)
+        assert np.array_equal(one.coords(), wanted.coords()) == same
+        np.testing.assert_array_equal(one.coords(), several._its[0].coords())
+    with pytest.raises(InputError, match="rectangle must be one of"):
+        MRepImageTransformer([extractor], rectangle="largest")
+
+
 def test_layout_is_that_of_the_ops_and_sparse_samples_stay_sparse():
     sparse = pytest.importorskip("scipy.sparse", reason="sparse samples need SciPy")
     rng = np.random.default_rng(0)

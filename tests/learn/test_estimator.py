@@ -335,7 +335,7 @@ def counts():
 
 @pytest.fixture(scope="module")
 def autoencoder(counts):
-    settings = {**QUICK, "normalize": "auto", "n_runs": 1}
+    settings = {**QUICK, "normalize": "auto", "n_runs": 1, "backbone": "convolutional"}
     return pf.DeepMapperAutoencoder(16, **settings).fit(counts[0])
 
 
@@ -394,9 +394,10 @@ def genotypes(rng):
     [
         (lambda rng: rng.poisson(3.0, (48, 12)), None, 1e4),
         (genotypes, "genotype", None),
-        (lambda rng: rng.random((48, 12)), "log1p-zscore", None),
+        (lambda rng: rng.exponential(size=(48, 12)), "log1p-zscore", None),
+        (lambda rng: rng.standard_normal((48, 12)), "zscore", None),
     ],
-    ids=["counts", "genotypes", "values"],
+    ids=["counts", "genotypes", "values", "normal values"],
 )
 def test_normalize_auto(make, preset, library_size):
     X = make(np.random.default_rng(0))
@@ -409,11 +410,11 @@ def test_negative_values():
     X, y = tiny()
     X[:, 5] -= 0.5
     with pytest.raises(InputError, match=r"negative.*feature_5.*negative='shift'"):
-        classifier().fit(X, y)
-    clf = classifier(negative="auto").fit(X, y)
+        classifier(normalize="log1p-zscore", negative="error").fit(X, y)
+    clf = classifier(normalize="log1p-zscore").fit(X, y)
     assert clf.normalizer_.negative == "shift"
     assert any("shifted" in message and "feature_5" in message for message in clf.results_.messages)
-    assert classifier(negative="shift").fit(X, y).normalizer_.negative == "shift"
+    assert classifier(normalize="log1p-zscore", negative="shift").fit(X, y).normalizer_.negative == "shift"
 
 
 def test_a_normalizer_is_a_pattern(small):

@@ -107,7 +107,7 @@ def test_profile(matrix, whole, n_binary, dtype, make):
 
 def test_profile_is_of_the_rows_that_are_used_block_by_block():
     matrix = np.vstack([BINARY, VALUES, NEGATIVE, COUNTS])
-    one_row = 4 * 3 * matrix.itemsize + 3 * 160
+    one_row = 4 * 3 * matrix.itemsize + 3 * 184
     for rows, whole, n_binary in ((np.arange(2), True, 3), (np.array([0, 1, 6, 7]), True, 0), (np.arange(8), False, 0)):
         found = scan(ArraySource(matrix), rows, memory=one_row).facts
         assert (found.whole, found.n_binary) == (whole, n_binary)
@@ -121,6 +121,27 @@ def test_negative_auto_shifts_and_says_so(normalize):
     assert made.negative == "shift"
     assert "3 negative values in 2 features ('feature_1', 'feature_2')" in messages[-1]
     assert np.isfinite(made.fit(NEGATIVE).transform(NEGATIVE)).all()
+
+
+@pytest.mark.parametrize("n", [8, 30, 1000])
+@pytest.mark.parametrize(
+    ("draw", "preset"),
+    [
+        (lambda rng, size: rng.standard_normal(size), "zscore"),
+        (lambda rng, size: 8 + rng.standard_normal(size), "zscore"),  # logarithms already
+        (lambda rng, size: rng.beta(0.5, 0.5, size), "zscore"),  # methylation
+        (lambda rng, size: rng.standard_t(4, size), "zscore"),
+        (lambda rng, size: np.exp(rng.standard_normal(size)), "log1p-zscore"),
+        (lambda rng, size: np.exp(rng.standard_normal(size)) - 0.5, "log1p-zscore"),  # a background taken off
+        (lambda rng, size: rng.exponential(size=size) * (rng.random(size) < 0.3), "log1p-zscore"),  # mostly zeros
+    ],
+)
+def test_a_logarithm_where_values_have_a_long_tail_to_the_right(draw, preset, n):
+    X = draw(np.random.default_rng(n), (n, 400))
+    made, messages = choose(ArraySource(X))
+    assert made.preset == preset
+    assert ("without a long tail" in messages[0]) == (preset == "zscore")
+    assert ("shifted" in messages[-1]) == bool(preset == "log1p-zscore" and (X < 0).any())
 
 
 @pytest.mark.parametrize("normalize", ["zscore", "minmax", "none"])

@@ -20,7 +20,7 @@ def prepared(X: Any, y: Any = None, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("memory", [5 * 168 + 3 * 50, 5 * 168 + 3 * 100, None])
+@pytest.mark.parametrize("memory", [5 * 184 + 3 * 50, 5 * 184 + 3 * 100, None])
 def test_empty_features_and_samples_go_and_nothing_else(form: Any, memory: int | None) -> None:
     X = np.array([[1, 0, 0, NAN, 0], [0, 0, 0, 0, 0], [0, -2, 0, NAN, 0], [NAN, 0, 0, NAN, 0], [3, 0, 0, 0, 1e-30]])
     result = prepare(open_source(form(X)), memory=memory)

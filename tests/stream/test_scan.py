@@ -50,6 +50,13 @@ def check(source: ArraySource, x: np.ndarray, rows: np.ndarray, memory: int | No
     assert (found.facts.smallest, found.facts.largest) == (values.min(), values.max())
     assert found.facts.n_negative == np.count_nonzero(values < 0)
     np.testing.assert_array_equal(found.facts.negative_features, np.flatnonzero((used < 0).any(axis=0)))
+    known = found.varies & ((~np.isnan(used)).sum(axis=0) >= 8)
+    if known.any():
+        mean = np.nanmean(used[:, known], axis=0)
+        expected = np.median((highest[known] - mean) / (mean - lowest[known]))
+        assert found.facts.right_tail == pytest.approx(expected, rel=1e-12)
+    else:
+        assert np.isnan(found.facts.right_tail)
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 4, None])
@@ -58,7 +65,7 @@ def check(source: ArraySource, x: np.ndarray, rows: np.ndarray, memory: int | No
 def test_it_is_what_numpy_counts(form, dtype, rows_at_once):
     x = matrix(dtype)
     source = ArraySource(form(x))
-    memory = None if rows_at_once is None else 168 * F + 3 * sample_bytes(source) * rows_at_once
+    memory = None if rows_at_once is None else 184 * F + 3 * sample_bytes(source) * rows_at_once
     check(source, x, np.arange(N), memory)
     check(source, x, np.array([1, 2, 5, 6, 11, 36]), memory)
 
@@ -93,7 +100,7 @@ def test_packed_genotypes(n_features, count_first):
     for bits in (packed.bits, noisy):
         source = ArraySource(PackedGenotypes(bits, n_features, count_first=count_first))
         check(source, g, np.arange(60), None)
-        check(source, g, np.arange(0, 60, 2), 168 * n_features + 3 * bits.shape[1] * 7)
+        check(source, g, np.arange(0, 60, 2), 184 * n_features + 3 * bits.shape[1] * 7)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
@@ -107,9 +114,9 @@ def test_infinite_values_of_many_blocks(form):
         match=r"array: values must be finite, got 3 infinite in 2 features \('feature_1', 'feature_4'\) and 2 samples "
         r"\('sample_3', 'sample_29'\)$",
     ):
-        scan(source, np.arange(30), memory=168 * 5 + 3 * sample_bytes(source) * 2)
+        scan(source, np.arange(30), memory=184 * 5 + 3 * sample_bytes(source) * 2)
 
 
 def test_a_budget_that_is_too_small():
-    with pytest.raises(InputError, match=r"^scan: memory must be at least 960 bytes for array, .*, got 99 bytes"):
+    with pytest.raises(InputError, match=r"^scan: memory must be at least 1,040 bytes for array, .*, got 99 bytes"):
         scan(ArraySource(np.ones((4, 5))), np.arange(4), memory=99)

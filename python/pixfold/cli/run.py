@@ -33,7 +33,8 @@ _NETWORK = {
         None,
         "Network: auto (default: additive where up to some 3,000 samples can be solved for at once, else patchnet), "
         "additive, patchnet, resnet18 (the paper's), resnet18-plain, vit, swin; linear and mlp as controls; cnn1d and "
-        "cnn2d for sequences; a torchvision classifier; timm:NAME; or package.module:callable. Only with --label.",
+        "cnn2d for sequences; a torchvision classifier; timm:NAME; or package.module:callable. Without --label: auto "
+        "(principal where some hundred samples can be solved for at once), principal (components), or convolutional.",
     ),
     "weights": Given(
         str | None,
@@ -50,7 +51,9 @@ _NETWORK = {
         "Default: all, or half as many when memory runs out.",
     ),
     "clip_norm": Given(float | None, None, "Of trained networks: largest norm of a step's gradients. Default: none."),
-    "latent_dim": Given(int | None, None, "Size of the latent space. Only of self-supervised jobs."),
+    "latent_dim": Given(
+        int | None, None, "Size of the latent space; the most principal components. Only of self-supervised jobs."
+    ),
     "latent_layer": Given(
         str | None, None, "Layer whose output is the latent space, such as encoder.4. Only of self-supervised jobs."
     ),
@@ -154,7 +157,6 @@ _OF_ONE_TASK = {
     "baselines": (True, "needs --label: the baselines tell classes apart"),
     "fdr": (True, "needs --label: only features that tell classes apart are called"),
     "min_accuracy": (True, "needs --label: without classes there is no accuracy"),
-    "backbone": (True, "needs --label: self-supervised jobs have a network of their own"),
     "weights": (True, "needs --label: self-supervised jobs have a network of their own"),
     **{name: (True, "needs --label: outputs of classes are explained") for name in ("target", "attribution_baseline")},
     "noise_tunnel": (True, "needs --label: outputs of classes are explained"),

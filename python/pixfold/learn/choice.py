@@ -14,6 +14,7 @@ from pixfold.learn.fit import Fitted, fit
 from pixfold.learn.job import Job
 from pixfold.learn.outcome import RunOutcome
 from pixfold.learn.peers import Peers
+from pixfold.learn.principal import run as principal
 from pixfold.stream.budget import free_memory
 
 
@@ -28,9 +29,36 @@ def fit_quantity(job: Job) -> Fitted:
 
 
 def fit_autoencoders(job: Job) -> Fitted:
-    """Learn samples without labels."""
-    job = ranks.together(job, "self-supervised")
-    return fit(job, runs.autoencode)
+    """Learn samples without labels, by their principal components where the job is small enough."""
+    options, memory = job.options, job.options.memory or free_memory() // 2
+    # Options of a training, where any is given.
+    of_training = {
+        name: value
+        for name, value in {
+            "method": options.method,
+            "latent_layer": options.latent_layer,
+            "epochs": options.training.epochs,
+        }.items()
+        if value is not None
+    }
+    backbone, small = options.backbone, principal.serves(job, memory)
+    if backbone == "auto":
+        fits = small and not of_training and options.latent_dim is not None
+        backbone = "principal" if Peers.of_world().agreed(fits) else "convolutional"
+    elif backbone == "principal":
+        for name, value in of_training.items():
+            raise InputError(
+                f"{job.source.name}: {name} must be None with the backbone 'principal', which is solved and not "
+                f"trained, got {value!r}"
+            )
+        if not small:
+            raise InputError(
+                f"{job.source.name}: backbone must be 'convolutional' for so many values: 'principal' is for some "
+                f"hundred samples that fit into half of the memory, got {len(job.prepared.rows):,} samples x "
+                f"{job.source.n_features:,} features"
+            )
+    job = ranks.together(replace(job, options=replace(options, backbone=backbone)), "self-supervised")
+    return fit(job, principal.describe if backbone == "principal" else runs.autoencode)
 
 
 def _fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pixfold.errors import InputError
-from pixfold.learn.backbones.autoencoder import Autoencoder
 from pixfold.learn.backbones.geometry import probe
+from pixfold.learn.backbones.latent_network import LatentNetwork
 from pixfold.util.text import one_of
 
 
@@ -15,7 +15,7 @@ class HiddenLayer(nn.Module):
 
     Parameters
     ----------
-    module : Autoencoder
+    module : LatentNetwork
         Shares its layers.
     name : str
         Of a layer in the order of the pass: ``"encoder.4"``, ``"decoder.1"``.
@@ -33,7 +33,7 @@ class HiddenLayer(nn.Module):
         When there is no such layer; the message names them.
     """
 
-    def __init__(self, module: Autoencoder, name: str) -> None:
+    def __init__(self, module: LatentNetwork, name: str) -> None:
         super().__init__()
         parts = {f"encoder.{number}": part for number, part in module.encoder.named_children()}
         parts |= {f"decoder.{number}": part for number, part in module.decoder.named_children()}
@@ -53,7 +53,7 @@ class HiddenLayer(nn.Module):
         return self.encode(images)
 
 
-def latent_space(module: nn.Module, layer: str | None) -> Autoencoder | HiddenLayer:
+def latent_space(module: nn.Module, layer: str | None) -> LatentNetwork | HiddenLayer:
     """What encodes samples: the auto-encoder itself, or the part of it up to a layer."""
-    assert isinstance(module, Autoencoder)
+    assert isinstance(module, LatentNetwork)
     return module if layer is None else HiddenLayer(module, layer)

@@ -15,7 +15,7 @@ from pixfold.learn.attribute import Accumulator, add, frozen
 from pixfold.learn.attribution.baselines import Baselines
 from pixfold.learn.attribution.choices import OF_PASSES, refuse
 from pixfold.learn.attribution.registry import Bound, Setting, known
-from pixfold.learn.backbones.autoencoder import Autoencoder
+from pixfold.learn.backbones.latent_network import LatentNetwork
 from pixfold.learn.batches import Batches
 from pixfold.learn.hidden import HiddenLayer
 from pixfold.learn.torch_settings import torch_settings
@@ -47,7 +47,7 @@ class LatentSummary:
 
 
 def attribute_latent(
-    module: Autoencoder | HiddenLayer,
+    module: LatentNetwork | HiddenLayer,
     batches: Batches,
     accumulator: Accumulator | Callable[[int], Accumulator],
     *,
@@ -74,7 +74,7 @@ def attribute_latent(
 
     Parameters
     ----------
-    module : Autoencoder
+    module : LatentNetwork
         Anything with ``encode(images) -> (B, L)``.
     batches : Batches
         Samples; labels are not looked at.
@@ -119,7 +119,7 @@ def attribute_latent(
     return LatentSummary(n_seen, directions.cpu().numpy(), spread.cpu().numpy())
 
 
-def n_directions(module: Autoencoder | HiddenLayer, max_directions: int = 16) -> int:
+def n_directions(module: LatentNetwork | HiddenLayer, max_directions: int = 16) -> int:
     """Return how many directions :func:`attribute_latent` attributes: the classes of its accumulator."""
     return min(module.n_latent, max_directions)
 
@@ -133,7 +133,7 @@ class Projection(nn.Module):
         The encoder, where the auto-encoder has one as a layer.
     """
 
-    def __init__(self, module: Autoencoder | HiddenLayer, columns: Tensor) -> None:
+    def __init__(self, module: LatentNetwork | HiddenLayer, columns: Tensor) -> None:
         super().__init__()
         self.whole = module
         self.trunk = getattr(module, "encoder", module)
@@ -150,7 +150,7 @@ class Projection(nn.Module):
 
 @torch.no_grad()
 def _principal(
-    module: Autoencoder | HiddenLayer, batches: Batches, most: int, seed: int, device: torch.device
+    module: LatentNetwork | HiddenLayer, batches: Batches, most: int, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor, int]:
     """Directions (D, L) and spread (D,) of the latent values, float32.
 
@@ -179,7 +179,7 @@ def _principal(
     return directions.float(), values[order].clamp(min=0).sqrt().float(), n
 
 
-def _covariance_times(module: Autoencoder | HiddenLayer, batches: Batches, block: Tensor) -> tuple[Tensor, int]:
+def _covariance_times(module: LatentNetwork | HiddenLayer, batches: Batches, block: Tensor) -> tuple[Tensor, int]:
     """Covariance of the latent values times ``block (L, D)``, and the number of samples, in one pass.
 
     Values are taken relative to the first sample, which keeps differences exact when the mean is large.

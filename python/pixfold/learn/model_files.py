@@ -249,7 +249,7 @@ def _builder(
     """Say how the network is made; a backbone that the caller gave becomes one of the parameters."""
     if description.classes is None and description.target is None:
         whole_number(1, below=2**31, optional=True)("model", "latent_dim", parameters["latent_dim"])
-        return lambda: backbones.Autoencoder(shape, parameters["latent_dim"])
+        return lambda: backbones.autoencoder(description.backbone, shape, parameters["latent_dim"])
     if "backbone" not in parameters:
         if backbone is None:
             raise InputError(

@@ -32,7 +32,7 @@ _OF_TRAINING = ("epochs", "device", "precision", "threads")
 class JobOptions:
     """What the user chose; see :class:`pixfold.DeepMapperClassifier`, whose parameters these are.
 
-    ``backbone`` is None for an auto-encoder and ``latent_dim`` for a classifier; ``memory`` is in bytes.
+    ``latent_dim`` is None for a classifier; ``memory`` is in bytes.
     """
 
     backbone: Any
@@ -84,7 +84,7 @@ class JobOptions:
         InputError
             For the first parameter that is not usable.
         """
-        check_all(op, _CHECKS, parameters)
+        check_all(op, _CHECKS | (_OF_AUTOENCODERS if "latent_dim" in parameters else {}), parameters)
         if "target" in parameters:
             check_together(op, {name: parameters[name] for name in ATTRIBUTION_CHECKS})
         elif parameters.get("method") == "feature_ablation":
@@ -157,6 +157,7 @@ def _check_training(op: str, name: str, value: Any) -> None:
         TRAINING_CHECKS[option](op, f"{name}[{option!r}]", chosen)
 
 
+_OF_AUTOENCODERS: dict[str, Check] = {"backbone": choice(("auto", *backbones.AUTOENCODERS))}
 _CHECKS: dict[str, Check] = {
     **{name: TRAINING_CHECKS[name] for name in _OF_TRAINING},
     "backbone": _check_backbone,

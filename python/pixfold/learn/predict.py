@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixfold.errors import InputError
-from pixfold.learn.backbones.autoencoder import Autoencoder
+from pixfold.learn.backbones.latent_network import LatentNetwork
 from pixfold.learn.batches import Batches
 from pixfold.learn.hidden import HiddenLayer
 from pixfold.learn.micro_batches import MicroBatches
@@ -43,7 +43,7 @@ def outputs(
 
 
 def encode(
-    module: Autoencoder | HiddenLayer,
+    module: LatentNetwork | HiddenLayer,
     batches: Batches,
     options: TrainingOptions | None = None,
     progress: Progress | None = None,

@@ -40,7 +40,7 @@ from pixfold.util.text import counted, listed
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Setting:
+class Setting:
     """One run's split, layout, normaliser and loaders.
 
     Where processes share the samples of a run, each of them has a part of every training batch, and a part of the
@@ -61,6 +61,7 @@ class _Setting:
     keep: Keep
 
     def outcome(self, result: TrainingResult, metrics: dict[str, Any], **found: Any) -> RunOutcome:
+        """Put together what came of the run."""
         losses = [row["validation_loss"] for row in result.history if "validation_loss" in row]
         return RunOutcome(
             number=self.number,
@@ -87,7 +88,8 @@ class _Setting:
         )
 
 
-def _set_up(job: Job, run: int) -> _Setting:
+def set_up(job: Job, run: int) -> Setting:
+    """Split the samples of a run, fit its normaliser, make its loaders."""
     started = time.perf_counter()
     seed, layout, parts = job.seed_of(run), job.layout_of(run), _split(job, run)
     peers = job.peers
@@ -102,7 +104,7 @@ def _set_up(job: Job, run: int) -> _Setting:
     def own(positions: NDArray[np.int64]) -> FoldLoader:
         return job.loader(layout, normalizer, positions[peers.part(len(positions))])
 
-    return _Setting(
+    return Setting(
         number=run,
         seed=seed,
         started=started,
@@ -152,7 +154,7 @@ def network_of(job: Job, run: int) -> nn.Module:
     if job.prepared.labels is None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return backbones.Autoencoder(shape, job.options.latent_dim)
+            return backbones.autoencoder(job.options.backbone, shape, job.options.latent_dim)
     n_outputs = 1 if job.prepared.is_quantity else job.n_classes
     return backbones.build(job.options.backbone, shape=shape, n_outputs=n_outputs, seed=seed)
 
@@ -181,7 +183,7 @@ def classify(job: Job, run: int) -> RunOutcome:
     RunOutcome
         Also for a run that went wrong by itself or is not good enough: its metrics say why.
     """
-    s = _set_up(job, run)
+    s = set_up(job, run)
     assert job.prepared.labels is not None
     labels, k = job.prepared.labels, job.n_classes
     module = _network(job, s, run)
@@ -231,7 +233,7 @@ def _weights(job: Job, parts: Split) -> Weights | None:
     return job.weights[parts.train], job.weights[own]
 
 
-def _network(job: Job, s: _Setting, run: int) -> nn.Module:
+def _network(job: Job, s: Setting, run: int) -> nn.Module:
     """Build the network of a run, with weights from a file where the job has one."""
     module = network_of(job, run)
     if job.options.weights is not None:
@@ -267,7 +269,7 @@ def regress(job: Job, run: int) -> RunOutcome:
     RunOutcome
         Also for a run that went wrong by itself: its metrics say why.
     """
-    s = _set_up(job, run)
+    s = set_up(job, run)
     assert job.prepared.labels is not None
     known, test = job.prepared.labels, s.split.test
     unit = Unit.of(known[s.split.train])
@@ -325,7 +327,7 @@ def autoencode(job: Job, run: int) -> RunOutcome:
     RunOutcome
         Also for a run that went wrong by itself or that explains nothing: its metrics say why.
     """
-    s = _set_up(job, run)
+    s = set_up(job, run)
     module = network_of(job, run)
     assert isinstance(module, backbones.Autoencoder)  # without labels it is one
     latent_space(module, job.options.latent_layer)  # a layer that is not there is said before the training

@@ -242,7 +242,8 @@ def facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     channels = f", {layout['channels']} channels" if layout["channels"] > 1 else ""
     said.append(("layout", f"{arrangement}: {size}{channels}" if arrangement else f"{size}{channels}"))
     if document["task"] == "self-supervised":
-        said.append(("network", "auto-encoder"))
+        principal = settings.get("backbone") == "principal"
+        said.append(("network", "principal components" if principal else "auto-encoder"))
     elif settings.get("backbone"):
         said.append(("network", str(settings["backbone"])))
     if "random_state" in settings:

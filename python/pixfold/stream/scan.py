@@ -20,7 +20,9 @@ from pixfold.stream.finite import InfiniteValues
 from pixfold.util.progress import Progress
 
 # Per feature: the statistics of a block, those of its empty samples, and what is added up.
-_FIXED_BYTES = 168
+_FIXED_BYTES = 184
+# Fewer values do not show how far they reach: two have the same distance from their mean.
+_FEWEST_OF_A_TAIL = 8
 # NumPy looks at so many values at a time: few enough that their masks stay in the caches.
 _PIECE = 1 << 18
 
@@ -41,6 +43,10 @@ class ValueFacts:
         Positions of the features that have any.
     n_binary : int
         Features of whole numbers whose largest value is 1.
+    right_tail : float
+        How much further values reach above the mean than below it, ``(largest - mean) / (mean - smallest)``, in the
+        middle (median) one of the features that vary: 1 where they lie alike on both sides, 2.7 of a hundred
+        log-normal values of sigma 0.5. NaN where no feature has 8 values.
     """
 
     whole: bool
@@ -49,6 +55,7 @@ class ValueFacts:
     n_negative: int
     negative_features: NDArray[np.int64]
     n_binary: int
+    right_tail: float
 
     @property
     def is_whole_and_positive(self) -> bool:
@@ -122,6 +129,7 @@ def scan(
     empty_samples = np.zeros(len(rows), dtype=bool)
     whole, n_negative = True, 0
     largest, least = np.full(n, -np.inf), np.full(n, np.inf)
+    total, count = np.zeros(n), np.zeros(n, dtype=np.int64)
     infinite = InfiniteValues(source)
     read = blocks(
         source,
@@ -154,6 +162,8 @@ def scan(
         if stats.count.any():
             np.fmin(least, stats.min, out=least)
             np.fmax(largest, stats.max, out=largest)
+            count += stats.count
+            total += np.where(stats.count > 0, stats.mean, 0.0) * stats.count
         if stats.n_negative:
             n_negative += stats.n_negative
             negative |= stats.min < 0
@@ -162,8 +172,33 @@ def scan(
         del block, x
     infinite.refuse()
     n_binary = int(np.count_nonzero(largest == 1)) if whole else 0
-    facts = ValueFacts(whole, float(least.min()), float(largest.max()), n_negative, np.flatnonzero(negative), n_binary)
-    return Scan(nonzero, missing, empty_samples, largest > least, facts, None if summed is None else str(summed))
+    varies = largest > least
+    facts = ValueFacts(
+        whole,
+        float(least.min()),
+        float(largest.max()),
+        n_negative,
+        np.flatnonzero(negative),
+        n_binary,
+        _right_tail(least, total, largest, varies & (count >= _FEWEST_OF_A_TAIL), count),
+    )
+    return Scan(nonzero, missing, empty_samples, varies, facts, None if summed is None else str(summed))
+
+
+def _right_tail(
+    least: NDArray[np.float64],
+    total: NDArray[np.float64],
+    largest: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    count: NDArray[np.int64],
+) -> float:
+    """See :class:`ValueFacts`; of the features that are ``known``."""
+    if not known.any():
+        return float("nan")
+    mean = total[known] / count[known]
+    # The mean is rounded: of values next to each other it may be their end.
+    ratio = (largest[known] - mean) / np.maximum(mean - least[known], np.finfo(np.float64).tiny)
+    return float(np.median(ratio))
 
 
 def _empty(x: Dense | Csr | Packed) -> NDArray[np.bool_]:

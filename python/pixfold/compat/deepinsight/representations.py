@@ -29,6 +29,8 @@ class MRepImageTransformer:
         Of the extractors that come without one.
     pixels : int or tuple of int
         ``(height, width)`` of all images, or the side of a square.
+    rectangle : {"pyDeepInsight", "smallest"}
+        As for :class:`ImageTransformer`.
 
     Raises
     ------
@@ -37,10 +39,16 @@ class MRepImageTransformer:
     """
 
     def __init__(
-        self, feature_extractor: Iterable[Any], discretization: str = "bin", pixels: int | Shape = (224, 224)
+        self,
+        feature_extractor: Iterable[Any],
+        discretization: str = "bin",
+        pixels: int | Shape = (224, 224),
+        *,
+        rectangle: str = "pyDeepInsight",
     ) -> None:
         self.discretization = discretization
         self.pixels = pixels
+        self._rectangle = rectangle
         self._data: Any = None
         self._its = [self.initialize_image_transformer(config) for config in feature_extractor]
         if not self._its:
@@ -52,7 +60,7 @@ class MRepImageTransformer:
         if len(pair) != 2:
             raise InputError(must_be("MRepImageTransformer", "feature_extractor", "extractors or pairs", config))
         extractor, discretization = pair
-        return ImageTransformer(feature_extractor=extractor, discretization=discretization, pixels=self.pixels)
+        return ImageTransformer(extractor, discretization, self.pixels, rectangle=self._rectangle)
 
     def fit(self, X: Any, y: Any = None, plot: bool = False) -> Self:
         """Fit all transformers; with `plot`, each prints its extractor and shows its map.

@@ -54,8 +54,9 @@ class ImageTransformer:
     pixels : int or tuple of int
         ``(height, width)``, or the side of a square.
     rectangle : {"pyDeepInsight", "smallest"}
-        Which rectangle around the features comes to stand upright: pyDeepInsight's, for the same images, or the
-        smallest one, which the paper means (:mod:`pixfold.compat.deepinsight.rectangle` says how they differ).
+        Which rectangle around the features comes to stand upright: by default pyDeepInsight's, so that images equal
+        its images; ``"smallest"`` is the smallest rectangle, as in DeepInsight's paper
+        (:mod:`pixfold.compat.deepinsight.rectangle` says how they differ).
 
     Raises
     ------

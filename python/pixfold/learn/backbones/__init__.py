@@ -9,6 +9,7 @@ from pixfold.learn.backbones import resnet as _resnet
 from pixfold.learn.backbones import sequences as _sequences
 from pixfold.learn.backbones import transformers as _transformers
 from pixfold.learn.backbones.autoencoder import Autoencoder
+from pixfold.learn.backbones.autoencoders import AUTOENCODERS, autoencoder
 from pixfold.learn.backbones.code import is_code
 from pixfold.learn.backbones.gate import Gate, gates
 from pixfold.learn.backbones.registry import build, check, names, register
@@ -16,4 +17,16 @@ from pixfold.learn.backbones.weights import take_weights
 
 del _additive, _controls, _patchnet, _resnet, _sequences, _transformers  # imported for the names they register
 
-__all__ = ["Autoencoder", "Gate", "build", "check", "gates", "is_code", "names", "register", "take_weights"]
+__all__ = [
+    "AUTOENCODERS",
+    "Autoencoder",
+    "Gate",
+    "autoencoder",
+    "build",
+    "check",
+    "gates",
+    "is_code",
+    "names",
+    "register",
+    "take_weights",
+]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from pixfold.errors import InputError
 from pixfold.learn.backbones.gate import Gate
 from pixfold.learn.backbones.geometry import PadTo, patch_grid
+from pixfold.learn.backbones.latent_network import LatentNetwork
 
 _WIDTH = 32
 _CODE = 8  # channels of the latent grid
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(LatentNetwork):
     """A small convolutional auto-encoder over patches.
 
     Encoder: gate, patch stem (at most 15 x 15 patches, kernel = stride), 3x3 convolution to 8 channels,
@@ -40,14 +41,12 @@ class Autoencoder(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, int, int], latent_dim: int | None = None, gate: bool = True) -> None:
-        super().__init__()
         c, h, w = shape
         if min(shape) < 1 or (latent_dim is not None and latent_dim < 1):
             raise InputError(f"Autoencoder: shape and latent_dim must be 1 or more, got {shape} and {latent_dim}")
-        self.shape = (c, h, w)
         (ph, pw), (rows, cols) = patch_grid(h, w)
         grid = _CODE * rows * cols
-        self.n_latent = grid if latent_dim is None else latent_dim
+        super().__init__(shape, grid if latent_dim is None else latent_dim)
         self.encoder = nn.Sequential(
             Gate(self.shape) if gate else nn.Identity(),
             PadTo(rows * ph, cols * pw),
@@ -64,17 +63,3 @@ class Autoencoder(nn.Module):
             nn.GELU(),
             nn.ConvTranspose2d(_WIDTH, c, (ph, pw), stride=(ph, pw)),
         )
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Latent values ``(B, L)`` of images ``(B, C, H, W)``."""
-        z: Tensor = self.encoder(x)
-        return z
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Images ``(B, C, H, W)`` of latent values ``(B, L)``."""
-        images: Tensor = self.decoder(z)
-        return images[..., : self.shape[1], : self.shape[2]]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct images ``(B, C, H, W)``."""
-        return self.decode(self.encode(x))

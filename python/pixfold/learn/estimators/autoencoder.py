@@ -22,10 +22,16 @@ from pixfold.sources.base import Source
 from pixfold.util.progress import Progress, shown_progress
 
 # Of every self-supervised job: benchmarks/list_bars measures it as "structure".
-UNTESTED = (
-    "without labels the list says what the network uses to describe samples, and is not tested; features in which "
-    "hidden groups differ are found better by variance or principal components"
-)
+UNTESTED = {
+    "principal": (
+        "without labels the list says which features share most in the differences between samples, and is not tested; "
+        "a group that few features show does not stand out of differences that many share"
+    ),
+    "convolutional": (
+        "without labels the list says what the network uses to describe samples, and is not tested; features in which "
+        "hidden groups differ are found better by variance or principal components (backbone 'principal')"
+    ),
+}
 
 
 class DeepMapperAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DeepMapper):  # type: ignore[misc]
@@ -34,13 +40,20 @@ class DeepMapperAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, D
     Parameters
     ----------
     latent_dim : int or None
-        Size of the bottleneck; None for the flattened grid of the encoder.
+        Size of the bottleneck, None for the flattened grid of the encoder; of principal components the most there are.
+    backbone : {"auto", "principal", "convolutional"}
+        ``"principal"``: the principal directions along which samples differ more than features do by chance (parallel
+        analysis with random signs; :mod:`pixfold.learn.principal.directions`), solved in closed form; for some hundred
+        samples. ``"convolutional"``: a small auto-encoder over patches, trained. ``"auto"``: principal components where
+        the samples are few enough and no option of a training (``method``, ``latent_layer``, ``epochs``,
+        ``latent_dim=None``) is given.
     n_runs, normalize, negative, missing, arrangement, epochs, batch_size, fractions, top_k, device, precision, \
 random_state, threads, memory, training
-        As for :class:`DeepMapperClassifier`. A run is accepted when its reconstruction explains any variance of the
-        test samples.
-    method : str
-        Attribution of the latent directions, one of :data:`pixfold.learn.attribution.METHODS`; see
+        As for :class:`DeepMapperClassifier`. A run is accepted when it finds a direction, or when its reconstruction
+        explains any variance of the test samples.
+    method : str, optional
+        Attribution of the latent directions of a trained network, one of
+        :data:`pixfold.learn.attribution.METHODS` (without it ``"input_x_gradient"``); see
         :func:`pixfold.learn.latent.attribute_latent`.
     latent_layer : str, optional
         Take the output of this layer as the latent space, such as ``"encoder.4"``, instead of the bottleneck. An error
@@ -53,7 +66,8 @@ random_state, threads, memory, training
     Attributes
     ----------
     feature_importances_ : float64 array (n_features,)
-        Share of the attribution of the latent directions, each weighted by the samples' spread along it.
+        Share of the variance of held-out samples that the principal directions give each feature; of a trained
+        network the share of the attribution of the latent directions, each weighted by the samples' spread along it.
     clusters_ : int64 array (n_samples,)
         Cluster of each sample that was used, 0 the largest; where clusters were asked for.
     findings_, history_, metrics_, results_, layout_, normalizer_, module_
@@ -66,14 +80,15 @@ random_state, threads, memory, training
         self,
         latent_dim: int | None = 32,
         *,
+        backbone: str = "auto",
         n_runs: int | None = 3,
         time: float | str | None = None,
         fdr: float = 0.1,
-        normalize: Any = "log1p-zscore",
-        negative: str = "error",
+        normalize: Any = "auto",
+        negative: str = "auto",
         missing: str = "error",
         arrangement: str = "natural",
-        method: str = "input_x_gradient",
+        method: str | None = None,
         latent_layer: str | None = None,
         clusters: str | int | None = None,
         epochs: int | None = None,
@@ -133,7 +148,7 @@ random_state, threads, memory, training
         latent = in_order(*encode(space, loader, job.options.training, job.progress))
         names = [f"latent_{d}" for d in range(latent.shape[1])]
         table = pd.DataFrame(latent, index=job.prepared.sample_names, columns=names)
-        parts["messages"] = [*parts["messages"], UNTESTED]
+        parts["messages"] = [*parts["messages"], UNTESTED[job.options.backbone]]
         groups = None
         if self.clusters is not None:
             labels = None if source.labels is None else _known(source.labels[job.prepared.rows])

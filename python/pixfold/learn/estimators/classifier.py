@@ -51,8 +51,9 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
     baselines : bool
         Put a test of each feature and linear models on the same splits beside the findings.
     normalize : str or Normalizer
-        A preset of :class:`Normalizer`, an unfitted one as a pattern, or ``"auto"``.
-    negative : {"error", "shift", "auto"}
+        A preset of :class:`Normalizer`, an unfitted one as a pattern, or ``"auto"``, which looks at the values: see
+        :func:`pixfold.normalize.choose.choose_normalizer`. ``normalizer_`` and the messages say what it took.
+    negative : {"auto", "error", "shift"}
         Negative values before a logarithm; ``"auto"`` shifts and says so.
     missing : {"error", "zero", "mean"}
         Missing values.
@@ -137,8 +138,8 @@ class DeepMapperClassifier(ClassifierMixin, DeepMapper):  # type: ignore[misc]
         fdr: float = 0.1,
         baselines: bool = True,
         pair_screen: bool | None = None,
-        normalize: Any = "log1p-zscore",
-        negative: str = "error",
+        normalize: Any = "auto",
+        negative: str = "auto",
         missing: str = "error",
         arrangement: str = "natural",
         method: str | None = None,

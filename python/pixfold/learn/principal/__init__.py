@@ -1,0 +1,1 @@
+"""Jobs without labels that are small enough for principal components."""
