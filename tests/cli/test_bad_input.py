@@ -88,7 +88,11 @@ CASES = {
         ["--backbone must be one of auto, principal, convolutional, got 'patchnet'"],
     ),
     "infinite": (lambda d: table(d / "x.csv", cell=(4, 1), value="inf"), [], ["infinite", "'b'", "'s4'"]),
-    "negative, not to be shifted": (negative, ["--negative", "error", "--normalize", "log1p-zscore"], ["negative", "'b'", "shift"]),
+    "negative, not to be shifted": (
+        negative,
+        ["--negative", "error", "--normalize", "log1p-zscore"],
+        ["negative", "'b'", "shift"],
+    ),
     "empty file": (lambda d: zipped(d / "x.csv", b""), [], ["x.csv", "the file is empty"]),
     "header alone": (lambda d: zipped(d / "x.csv", b"kind,a,b\n"), [], ["one line per sample"]),
     "short line": (
