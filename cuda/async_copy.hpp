@@ -22,6 +22,7 @@ using CopyBarrier = simt::CopyBarrier;
 inline unsigned copy_arrivals() { return simt::bulk_copies ? warp_threads : 2 * warp_threads; }
 
 inline void expect_arrivals(CopyBarrier& barrier, unsigned count) { simt::barrier_init(barrier, count); }
+inline void give_back() {}
 inline void arrive(CopyBarrier& barrier) { simt::barrier_arrive(barrier, 0); }
 inline void wait_for(CopyBarrier& barrier, unsigned phase, simt::Place where = simt::Place::current()) {
     simt::barrier_wait(barrier, phase & 1u, where);
@@ -101,6 +102,14 @@ __device__ inline void arrive(CopyBarrier& barrier) {
         : "memory");
 }
 
+// By every thread that has written to a row's place, before it arrives where the next copy to that place is waited for:
+// the engine does not see the order of other writes by itself.
+__device__ inline void give_back() {
+#if PIXFOLD_BULK_COPIES
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
 // Until phase number `phase` has ended; the first is 0. Of phase -1 nobody waits.
 __device__ inline void wait_for(CopyBarrier& barrier, unsigned phase) {
 #if PIXFOLD_BULK_COPIES
@@ -122,17 +131,29 @@ __device__ inline void wait_for(CopyBarrier& barrier, unsigned phase) {
 
 #endif
 
-// Floats up to a 16-byte boundary.
-__device__ inline int floats_to_boundary(const float* from) {
-    return static_cast<int>((16 - (reinterpret_cast<std::uintptr_t>(from) & 15)) & 15) / 4;
+// Elements of 16 bytes.
+template <class T>
+constexpr int copied_together = 16 / static_cast<int>(sizeof(T));
+
+// Elements up to a 16-byte boundary, and from one.
+template <class T>
+__device__ int to_boundary(const T* from) {
+    return static_cast<int>((16 - (reinterpret_cast<std::uintptr_t>(from) & 15)) & 15) / static_cast<int>(sizeof(T));
+}
+template <class T>
+__device__ int from_boundary(const T* from) {
+    return static_cast<int>(reinterpret_cast<std::uintptr_t>(from) & 15) / static_cast<int>(sizeof(T));
 }
 
-// A warp brings n floats to shared memory, where they lie against a 16-byte boundary as they did in memory; `full` has
-// been told copy_arrivals(). Edges that fill no 16 bytes are moved by the lanes, and nothing beside the row is read.
-__device__ inline void copy_row(float* to, const float* from, int n, unsigned lane, CopyBarrier& full) {
-    const int aligned = floats_to_boundary(from);
+// A warp brings n elements to shared memory, where they lie against a 16-byte boundary as they did in memory; `full`
+// has been told copy_arrivals(). Edges that fill no 16 bytes are moved by the lanes, and nothing beside the row is
+// read.
+template <class T>
+__device__ void copy_row(T* to, const T* from, int n, unsigned lane, CopyBarrier& full) {
+    constexpr int together = copied_together<T>;
+    const int aligned = to_boundary(from);
     const int head = aligned < n ? aligned : n;
-    const int middle = (n - head) / 4 * 4;
+    const int middle = (n - head) / together * together;
     const int tail = n - head - middle;
     const int at = static_cast<int>(lane);
     if (at < head) {
@@ -143,14 +164,14 @@ __device__ inline void copy_row(float* to, const float* from, int n, unsigned la
     }
     if (detail::has_bulk_copies()) {
         if (lane == 0 && middle > 0) {
-            detail::arrive_expecting(full, static_cast<std::uint32_t>(middle) * 4);
-            detail::bulk_copy(to + head, from + head, static_cast<std::uint32_t>(middle) * 4, full);
+            detail::arrive_expecting(full, static_cast<std::uint32_t>(middle) * sizeof(T));
+            detail::bulk_copy(to + head, from + head, static_cast<std::uint32_t>(middle) * sizeof(T), full);
         } else {
             arrive(full);
         }
         return;
     }
-    for (int k = at * 4; k < middle; k += static_cast<int>(warp_threads) * 4) {
+    for (int k = at * together; k < middle; k += static_cast<int>(warp_threads) * together) {
         detail::copy_16(to + head + k, from + head + k);
     }
     detail::arrive_when_copied(full);

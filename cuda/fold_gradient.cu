@@ -5,6 +5,7 @@
 // would move as many bytes.
 #include "differentiate.hpp"
 #include "fold_gradient_arranged.hpp"
+#include "fold_gradient_library.hpp"
 #include "fold_gradient_natural.hpp"
 #include "launch.hpp"
 #include "pixfold/unfold.hpp"
@@ -304,6 +305,14 @@ void fold_gradient(const FoldGradientArguments& a, void* stream) {
             gradient_of<Word, std::uint16_t, C>(a, stream);
         }
     });
+}
+
+bool fold_gradient_library(const FoldGradientArguments& a, void* stream) {
+    if (a.x.n_samples == 0 || !is_library_gradient(a)) {
+        return false;
+    }
+    fold_gradient_of_library(a, stream);
+    return true;
 }
 
 }  // namespace pixfold::cuda

@@ -34,18 +34,20 @@ __global__ void __launch_bounds__(block_threads)
 // Rows of floats in scratch memory, each part of it on a 16-byte boundary.
 std::int64_t floats_of(std::int64_t n) { return (n + 3) / 4 * 4; }
 
+std::int64_t pixel_bytes(const FoldGradientArguments& a) { return a.gradient.dtype == DType::f32 ? 4 : 2; }
+
 Moving moving_of(const FoldGradientArguments& a, std::int64_t first, std::int64_t n, float* to) {
-    const auto* gradient = static_cast<const float*>(a.gradient.data) + first * a.slots.n_pixels;
-    return {gradient, to, n, a.slots.n_pixels, a.x.n_features, a.pixel_of_feature};
+    const std::int64_t pixel = pixel_bytes(a);
+    const auto* gradient = static_cast<const char*>(a.gradient.data) + first * a.slots.n_pixels * pixel;
+    return {gradient, to, n, a.slots.n_pixels, a.x.n_features, a.pixel_of_feature, pixel};
 }
 
 }  // namespace
 
 bool fits_arranged_gradient(const FoldGradientArguments& a) {
-    return a.x.dtype == DType::f32 && a.gradient.dtype == DType::f32 && a.x.feature_stride == element &&
-           a.parameters.normalise && a.parameters.row_scale == nullptr && a.slots.one_to_one &&
-           a.slots.n_slots == a.x.n_features && a.pixel_of_feature != nullptr &&
-           fits_shuffled(moving_of(a, 0, a.x.n_samples, nullptr));
+    return a.x.dtype == DType::f32 && a.x.feature_stride == element && a.parameters.normalise &&
+           a.parameters.row_scale == nullptr && a.slots.one_to_one && a.slots.n_slots == a.x.n_features &&
+           a.pixel_of_feature != nullptr && fits_shuffled(moving_of(a, 0, a.x.n_samples, nullptr));
 }
 
 bool is_arranged_gradient(const FoldGradientArguments& a) {
@@ -53,7 +55,7 @@ bool is_arranged_gradient(const FoldGradientArguments& a) {
 }
 
 std::int64_t arranged_gradient_scratch(const FoldGradientArguments& a, std::int64_t n_samples) {
-    const std::int64_t row = a.x.n_features * element;
+    const std::int64_t row = a.x.n_features * pixel_bytes(a);
     const std::int64_t held = kept_bytes / row;
     const std::int64_t rows = n_samples < held ? n_samples : held;
     return 3 * floats_of(a.x.n_features) * element + (rows > 1 ? rows : 1) * row;
@@ -78,7 +80,7 @@ void fold_gradient_arranged(const FoldGradientArguments& a, void* stream) {
     launch(order_by_feature, blocks_for((n_features + block_threads - 1) / block_threads), block_threads, 0, stream,
            ordered, a.slot_of_feature, n_features);
     float* moved = scratch + 3 * floats_of(n_features);
-    const std::int64_t rows = (a.scratch.bytes / element - 3 * floats_of(n_features)) / n_features;
+    const std::int64_t rows = (a.scratch.bytes - 3 * floats_of(n_features) * element) / (n_features * pixel_bytes(a));
     part.slots = Slots{nullptr, nullptr, n_features, n_features, true};
     part.slot_of_feature = nullptr;
     part.pixel_of_feature = nullptr;

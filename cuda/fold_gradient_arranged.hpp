@@ -1,5 +1,5 @@
-// fold_gradient of floats under an arrangement whose images fit in shared memory: the gradient is moved to the order of
-// the features, some rows at a time, which stay in L2, and the rest is the natural order's.
+// fold_gradient of floats under an arrangement whose images, of any type, fit in shared memory: the gradient is moved
+// to the order of the features, some rows at a time, which stay in L2, and the rest is the natural order's.
 #pragma once
 
 #include "pixfold/fold_gradient.hpp"

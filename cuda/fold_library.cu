@@ -1,35 +1,23 @@
 // A block goes through rows that lie whole in shared memory, two deep. One warp has them copied; some add one up, each
 // a run of it, while the others fold the row before. Those take fours of pixels, aligned in the image.
 //
-// The sums are those of row_sums_dense(), addition by addition. The loop over the fours knows regular values alone
-// (regular.hpp); the others are folded again from the row while it is there.
-#include "async_copy.hpp"
+// The loop over the fours knows regular values alone (regular.hpp); the others are folded again from the row while it
+// is there.
 #include "card.hpp"
 #include "counts.hpp"
 #include "fold_library.hpp"
 #include "launch.hpp"
 #include "regular.hpp"
-#include "row_runs.hpp"
+#include "summed_rows.hpp"
 #include "words.hpp"
 
 namespace pixfold::cuda {
 namespace {
 
-constexpr int depth = 2;  // rows in shared memory
+constexpr int depth = summed_depth;
 constexpr unsigned threads = 1024;
 constexpr int n_warps = static_cast<int>(threads / warp_threads);
-
-// Shorter rows, and fewer than multiprocessors, are as well read twice.
-constexpr std::int64_t least_features = 4096;
-
-// Numbers of rows and pixels are of 32 bits in the kernel.
-constexpr std::int64_t most = std::int64_t{1} << 30;
-
-// Of a block, beside the rows.
-constexpr std::int64_t other_shared_bytes = 2048;
-
-// As many runs as half of the warps: more do not fit in shared memory.
-constexpr int most_runs = n_warps / 2;
+static_assert(2 * most_added_runs <= n_warps);
 
 template <class O>
 struct Library {
@@ -55,37 +43,6 @@ __device__ const float* row_of(const Library<O>& a, int i) {
     return reinterpret_cast<const float*>(a.data + i * a.sample_stride);
 }
 
-// A run as row_sums_dense() adds it up, in all lanes.
-__device__ inline double sum_of_run(const float* run, int n, int together) {
-    const int lane = static_cast<int>(threadIdx.x % warp_threads);
-    double sum = 0.0;
-    if (together == 1) {
-        for (int j = lane; j < n; j += static_cast<int>(warp_threads)) {
-            sum += value_or_zero(run[j]);
-        }
-    } else {
-        for (int j = lane * columns; j < n; j += static_cast<int>(warp_threads) * columns) {
-            float value[columns] = {};
-            if (j + columns <= n) {
-                const auto words = get_words(reinterpret_cast<const Words<float, columns>*>(run + j));
-#pragma unroll
-                for (int k = 0; k < columns; ++k) {
-                    value[k] = words.of[k];
-                }
-            } else {
-                for (int k = 0; j + k < n; ++k) {
-                    value[k] = run[j + k];
-                }
-            }
-#pragma unroll
-            for (int k = 0; k < columns; ++k) {
-                sum += value_or_zero(value[k]);
-            }
-        }
-    }
-    return sum_of_lanes(sum, warp_threads);
-}
-
 // Four values of a row in shared memory.
 template <class O>
 __device__ void gather_four(const Library<O>& a, const float* row, int first, float (&x)[columns]) {
@@ -94,17 +51,8 @@ __device__ void gather_four(const Library<O>& a, const float* row, int first, fl
         for (int k = 0; k < columns; ++k) {
             x[k] = row[a.feature[first + k]];
         }
-    } else if (behind_boundary(row + first) == 0) {
-        const auto words = get_words(reinterpret_cast<const Words<float, columns>*>(row + first));
-#pragma unroll
-        for (int k = 0; k < columns; ++k) {
-            x[k] = words.of[k];
-        }
     } else {
-#pragma unroll
-        for (int k = 0; k < columns; ++k) {
-            x[k] = row[first + k];
-        }
+        get_four(row + first, x);
     }
 }
 
@@ -163,21 +111,18 @@ template <bool scales, class O>
 __global__ void __launch_bounds__(threads, 1) fold_summed(const Library<O> a) {
     float* memory = dynamic_shared<float>();
     __shared__ LogTable table;
-    __shared__ CopyBarrier full[depth];    // the row is there
-    __shared__ CopyBarrier added[depth];   // so are the sums of its runs
-    __shared__ CopyBarrier scaled[depth];  // and its row scale
-    __shared__ CopyBarrier empty[depth];   // the row has been folded
-    __shared__ int behind[depth];          // floats of a row's place before the row
-    __shared__ double sums[depth][most_runs];
-    __shared__ float row_scale[depth];
+    __shared__ CopyBarrier full[depth];   // the row is there
+    __shared__ CopyBarrier empty[depth];  // the row has been folded
+    __shared__ int behind[depth];         // floats of a row's place before the row
+    __shared__ RowSum<float> sums[depth];
     const int t = static_cast<int>(threadIdx.x);
     const int warp = t / static_cast<int>(warp_threads);
     const bool leads = threadIdx.x % warp_threads == 0;
     const int folding = n_warps - 1 - a.n_runs;  // warps; then those that add, then the one that copies
     if (t < depth) {
         expect_arrivals(full[t], copy_arrivals());
-        expect_arrivals(added[t], static_cast<unsigned>(a.n_runs));
-        expect_arrivals(scaled[t], 1);
+        expect_arrivals(sums[t].added, static_cast<unsigned>(a.n_runs));
+        expect_arrivals(sums[t].scaled, 1);
         expect_arrivals(empty[t], static_cast<unsigned>(folding));
     }
     share(a.table, table);
@@ -188,7 +133,7 @@ __global__ void __launch_bounds__(threads, 1) fold_summed(const Library<O> a) {
         float* place = memory + slot * a.place;
         if (warp == n_warps - 1) {
             const float* from = row_of(a, i);
-            const int before = (columns - floats_to_boundary(from)) % columns;
+            const int before = from_boundary(from);
             wait_for(empty[slot], phase ^ 1u);
             if (leads) {
                 behind[slot] = before;
@@ -196,31 +141,12 @@ __global__ void __launch_bounds__(threads, 1) fold_summed(const Library<O> a) {
             copy_row(place + before, from, a.n_features, threadIdx.x % warp_threads, full[slot]);
         } else if (warp >= folding) {
             wait_for(full[slot], phase);
-            const int run = warp - folding;
-            const int start = run * static_cast<int>(warp_run);
-            const int left = a.n_features - start;
-            const double sum =
-                sum_of_run(place + behind[slot] + start,
-                           left < static_cast<int>(warp_run) ? left : static_cast<int>(warp_run), a.together);
-            if (leads) {
-                sums[slot][run] = sum;
-                arrive(added[slot]);
-            }
-            if (run == 0) {
-                wait_for(added[slot], phase);
-                if (leads) {
-                    double all = 0.0;
-                    for (int k = 0; k < a.n_runs; ++k) {
-                        all += sums[slot][k];
-                    }
-                    row_scale[slot] = all > 0.0 ? static_cast<float>(a.library_size / all) : 0.0f;
-                    arrive(scaled[slot]);
-                }
-            }
+            add_row(place + behind[slot], a.n_features, a.together, warp - folding, a.n_runs, a.library_size, phase,
+                    sums[slot]);
         } else {
             wait_for(full[slot], phase);
-            wait_for(scaled[slot], phase);
-            fold_row<scales>(a, table, place + behind[slot], row_scale[slot],
+            wait_for(sums[slot].scaled, phase);
+            fold_row<scales>(a, table, place + behind[slot], sums[slot].row_scale,
                              a.out + static_cast<std::int64_t>(i) * a.n_pixels, t,
                              folding * static_cast<int>(warp_threads), met);
             __syncwarp();
@@ -234,8 +160,6 @@ __global__ void __launch_bounds__(threads, 1) fold_summed(const Library<O> a) {
     add_counts({met.missing, met.negative}, a.counts);
 }
 
-std::int64_t place_of(std::int64_t n_features) { return (n_features + columns - 1 + columns - 1) / columns * columns; }
-
 template <bool scales, class O>
 void start(const Library<O>& a, void* stream) {
     const auto kernel = fold_summed<scales, O>;
@@ -248,16 +172,12 @@ void start(const Library<O>& a, void* stream) {
 }  // namespace
 
 bool fits_library(const DenseView& x, const Slots& slots, const NormalizeParameters& p) {
-    constexpr std::int64_t element = sizeof(float);
-    const std::int64_t bytes = depth * place_of(x.n_features) * element + other_shared_bytes;
-    return x.dtype == DType::f32 && x.feature_stride == element && slots.one_to_one && slots.first_slot == nullptr &&
-           p.normalise && p.log && p.offset == nullptr && x.n_features > 0 && slots.n_slots == x.n_features &&
-           (x.sample_stride >= element || x.sample_stride <= -element) && slots.n_pixels <= most &&
-           x.n_samples <= most && bytes <= card().shared_bytes && x.n_features <= most_runs * warp_run;
+    return fits_summed(x, slots.n_pixels, card().shared_bytes) && slots.one_to_one && slots.first_slot == nullptr &&
+           slots.n_slots == x.n_features && p.normalise && p.log && p.offset == nullptr;
 }
 
 bool is_library(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters) {
-    return x.n_features >= least_features && fits_library(x, slots, parameters) &&
+    return x.n_features >= least_summed_features && fits_library(x, slots, parameters) &&
            x.n_samples >= card().multiprocessors;
 }
 
@@ -273,7 +193,7 @@ void fold_library(const DenseView& x, const Slots& slots, const NormalizeParamet
                            static_cast<int>(x.n_features),
                            static_cast<int>(slots.n_pixels),
                            static_cast<int>(slots.n_slots),
-                           static_cast<int>(place_of(x.n_features)),
+                           static_cast<int>(summed_place(x.n_features)),
                            static_cast<int>((x.n_features + warp_run - 1) / warp_run),
                            wide ? columns : 1,
                            library_size,

@@ -5,6 +5,8 @@
 //
 // The loop knows regular values alone (regular.hpp). Missing ones get their fill while their row is there; other
 // irregular ones, which take registers to fold, wait until the block is through with its rows, and come from memory.
+#include <type_traits>
+
 #include "async_copy.hpp"
 #include "card.hpp"
 #include "counts.hpp"
@@ -38,7 +40,8 @@ constexpr std::int64_t most_rows = std::int64_t{1} << 30;
 // Of a block, beside the rows.
 constexpr std::int64_t other_shared_bytes = 2048;
 
-template <class O>
+// I: a word as it lies in a row, O: one of an image.
+template <class I, class O>
 struct Shuffled {
     const char* data;
     const std::int64_t* sample_offset;  // null: samples are sample_stride apart
@@ -47,7 +50,7 @@ struct Shuffled {
     int n_samples;
     int n_features;
     int n_pixels;
-    int place;     // floats of a row's place in shared memory
+    int place;     // words of a row's place in shared memory
     int n_slices;  // of the pixels
     int slice;     // pixels, a multiple of four
     int row_step;
@@ -60,14 +63,13 @@ struct Shuffled {
     unsigned long long* counts;
 };
 
-template <class O>
-__device__ const float* row_of(const Shuffled<O>& a, std::int64_t i) {
-    return reinterpret_cast<const float*>(a.data +
-                                          (a.sample_offset != nullptr ? a.sample_offset[i] : i * a.sample_stride));
+template <class I, class O>
+__device__ const I* row_of(const Shuffled<I, O>& a, std::int64_t i) {
+    return reinterpret_cast<const I*>(a.data + (a.sample_offset != nullptr ? a.sample_offset[i] : i * a.sample_stride));
 }
 
-template <Steps steps, class O>
-__device__ float scale_of_row(const Shuffled<O>& a, int i) {
+template <Steps steps, class I, class O>
+__device__ float scale_of_row(const Shuffled<I, O>& a, int i) {
     return steps == Steps::row ? static_cast<float>(a.row_scale[i]) : 1.0f;
 }
 
@@ -77,8 +79,8 @@ struct Shown {
     std::int32_t feature;
 };
 
-template <class O>
-__device__ Shown shown_at(const Shuffled<O>& a, int pixel, int end) {
+template <class I, class O>
+__device__ Shown shown_at(const Shuffled<I, O>& a, int pixel, int end) {
     if (pixel < 0 || pixel >= end) {
         return {-1, -1};
     }
@@ -91,8 +93,8 @@ __device__ Shown shown_at(const Shuffled<O>& a, int pixel, int end) {
 }
 
 // The first pixel of a unit's slice, up to three before the image: so that fours are aligned in it.
-template <class O>
-__device__ int first_pixel(const Shuffled<O>& a, int unit) {
+template <class I, class O>
+__device__ int first_pixel(const Shuffled<I, O>& a, int unit) {
     const O* image = a.out + static_cast<std::int64_t>(unit / a.n_slices) * a.n_pixels;
     return unit % a.n_slices * a.slice - behind_boundary(image);
 }
@@ -109,6 +111,16 @@ __device__ int first_own_pixel() {
     return static_cast<int>((warp * fours * warp_threads + threadIdx.x % warp_threads) * columns);
 }
 
+// A word is moved as it is, a float rounded to a shorter type.
+template <class I, class O>
+__device__ void put(O* to, I value) {
+    if constexpr (std::is_same_v<I, O>) {
+        *to = value;
+    } else {
+        store(to, value);
+    }
+}
+
 // What a thread's four pixels are: all with a feature, all in the slice and without one, or anything else.
 enum Four : unsigned { whole = 0, blank = 1, mixed = 2 };
 
@@ -117,9 +129,9 @@ __device__ constexpr bool any_mixed(unsigned four) { return (four & 0xaaaaaaaau)
 
 // What is left of a thread's pixels of a row: missing values of whole fours, and mixed ones. Whether there are
 // irregular ones that are not missing, which are left still.
-template <Steps steps, int fours, class O>
-__device__ bool fold_rest(const Shuffled<O>& a, const LogTable& table, int first, int end, unsigned four,
-                          const float* row, float row_scale, O* image, Met& met) {
+template <Steps steps, int fours, class I, class O>
+__device__ bool fold_rest(const Shuffled<I, O>& a, const LogTable& table, int first, int end, unsigned four,
+                          const I* row, float row_scale, O* image, Met& met) {
     bool others = false;
 #pragma unroll 1
     for (int k = 0; k < fours * columns; ++k) {
@@ -129,27 +141,34 @@ __device__ bool fold_rest(const Shuffled<O>& a, const LogTable& table, int first
             continue;
         }
         const Shown shown = shown_at(a, p, end);
-        const float x = shown.feature >= 0 ? row[shown.feature] : 0.0f;
-        float y = x;
-        if (shown.feature >= 0 && steps != Steps::copy) {
-            const Lifted lifted = lift<steps>(a.formula, x, 0.0f, row_scale);
-            const bool missing = x != x;
-            const bool odd = is_irregular<steps>(a.formula, x, lifted);
-            others = others || (odd && !missing);
-            if (missing) {
-                y = a.formula.fill[shown.slot];
-                ++met.missing;
-            } else if (odd || !alone) {
-                continue;
-            } else {
-                met.negative += x < 0.0f ? 1u : 0u;
-                const SlotParameters<float> one = parameters_of(a.formula, shown.slot);
-                y = regular<steps>(a.formula, table, lifted.argument, one.shift, a.formula.scale ? one.scale : 1.0f);
+        if constexpr (steps == Steps::copy) {
+            if (alone) {
+                put(&image[own_pixel(k)], shown.feature >= 0 ? row[shown.feature] : I{0});
             }
-        } else if (!alone) {
-            continue;
+        } else {
+            const float x = shown.feature >= 0 ? row[shown.feature] : 0.0f;
+            float y = x;
+            if (shown.feature >= 0) {
+                const Lifted lifted = lift<steps>(a.formula, x, 0.0f, row_scale);
+                const bool missing = x != x;
+                const bool odd = is_irregular<steps>(a.formula, x, lifted);
+                others = others || (odd && !missing);
+                if (missing) {
+                    y = a.formula.fill[shown.slot];
+                    ++met.missing;
+                } else if (odd || !alone) {
+                    continue;
+                } else {
+                    met.negative += x < 0.0f ? 1u : 0u;
+                    const SlotParameters<float> one = parameters_of(a.formula, shown.slot);
+                    y = regular<steps>(a.formula, table, lifted.argument, one.shift,
+                                       a.formula.scale ? one.scale : 1.0f);
+                }
+            } else if (!alone) {
+                continue;
+            }
+            store(&image[own_pixel(k)], y);
         }
-        store(&image[own_pixel(k)], y);
     }
     return others;
 }
@@ -158,8 +177,8 @@ constexpr int marks = 32;
 
 // Folds what is irregular and not missing in the rows of a unit that are marked: bit r stands for every row that comes
 // as number r modulo `marks`.
-template <Steps steps, int fours, class O>
-__device__ void fold_irregular(const Shuffled<O>& a, const LogTable& table, int unit, int end, unsigned marked,
+template <Steps steps, int fours, class I, class O>
+__device__ void fold_irregular(const Shuffled<I, O>& a, const LogTable& table, int unit, int end, unsigned marked,
                                Met& met) {
     const int first = first_pixel(a, unit) + first_own_pixel<fours>();
     unsigned bit = 1;
@@ -185,15 +204,15 @@ __device__ void fold_irregular(const Shuffled<O>& a, const LogTable& table, int 
     }
 }
 
-template <Steps steps, bool shifts, class O>
-__global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffled<O> a) {
+template <Steps steps, bool shifts, class I, class O>
+__global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffled<I, O> a) {
     constexpr int fours = fours_of<steps, shifts>;
     constexpr int pixels = fours * columns;  // of a thread
-    float* memory = dynamic_shared<float>();
+    I* memory = dynamic_shared<I>();
     __shared__ LogTable table;
     __shared__ CopyBarrier full[depth];
     __shared__ CopyBarrier empty[depth];
-    __shared__ int behind[depth];  // floats of a row's place before the row
+    __shared__ int behind[depth];  // words of a row's place before the row
     const int t = static_cast<int>(threadIdx.x);
     const int threads = static_cast<int>(blockDim.x - warp_threads);  // that gather
     if (t < depth) {
@@ -210,8 +229,8 @@ __global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffl
     if (t >= threads) {
         for (int unit = static_cast<int>(blockIdx.x); unit < a.n_units; unit += static_cast<int>(gridDim.x)) {
             for (int i = unit / a.n_slices; i < a.n_samples; i += a.row_step) {
-                const float* from = row_of(a, i);
-                const int before = (columns - floats_to_boundary(from)) % columns;
+                const I* from = row_of(a, i);
+                const int before = from_boundary(from);
                 wait_for(empty[slot], phase ^ 1u);
                 if (t == threads) {
                     behind[slot] = before;
@@ -265,7 +284,7 @@ __global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffl
         for (int i = unit / a.n_slices; i < a.n_samples; i += a.row_step) {
             const float row_scale = scale_of_row<steps>(a, i);
             wait_for(full[slot], phase);
-            const float* row = memory + slot * a.place + behind[slot];
+            const I* row = memory + slot * a.place + behind[slot];
             O* out = a.out + static_cast<std::int64_t>(i) * a.n_pixels + first;
             bool irregular = false;
 #pragma unroll
@@ -274,16 +293,17 @@ __global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffl
 #pragma unroll
                 for (int e = 0; e < columns; ++e) {
                     const int k = q * columns + e;
-                    const float x = row[at[k]];
-                    float y = x;
-                    if constexpr (steps != Steps::copy) {
+                    const I x = row[at[k]];
+                    if constexpr (steps == Steps::copy) {
+                        put(&image.of[e], x);
+                    } else {
                         const Lifted lifted = lift<steps>(a.formula, x, 0.0f, row_scale);
                         const bool odd = is_irregular<steps>(a.formula, x, lifted);
                         irregular = irregular || odd;
                         if constexpr (!has_log<steps>) {
                             met.negative += x < 0.0f && four_of(four, q) == whole ? 1u : 0u;
                         }
-                        y = lifted.argument;
+                        float y = lifted.argument;
                         if constexpr (has_log<steps>) {
                             y = log1p_by_table(y, SharedTable{table});
                         }
@@ -294,8 +314,8 @@ __global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffl
                             y = has_log<steps> || scale[k] != 0.0f ? y * scale[k] : 0.0f;
                         }
                         y = at_most(a.formula.hi, at_least(a.formula.lo, y));
+                        store(&image.of[e], y);
                     }
-                    store(&image.of[e], y);
                 }
                 auto* to = reinterpret_cast<Words<O, columns>*>(out + own_pixel(q * columns));
                 if (four_of(four, q) == whole) {
@@ -315,27 +335,33 @@ __global__ void __launch_bounds__(most_threads<steps>, 1) fold_rows(const Shuffl
             }
             advance();
         }
-        if (has_log<steps> && marked != 0) {
-            fold_irregular<steps, fours>(a, table, unit, end, marked, met);
+        if constexpr (has_log<steps>) {
+            if (marked != 0) {
+                fold_irregular<steps, fours>(a, table, unit, end, marked, met);
+            }
         }
     }
     add_counts({met.missing, met.negative}, a.counts);
 }
 
-std::int64_t place_of(std::int64_t n_features) { return (n_features + columns - 1 + columns - 1) / columns * columns; }
+// Words of a row's place, wherever the row begins.
+std::int64_t place_of(std::int64_t n_features, std::int64_t word_bytes) {
+    const std::int64_t together = 16 / word_bytes;
+    return (n_features + together - 1 + together - 1) / together * together;
+}
 
-bool rows_fit(std::int64_t n_features) {
-    return depth * place_of(n_features) * std::int64_t{sizeof(float)} + other_shared_bytes <= card().shared_bytes;
+bool rows_fit(std::int64_t n_features, std::int64_t word_bytes) {
+    return depth * place_of(n_features, word_bytes) * word_bytes + other_shared_bytes <= card().shared_bytes;
 }
 
 bool has_steps(const NormalizeParameters& p) {
     return !p.normalise || (p.offset == nullptr && (p.log || (p.row_scale == nullptr && !p.clip_below_zero)));
 }
 
-template <Steps steps, bool shifts, class O>
-void start(Shuffled<O> a, void* stream) {
+template <Steps steps, bool shifts, class I, class O>
+void start(Shuffled<I, O> a, void* stream) {
     constexpr int pixels = fours_of<steps, shifts> * columns;
-    const auto kernel = fold_rows<steps, shifts, O>;
+    const auto kernel = fold_rows<steps, shifts, I, O>;
     const auto up = [](std::int64_t n, std::int64_t by) { return (n + by - 1) / by; };
     const bool aligned =
         a.n_pixels % columns == 0 && reinterpret_cast<std::uintptr_t>(a.out) % (columns * sizeof(O)) == 0;
@@ -343,7 +369,7 @@ void start(Shuffled<O> a, void* stream) {
     a.n_slices = static_cast<int>(up(widest, pixels * std::int64_t{most_threads<steps> - warp_threads}));
     a.slice = static_cast<int>(up(up(widest, a.n_slices), columns) * columns);
     const auto threads = static_cast<unsigned>(up(a.slice, pixels * warp_threads) * warp_threads + warp_threads);
-    const auto shared = static_cast<std::size_t>(depth * a.place) * sizeof(float);
+    const auto shared = static_cast<std::size_t>(depth * a.place) * sizeof(I);
     // Rows whose images begin alike belong together.
     const std::int64_t period = aligned ? 1 : row_period;
     const std::int64_t fit = blocks_at_once(kernel, threads, shared) / (period * a.n_slices) * period;
@@ -354,7 +380,7 @@ void start(Shuffled<O> a, void* stream) {
 }
 
 template <class O>
-void start(const Shuffled<O>& a, const NormalizeParameters& p, void* stream) {
+void start(const Shuffled<float, O>& a, const NormalizeParameters& p, void* stream) {
     const bool shifts = p.scale != nullptr && !p.shift_is_zero;
     if (!p.normalise) {
         start<Steps::copy, false>(a, stream);
@@ -374,7 +400,8 @@ void start(const Shuffled<O>& a, const NormalizeParameters& p, void* stream) {
 bool fits_shuffled(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters) {
     constexpr std::int64_t element = sizeof(float);
     return x.dtype == DType::f32 && x.feature_stride == element && slots.one_to_one && has_steps(parameters) &&
-           x.n_features > 0 && slots.n_pixels <= most_pixels && x.n_samples <= most_rows && rows_fit(x.n_features);
+           x.n_features > 0 && slots.n_pixels <= most_pixels && x.n_samples <= most_rows &&
+           rows_fit(x.n_features, element);
 }
 
 bool is_shuffled(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters) {
@@ -386,44 +413,54 @@ void fold_shuffled(const DenseView& x, const Slots& slots, const NormalizeParame
                    unsigned long long* counts, void* stream, const std::int64_t* sample_offset) {
     with_output(out.dtype, out.data, [&](auto* images) {
         using O = std::remove_pointer_t<decltype(images)>;
-        Shuffled<O> a{static_cast<const char*>(x.data),
-                      sample_offset,
-                      x.sample_stride,
-                      images,
-                      static_cast<int>(x.n_samples),
-                      static_cast<int>(x.n_features),
-                      static_cast<int>(slots.n_pixels),
-                      static_cast<int>(place_of(x.n_features)),
-                      0,
-                      0,
-                      0,
-                      0,
-                      nullptr,
-                      slots,
-                      Formula<float>(parameters),
-                      log_table(),
-                      parameters.row_scale,
-                      counts};
+        Shuffled<float, O> a{static_cast<const char*>(x.data),
+                             sample_offset,
+                             x.sample_stride,
+                             images,
+                             static_cast<int>(x.n_samples),
+                             static_cast<int>(x.n_features),
+                             static_cast<int>(slots.n_pixels),
+                             static_cast<int>(place_of(x.n_features, sizeof(float))),
+                             0,
+                             0,
+                             0,
+                             0,
+                             nullptr,
+                             slots,
+                             Formula<float>(parameters),
+                             log_table(),
+                             parameters.row_scale,
+                             counts};
         start(a, parameters, stream);
     });
 }
 
 bool fits_shuffled(const Moving& m) {
-    return m.n_from > 0 && m.n_columns <= most_pixels && m.n_rows <= most_rows && rows_fit(m.n_from);
+    return (m.word_bytes == 2 || m.word_bytes == 4) && m.n_from > 0 && m.n_columns <= most_pixels &&
+           m.n_rows <= most_rows && rows_fit(m.n_from, m.word_bytes);
 }
 
 bool is_shuffled(const Moving& m) {
     return m.n_from >= least_features && fits_shuffled(m) && m.n_rows >= card().multiprocessors;
 }
 
-void move_shuffled(const Moving& m, void* stream) {
+namespace {
+
+template <class Word>
+void move_words(const Moving& m, void* stream) {
     const NormalizeParameters none{};
     start<Steps::copy, false>(
-        Shuffled<float>{static_cast<const char*>(m.from), nullptr, m.n_from * std::int64_t{sizeof(float)},
-                        static_cast<float*>(m.out), static_cast<int>(m.n_rows), static_cast<int>(m.n_from),
-                        static_cast<int>(m.n_columns), static_cast<int>(place_of(m.n_from)), 0, 0, 0, 0, m.column,
-                        Slots{}, Formula<float>(none), log_table(), nullptr, nullptr},
+        Shuffled<Word, Word>{static_cast<const char*>(m.from), nullptr, m.n_from * std::int64_t{sizeof(Word)},
+                             static_cast<Word*>(m.out), static_cast<int>(m.n_rows), static_cast<int>(m.n_from),
+                             static_cast<int>(m.n_columns), static_cast<int>(place_of(m.n_from, sizeof(Word))), 0, 0, 0,
+                             0, m.column, m.slots, Formula<float>(none), log_table(), nullptr, nullptr},
         stream);
+}
+
+}  // namespace
+
+void move_shuffled(const Moving& m, void* stream) {
+    m.word_bytes == 2 ? move_words<std::uint16_t>(m, stream) : move_words<float>(m, stream);
 }
 
 }  // namespace pixfold::cuda

@@ -18,14 +18,17 @@ bool is_shuffled(const DenseView& x, const Slots& slots, const NormalizeParamete
 void fold_shuffled(const DenseView& x, const Slots& slots, const NormalizeParameters& parameters, FoldOutput out,
                    unsigned long long* counts, void* stream, const std::int64_t* sample_offset);
 
-// Rows of 4-byte words whose columns are those of other rows: out[i, c] = from[i, column[c]], 0 where that is -1.
+// Rows of words whose columns are those of other rows: out[i, c] = from[i, column[c]], 0 where that is -1. Words have 4
+// bytes, or 2.
 struct Moving {
     const void* from;  // (n_rows, n_from)
     void* out;         // (n_rows, n_columns)
     std::int64_t n_rows;
     std::int64_t n_from;
     std::int64_t n_columns;
-    const std::int32_t* column;  // [n_columns]
+    const std::int32_t* column;  // [n_columns]; null: columns are the pixels of `slots`, which are of one feature each
+    std::int64_t word_bytes = 4;
+    Slots slots = {};
 };
 
 bool fits_shuffled(const Moving&);

@@ -37,8 +37,8 @@ void unfold(const UnfoldArguments& a, void* stream, const Workspace& workspace) 
     if (a.n_samples == 0 || a.n_features == 0) {
         return;
     }
-    const Moving moving{a.images, a.out, a.n_samples, a.n_pixels, a.n_features, a.pixel_of_feature};
-    if (moves_floats(a) && is_shuffled(moving)) {
+    const Moving moving{a.images, a.out, a.n_samples, a.n_pixels, a.n_features, a.pixel_of_feature, a.element_size};
+    if (!a.identity && is_shuffled(moving)) {
         move_shuffled(moving, stream);
         return;
     }

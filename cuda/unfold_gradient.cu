@@ -1,6 +1,7 @@
-// unfold_gradient: of one feature per pixel, values are moved, floats as by fold; else a thread adds up a pixel's
-// features.
+// unfold_gradient: of one feature per pixel, values are moved, floats as by fold, halves through shared memory; else a
+// thread adds up a pixel's features.
 #include "elements.hpp"
+#include "fold_shuffled.hpp"
 #include "gather.hpp"
 #include "pixels.hpp"
 #include "pixfold/fold.hpp"
@@ -63,6 +64,10 @@ void unfold_gradient_of(const FeatureGradient& g, const Slots& slots, Word* out,
     const Word* gradient = static_cast<const Word*>(g.data);
     if (slots.one_to_one) {
         const bool in_order = slots.feature == nullptr && slots.first_slot == nullptr;
+        const Moving moving{g.data, out, g.n_samples, g.n_features, slots.n_pixels, nullptr, sizeof(Word), slots};
+        if (!in_order && is_shuffled(moving)) {
+            return move_shuffled(moving, stream);
+        }
         gather(gradient, g.n_features, out, slots.n_pixels, g.n_samples, FeatureOfPixel{slots}, in_order, slots.n_slots,
                stream);
         return;

@@ -143,6 +143,15 @@ def fold_gradient(
     out: typing.Any,
     stream: int,
 ) -> None: ...
+def fold_gradient_library(
+    x: typing.Any,
+    slots: Slots,
+    parameters: Parameters | None,
+    library_size: float,
+    gradient: typing.Any,
+    out: typing.Any,
+    stream: int,
+) -> bool: ...
 def fold_packed(
     bits: typing.Any, slots: Slots, planes: typing.Any, out: typing.Any, stream: int, samples: typing.Any | None = None
 ) -> None: ...

@@ -35,6 +35,33 @@ void check_images(const void* expected, std::int64_t bytes, std::int64_t before,
     CHECK_EQUAL(static_cast<std::int64_t>(sums[1]), counts.negative);
 }
 
+// Each machinery of copies; on a card what it has.
+template <class F>
+void each_way_of_copies(F&& test) {
+#ifdef PIXFOLD_SIMT_SHIM
+    for (const bool bulk : {true, false}) {
+        cuda::simt::bulk_copies = bulk;
+        test();
+    }
+    cuda::simt::bulk_copies = true;
+#else
+    test();
+#endif
+}
+
+// One block takes all: on a card there are as many as ever.
+template <class F>
+void with_one_block(F&& test) {
+#ifdef PIXFOLD_SIMT_SHIM
+    const std::int64_t before = cuda::simt::most_blocks;
+    cuda::simt::most_blocks = 1;
+    test();
+    cuda::simt::most_blocks = before;
+#else
+    test();
+#endif
+}
+
 struct Case {
     Kind kind;
     DType out;

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "device_rows.hpp"
-#include "fold_gradient_arranged.hpp"
 #include "fold_library.hpp"
 #include "fold_shuffled.hpp"
 #include "pixfold/row_sums.hpp"
@@ -49,20 +48,6 @@ void check(const Matrix& x, const Case& c, const std::vector<std::int64_t>* samp
             cuda::fold_shuffled(given.x, given.slots, given.parameters, out, counts, nullptr, given.sample_offset);
         }
     });
-}
-
-// Each machinery of copies; on a card what it has.
-template <class F>
-void each_way_of_copies(F&& test) {
-#ifdef PIXFOLD_SIMT_SHIM
-    for (const bool bulk : {true, false}) {
-        cuda::simt::bulk_copies = bulk;
-        test();
-    }
-    cuda::simt::bulk_copies = true;
-#else
-    test();
-#endif
 }
 
 void alignments() {
@@ -230,34 +215,39 @@ void library() {
     });
 }
 
-// Words of all bits, from pixels to features as unfold does it.
+// Words of all bits, from pixels to features as unfold does it, at every alignment.
+template <class Word>
 void moving() {
     std::mt19937_64 random(1);
+    constexpr auto size = static_cast<std::int64_t>(sizeof(Word));
     each_way_of_copies([&] {
         int step = 0;
         for (const std::int64_t n_from : {1, 6, 515}) {
             for (const std::int64_t n_columns : {1, 4, 30, 701}) {
                 for (const std::int64_t n_rows : {1, 11}) {
-                    context = text(n_from) + " to " + text(n_columns) + " columns, " + text(n_rows) + " rows";
-                    std::vector<std::uint32_t> from(static_cast<std::size_t>(n_from * n_rows));
-                    std::generate(from.begin(), from.end(), [&] { return static_cast<std::uint32_t>(random()); });
+                    const std::int64_t behind = ++step % 9;
+                    context = text(n_from) + " to " + text(n_columns) + " columns of " + text(size) + " bytes, " +
+                              text(n_rows) + " rows, " + text(behind) + " behind";
+                    std::vector<Word> from(static_cast<std::size_t>(behind + n_from * n_rows));
+                    std::generate(from.begin(), from.end(), [&] { return static_cast<Word>(random()); });
                     std::vector<std::int32_t> column;
-                    std::vector<std::uint32_t> expected;
+                    std::vector<Word> expected;
                     for (std::int64_t c = 0; c < n_columns; ++c) {
                         const auto any = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n_from + 1));
                         column.push_back(static_cast<std::int32_t>(any - 1));
                     }
                     for (std::int64_t e = 0; e < n_rows * n_columns; ++e) {
                         const std::int32_t at = column[static_cast<std::size_t>(e % n_columns)];
-                        expected.push_back(at < 0 ? 0 : from[static_cast<std::size_t>(e / n_columns * n_from + at)]);
+                        expected.push_back(
+                            at < 0 ? Word{0} : from[static_cast<std::size_t>(behind + e / n_columns * n_from + at)]);
                     }
-                    DeviceArray<std::uint32_t> device_from(from);
+                    DeviceArray<Word> device_from(from);
                     DeviceArray<std::int32_t> device_column(column);
-                    ++step;
-                    check_images(expected.data(), 4 * n_rows * n_columns, 4 * (edge + step % 4), {},
+                    check_images(expected.data(), size * n_rows * n_columns, size * (edge + step % 8), {},
                                  [&](void* out, unsigned long long*) {
-                                     const cuda::Moving moving{device_from.data(),  out, n_rows, n_from, n_columns,
-                                                               device_column.data()};
+                                     const cuda::Moving moving{
+                                         device_from.data() + behind, out, n_rows, n_from, n_columns,
+                                         device_column.data(),        size};
                                      CHECK(cuda::fits_shuffled(moving));
                                      cuda::move_shuffled(moving, nullptr);
                                  });
@@ -265,60 +255,6 @@ void moving() {
             }
         }
     });
-}
-
-// The gradient moved to the order of the features in rows that scratch memory holds, with the CPU's bits.
-void gradients() {
-    int step = 0;
-    for (const std::int64_t n_features : {1, 6, 131, 702}) {
-        for (const Kind kind : {Kind::gather, Kind::shuffled}) {
-            for (int which = 0; which < 4; ++which, ++step) {
-                const std::int64_t n_samples = 1 + step % 11;
-                const Matrix x = make_matrix(DType::f32, n_samples, n_features, 4, true, step % 2 == 0);
-                context = "gradient of " + text(n_samples) + " samples of " + text(n_features) + " features, layout " +
-                          text(static_cast<int>(kind)) + ", formula " + text(which);
-                const Layout layout(kind, n_features);
-                const SlotView slots = layout.view();
-                Normaliser normaliser(layout.n_slots(), 5);
-                normaliser.log = which != 1;
-                NormalizeParameters p = normaliser.parameters(DType::f32);
-                p.offset = which == 3 ? p.offset : nullptr;
-                p.shift = which == 2 ? nullptr : p.shift;
-                p.scale = which == 2 ? nullptr : p.scale;
-                const Matrix gradient = make_matrix(DType::f32, n_samples, slots.n_pixels, 11, false, true);
-                const Dense rows(x, Storage::packed), images(gradient, Storage::packed);
-                std::vector<float> expected(static_cast<std::size_t>(n_samples * n_features));
-                cpu::fold_gradient(rows.view(), slots, p, 0.0, {images.view().data, DType::f32}, expected.data(), 1);
-
-                const DeviceDense device_rows(rows), device_images(images);
-                const DeviceSlots device_slots(slots);
-                const DeviceParameters device_parameters(p, layout.n_slots(), n_samples, DType::f32);
-                DeviceArray<std::int32_t> slot_of_feature(layout.slot_of_feature(), n_features);
-                std::vector<std::int32_t> pixels;
-                for (std::int64_t j = 0; j < n_features; ++j) {
-                    pixels.push_back(slots.pixel[layout.slot_of_feature()[j]]);
-                }
-                DeviceArray<std::int32_t> pixel_of_feature(pixels);
-                check_images(expected.data(), 4 * n_samples * n_features, 4 * (edge + step % 4), {},
-                             [&](void* out, unsigned long long*) {
-                                 cuda::FoldGradientArguments a{device_rows.view(),
-                                                               device_slots.view(),
-                                                               slot_of_feature.data(),
-                                                               pixel_of_feature.data(),
-                                                               device_parameters.view(),
-                                                               0.0,
-                                                               {device_images.view().data, DType::f32},
-                                                               out,
-                                                               nullptr};
-                                 CHECK(cuda::fits_arranged_gradient(a));
-                                 const std::int64_t bytes = cuda::arranged_gradient_scratch(a, 1 + step % 4);
-                                 DeviceMemory scratch(bytes);
-                                 a.scratch = {scratch.data(), bytes};
-                                 cuda::fold_gradient_arranged(a, nullptr);
-                             });
-            }
-        }
-    }
 }
 
 // unfold of many long images goes this way by itself.
@@ -363,7 +299,7 @@ int main() {
                 {"by_number", by_number},
                 {"dispatch", dispatch},
                 {"library", library},
-                {"gradients", gradients},
-                {"moving", moving},
+                {"moving", moving<std::uint32_t>},
+                {"moving_halves", moving<std::uint16_t>},
                 {"unfolding", unfolding}});
 }

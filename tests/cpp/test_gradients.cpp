@@ -343,7 +343,8 @@ void unfold_gradients() {
     int step = 0;
     for (const DType dtype : floats) {
         for (int kind = 0; kind < n_kinds; ++kind) {
-            for (const std::int64_t n_features : {1, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 1000, 1024, 1025, 2500}) {
+            for (const std::int64_t n_features :
+                 {1, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 1000, 1024, 1025, 2500, 4099}) {
                 for (const std::int64_t n_samples : {0, 1, 3, 5, 17}) {
                     const Layout layout(static_cast<Kind>(kind), n_features);
                     const SlotView slots = layout.view();

@@ -120,7 +120,7 @@ void bring_rows(const Bringing a) {
         const int slot = i % depth;
         const auto phase = static_cast<unsigned>(i / depth);
         const float* row = a.from + i * a.n;
-        float* here = memory + slot * place + (4 - floats_to_boundary(row)) % 4;
+        float* here = memory + slot * place + from_boundary(row);
         if (threadIdx.x >= readers) {
             if (a.frees) {
                 wait_for(empty[slot], phase ^ 1u);

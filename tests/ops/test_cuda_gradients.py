@@ -88,14 +88,16 @@ def test_every_dtype(
             assert torch.equal(found.cpu(), cpu_fold_gradient(gradient, x, layout, normalizer))
 
 
-@pytest.mark.parametrize("name", [None, "minmax", "log1p, shift", "zscore, clip"])
+@pytest.mark.parametrize("images", IMAGES)
+@pytest.mark.parametrize("name", [None, "minmax", "log1p, shift", "zscore, clip", "cp10k-log1p", "library size, clip"])
 def test_long_samples_under_an_arrangement(
-    device: str, simulated: bool, make_samples: Callable[..., Any], name: str | None
+    device: str, simulated: bool, make_samples: Callable[..., Any], name: str | None, images: str
 ):
-    # Enough of them for the whole card, in which the gradient is moved first.
+    # Enough of them for the whole card, whose rows lie in shared memory.
     n_features, n = 4100, 5 if simulated else 1000
     layout, x = pf.Layout.shuffled(n_features, seed=2), torch.from_numpy(whole(make_samples, n, n_features))
-    normalizer, gradient = None if name is None else fitted(name, x.numpy()), arriving(n, layout)
+    normalizer, gradient = None if name is None else fitted(name, x.numpy()), arriving(n, layout, images)
+    x[1, 3], x[2] = torch.nan, 0.0  # a missing value, and a sample without a library size
     found = fold_gradient(gradient.to(device), x.to(device), layout, normalizer)
     assert torch.equal(found.cpu(), cpu_fold_gradient(gradient, x, layout, normalizer))
 
@@ -122,6 +124,14 @@ def test_channels_last(
     normalizer, gradient = fitted(name, x.cpu().numpy()), arriving(4, layout).to(device)
     found = fold_gradient(gradient.contiguous(memory_format=torch.channels_last), x, layout, normalizer)
     assert torch.equal(found, fold_gradient(gradient, x, layout, normalizer))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_unfold_gradient_of_long_rows(device: str, simulated: bool, dtype: str):
+    layout, n = pf.Layout.shuffled(4100, seed=2), 5 if simulated else 1000
+    gradient = torch.randn(n, 4100, generator=torch.Generator().manual_seed(1)).to(getattr(torch, dtype))
+    expected = torch.from_numpy(unfold_gradient(host(gradient), layout)).to(gradient.dtype)
+    assert torch.equal(unfold_gradient(gradient.to(device), layout).cpu(), expected)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

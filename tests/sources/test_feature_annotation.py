@@ -92,7 +92,8 @@ def test_a_column_that_is_not_there(column: str, message: str) -> None:
 def test_findings_have_the_annotation_and_reports_the_names(tmp_path: Path) -> None:
     source = open_source(adata(), label="kind", name_column="symbol")
     source.feature_annotation["rank"] = np.arange(M)  # a name that the findings have
-    fitted = pf.DeepMapperClassifier(n_runs=8, random_state=0, threads=1, baselines=False, pair_screen=False)
+    quick = {"n_runs": 8, "random_state": 0, "threads": 1, "baselines": False, "pair_screen": False}
+    fitted = pf.DeepMapperClassifier(normalize="log1p-zscore", **quick)
     results = fitted.fit_source(source).results_
     table = results.findings
     assert list(table)[-6:] == ["symbol", "length", "score", "text", "feature_types", "annotation_rank"]

@@ -68,4 +68,10 @@ constexpr std::int64_t fold_gradient_workspace(std::int64_t n_samples, std::int6
 std::int64_t fold_gradient_scratch(const FoldGradientArguments&);  // bytes; 0: none is of use
 void fold_gradient(const FoldGradientArguments&, void* stream);
 
+// The same with a row scale of library_size over the sum of each sample (row_sums_dense), and 0 where that is not
+// positive: the bits of the two one after the other, from one reading of samples and gradient. False, and nothing is
+// queued, where that would not be faster, or is not to be had. parameters.row_scale, workspace and scratch are not
+// read.
+bool fold_gradient_library(const FoldGradientArguments&, void* stream);
+
 }  // namespace pixfold::cuda

@@ -30,11 +30,15 @@ def fold_gradient_on_cuda(gradient: OnCuda, x: OnCuda, layout: Layout, formula: 
     placed = device_layout(queue, layout, channels_last)
     parameters = row_scale = None
     library_size = 0.0
+    out = torch.empty(x.shape, dtype=x.tensor.dtype, device=queue.device)
     if formula is not None:
         parameters = device_parameters(queue, formula, placed, computes_in_double(x.dtype))
+        if formula.library_size is not None:
+            library_size = formula.library_size
+            of_library = queue.kernels.fold_gradient_library
+            if of_library(x.tensor, placed.slots, parameters, library_size, images, out, queue.stream):
+                return out
         row_scale = row_scale_on_cuda(x, formula)
-        library_size = formula.library_size or 0.0
-    out = torch.empty(x.shape, dtype=x.tensor.dtype, device=queue.device)
     queue.kernels.fold_gradient(
         x.tensor,
         placed.slots,
