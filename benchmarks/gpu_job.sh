@@ -4,8 +4,8 @@
 #     benchmarks/gpu_job.sh [FOLDER]
 #
 # builds both extensions in place for the card that is there, runs the tests marked gpu and those of the kernels alone,
-# the benchmarks, a needle-in-a-haystack run, and compute-sanitizer's memcheck and racecheck on small cases. It writes
-# summary.md, log.txt and benchmarks.json into FOLDER, benchmarks/results/CARD without one. No network. What is missing
+# the benchmarks, a needle-in-a-haystack run, all pairs of 10^6 genotypes, and compute-sanitizer's memcheck and racecheck
+# on small cases. It writes summary.md, log.txt and benchmarks.json into FOLDER, benchmarks/results/CARD without one. No network. What is missing
 # is said before anything else: see `packages` and `tools` below. A part that cannot run, or has no time left, says so in
 # the summary. The exit status is 0 only when every part ran and passed.
 #
@@ -119,12 +119,13 @@ benchmarks() {
 }
 
 needles() { "$python" benchmarks/gpu_needles.py; }
+pairs() { "$python" benchmarks/gpu_pairs.py; }
 
 # Every op once: the tools make kernels ten to a thousand times slower.
 memcheck() { compute-sanitizer --tool memcheck --error-exitcode 9 "$python" benchmarks/gpu_small.py; }
 racecheck() { compute-sanitizer --tool racecheck --error-exitcode 9 "$python" benchmarks/gpu_small.py; }
 
-export -f build_in_place gpu_tests cpp_tests benchmarks needles memcheck racecheck
+export -f build_in_place gpu_tests cpp_tests benchmarks needles pairs memcheck racecheck
 
 : >"$log"
 {
@@ -138,6 +139,7 @@ if part build 110 build_in_place; then
     part cpp_tests 20 cpp_tests
     part benchmarks 110 benchmarks
     part needles 40 needles
+    part pairs 60 pairs
     part memcheck 40 memcheck
     part racecheck 60 racecheck
     [ ! -s "$build/benchmarks.md" ] || cat "$build/benchmarks.md" >>"$summary"

@@ -367,6 +367,14 @@ def test_the_table():
         found.table(["1"])
 
 
+def test_its_words_are_a_line():
+    X, y = data(200, 30, 2)
+    found = pf.pair_screen(pd.DataFrame(X, columns=[f"g{j}" for j in range(30)]), y, top_k=3)
+    first = f"g{found.feature_a[0]} x g{found.feature_b[0]}, z = {found.z[0]:.2f}"
+    assert repr(found) == f"PairScreen(3 of 435 pairs, {found.significant.sum()} significant; first: {first})"
+    assert repr(screen_array(np.zeros((3, 40)), np.arange(40) % 2)) == "PairScreen(0 of 3 pairs, 0 significant)"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

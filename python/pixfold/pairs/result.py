@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from pixfold.errors import InputError
 from pixfold.util.optional import require
+from pixfold.util.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairScreen:
     """The strongest pairs of features, strongest first; equal ones in the order of their features.
 
@@ -73,6 +74,17 @@ class PairScreen:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    def __repr__(self) -> str:
+        """Say what was found in a line: a notebook shows it."""
+        found = f"{len(self):,} of {counted(self.n_pairs, 'pair')}, {int(self.significant.sum()):,} significant"
+        if len(self):
+            a, b = (
+                self.feature_names[at] if self.feature_names else f"feature {at}"
+                for at in (int(self.feature_a[0]), int(self.feature_b[0]))
+            )
+            found += f"; first: {a} x {b}, z = {self.z[0]:.2f}"
+        return f"PairScreen({found})"
 
     @property
     def significant(self) -> NDArray[np.bool_]:
