@@ -86,6 +86,22 @@ def test_a_seed_that_was_drawn_is_kept(tmp_path, stop_after):
     same(ae, pf.DeepMapperAutoencoder(3, **TINY, random_state=ae.results_.config["random_state"]).fit(X))
 
 
+@pytest.mark.parametrize("states", [1, 2, 3])
+def test_principal_components_go_on(tmp_path, stop_after, states):
+    """The number of directions is known from the data alone, and the network from what was kept."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 200)) + 3 * rng.standard_normal((40, 2)) @ rng.standard_normal((2, 200))
+    options = {"n_runs": 3, "normalize": "zscore", "device": "cpu", "threads": 1, "random_state": 0}
+    expected = pf.DeepMapperAutoencoder(**options).fit(X)
+    assert expected.module_.n_latent == 2
+    ae = pf.DeepMapperAutoencoder(**options)
+    stop_after(states)
+    with pytest.raises(Stopped):
+        ae.fit(X, checkpoint=tmp_path / "state")
+    same(ae.fit(X, checkpoint=tmp_path / "state"), expected)
+    assert not (tmp_path / "state").exists()
+
+
 def test_what_differs_is_named(tmp_path, stop_after):
     X, y = data()
     stop_after(2)

@@ -99,6 +99,27 @@ def test_noise_ranks_nothing_and_says_why() -> None:
     assert np.all(np.isfinite(ae.transform(X)))
 
 
+def test_a_direction_in_one_run_of_three_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def only_first(samples: torch.Tensor, **options: int) -> torch.Tensor:
+        calls.append(1)
+        found = principal_directions(samples, **options)
+        return found if len(calls) == 1 else found[:0]
+
+    monkeypatch.setattr("pixfold.learn.principal.run.principal_directions", only_first)
+    ae = pf.DeepMapperAutoencoder(**{**SETTINGS, "n_runs": 3}).fit(table())
+    assert ae.findings_["rank"].isna().all()
+    assert [run["n_directions"] for run in ae.metrics_["runs"]] == [2, 0, 0]
+    assert ae.metrics_["runs"][0]["reason"].startswith("most runs find no direction")
+
+
+def test_one_test_sample_says_nothing() -> None:
+    ae = pf.DeepMapperAutoencoder(**SETTINGS).fit(table()[:5])
+    assert ae.findings_["rank"].isna().all()
+    assert all("one test sample" in run["reason"] for run in ae.metrics_["runs"])
+
+
 def test_saved_and_loaded(fitted: pf.DeepMapperAutoencoder, tmp_path: object) -> None:
     fitted.save(tmp_path)
     loaded = pf.load(tmp_path)
@@ -110,12 +131,6 @@ def test_other_order_of_features_same_list(fitted: pf.DeepMapperAutoencoder) -> 
     shuffled = pf.DeepMapperAutoencoder(**SETTINGS, arrangement="shuffled").fit(table())
     best = [set(np.argsort(-ae.feature_importances_)[:10]) for ae in (fitted, shuffled)]
     assert len(best[0] & best[1]) >= 9
-
-
-def test_a_killed_job_goes_on_with_its_runs(tmp_path: object) -> None:
-    whole = pf.DeepMapperAutoencoder(**SETTINGS).fit(table(), checkpoint=tmp_path)
-    again = pf.DeepMapperAutoencoder(**SETTINGS).fit(table())
-    np.testing.assert_array_equal(whole.feature_importances_, again.feature_importances_)
 
 
 @pytest.mark.parametrize("given", [{"epochs": 1}, {"method": "saliency"}, {"latent_layer": "encoder.4"}])

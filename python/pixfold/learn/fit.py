@@ -299,7 +299,10 @@ def _not_learned(job: Job, outcomes: list[RunOutcome], found: Significance | Non
         return None
     tests = [outcome.metrics["p_value"] for outcome in outcomes if "p_value" in outcome.metrics]
     if found is None and not tests:
-        return None
+        with_direction = [bool(outcome.metrics.get("n_directions", 1)) for outcome in outcomes]
+        # Each run finds one by chance in one of 20 jobs.
+        alone = 2 * sum(with_direction) <= len(outcomes)
+        return "most runs find no direction along which samples differ more than by chance" if alone else None
     what = "quantity" if job.prepared.is_quantity else "labels"
     test_p = min(1.0, (2.0 if len(tests) > 1 else 1.0) * float(np.mean(tests))) if found is None else found.test_p
     return None if test_p <= LEVEL else f"the {what} cannot be told from chance (p = {test_p:.2g})"

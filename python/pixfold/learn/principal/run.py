@@ -57,6 +57,8 @@ def describe(job: Job, run: int) -> RunOutcome:
         mean = train.mean(0)
         found = principal_directions(train.sub_(mean), most=job.options.latent_dim or _MOST, seed=s.seed)
         reason = None if len(found) else "samples differ along no direction more than features do by themselves"
+        if len(test) < 2:
+            reason = "there is one test sample, which cannot say how samples differ"
         # A network has one direction at least; that of a run without any predicts nothing.
         directions = found if len(found) else train.new_zeros(1, train.shape[1])
         places = test.sub_(mean) @ directions.T
