@@ -21,7 +21,7 @@ from pixfold.learn.training_result import TrainingResult
 
 # Directions, where the user names no number.
 _MOST = 32
-# Floating-point operations of a run; some 10 s on two cores with AVX2.
+# Floating-point operations of a run; 11 to 24 s on two cores with AVX2, beside another job.
 _MOST_WORK = 1e12
 
 
