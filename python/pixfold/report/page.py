@@ -171,6 +171,11 @@ def how_trained(document: Mapping[str, Any]) -> str:
             f"solves {what}{also}. The table has what each run scores on its own training samples and on those that it "
             "held out: the further apart, the more of what it learned is only of its training samples."
         )
+    if document["settings"].get("backbone") == "principal":
+        return (
+            "Every run finds the principal directions of its training samples, which takes no epochs, and keeps those "
+            "that are longer than by chance; validation samples are not used, test samples are seen once, in the end."
+        )
     epochs = [int(run["best_epoch"]) for run in metrics.get("runs", ()) if run.get("best_epoch") is not None]
     best = ""
     if epochs:
