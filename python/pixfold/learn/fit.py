@@ -300,7 +300,7 @@ def _not_learned(job: Job, outcomes: list[RunOutcome], found: Significance | Non
     tests = [outcome.metrics["p_value"] for outcome in outcomes if "p_value" in outcome.metrics]
     if found is None and not tests:
         with_direction = [bool(outcome.metrics.get("n_directions", 1)) for outcome in outcomes]
-        # A run may find one by chance: in one of 9 tables of noise (principal/directions.py).
+        # A run may find one by chance: in one of 20 tables of noise.
         alone = 2 * sum(with_direction) <= len(outcomes)
         return "most runs find no direction along which samples differ more than by chance" if alone else None
     what = "quantity" if job.prepared.is_quantity else "labels"
