@@ -9,10 +9,10 @@ namespace {
 
 using pixfold::bindings::OptionalParameters;
 
-void queue_fold_gradient(const Array& x, const DeviceSlots& slots, OptionalParameters parameters,
-                         const OptionalArray& row_scale, double library_size, const Array& gradient, const Array& out,
-                         Stream stream) {
-    const Arguments of = arguments("fold_gradient", "X", x);
+// What both ways of fold_gradient take; memory to work in is added where it is needed.
+FoldGradientArguments checked(const Arguments& of, const Array& x, const DeviceSlots& slots,
+                              OptionalParameters parameters, const OptionalArray& row_scale, double library_size,
+                              const Array& gradient, const Array& out) {
     const DenseView view = of.samples("X", x);
     if (!pixfold::bindings::is_float(view.dtype)) {
         of.refuse("X", "floats", x.described());
@@ -22,10 +22,18 @@ void queue_fold_gradient(const Array& x, const DeviceSlots& slots, OptionalParam
         parameters_of(of, parameters, row_scale, computes_in_double(view.dtype), layout.n_slots, view.n_samples);
     const ImageGradient images = of.image_gradient("gradient", gradient, view.n_samples, layout.n_pixels);
     void* to = of.output("out", out, view.dtype, product(view.n_samples, view.n_features));
-    const std::int64_t doubles = p.row_scale == nullptr ? 0 : fold_gradient_workspace(view.n_samples, layout.n_slots);
+    return {view, layout, slots.slot_of_feature(), slots.pixel_of_feature(), p, library_size, images, to, nullptr};
+}
+
+void queue_fold_gradient(const Array& x, const DeviceSlots& slots, OptionalParameters parameters,
+                         const OptionalArray& row_scale, double library_size, const Array& gradient, const Array& out,
+                         Stream stream) {
+    const Arguments of = arguments("fold_gradient", "X", x);
+    FoldGradientArguments folded = checked(of, x, slots, parameters, row_scale, library_size, gradient, out);
+    const bool sums = folded.parameters.row_scale != nullptr;
+    const std::int64_t doubles = sums ? fold_gradient_workspace(folded.x.n_samples, folded.slots.n_slots) : 0;
     const Scratch workspace(x, doubles * size_of(DType::f64));
-    FoldGradientArguments folded{view,   layout, slots.slot_of_feature(), slots.pixel_of_feature(), p, library_size,
-                                 images, to,     workspace.as<double>()};
+    folded.workspace = workspace.as<double>();
     const Scratch scratch(x, ask(of, [&] { return fold_gradient_scratch(folded); }));
     folded.scratch = scratch.workspace();
     queue(of, stream, [&](void* on) { fold_gradient(folded, on); });
@@ -34,17 +42,7 @@ void queue_fold_gradient(const Array& x, const DeviceSlots& slots, OptionalParam
 bool queue_fold_gradient_library(const Array& x, const DeviceSlots& slots, OptionalParameters parameters,
                                  double library_size, const Array& gradient, const Array& out, Stream stream) {
     const Arguments of = arguments("fold_gradient", "X", x);
-    const DenseView view = of.samples("X", x);
-    if (!pixfold::bindings::is_float(view.dtype)) {
-        of.refuse("X", "floats", x.described());
-    }
-    const Slots& layout = slots.view(of, "X", view.n_features);
-    const NormalizeParameters p =
-        parameters_of(of, parameters, std::nullopt, computes_in_double(view.dtype), layout.n_slots, view.n_samples);
-    const ImageGradient images = of.image_gradient("gradient", gradient, view.n_samples, layout.n_pixels);
-    void* to = of.output("out", out, view.dtype, product(view.n_samples, view.n_features));
-    const FoldGradientArguments folded{
-        view, layout, slots.slot_of_feature(), slots.pixel_of_feature(), p, library_size, images, to, nullptr};
+    const FoldGradientArguments folded = checked(of, x, slots, parameters, std::nullopt, library_size, gradient, out);
     bool queued = false;
     queue(of, stream, [&](void* on) { queued = fold_gradient_library(folded, on); });
     return queued;

@@ -67,6 +67,8 @@ def test_features_that_groups_differ_in_come_first(fitted: pf.DeepMapperAutoenco
     assert all(run["accepted"] and run["n_directions"] == 2 for run in fitted.metrics_["runs"])
     assert isinstance(fitted.module_, PrincipalComponents)
     assert fitted.results_.config["backbone"] == "principal"
+    assert fitted.metrics_["model_of"] == "all samples"
+    assert fitted.metrics_["explained_variance"] > 0
 
 
 def test_latent_values_are_places_along_the_directions(fitted: pf.DeepMapperAutoencoder) -> None:
@@ -92,12 +94,15 @@ def test_importance_is_the_variance_of_test_samples_that_the_directions_give(fit
     assert np.corrcoef(communality, fitted.feature_importances_)[0, 1] > 0.9
 
 
-def test_noise_ranks_nothing_and_says_why() -> None:
-    X = np.random.default_rng(5).standard_normal((40, 300)).astype(np.float32)
-    ae = pf.DeepMapperAutoencoder(**SETTINGS).fit(X)
+@pytest.mark.parametrize("p", [1, 300])
+def test_noise_ranks_nothing_and_says_why(p: int) -> None:
+    X = np.random.default_rng(5).standard_normal((40, p)).astype(np.float32)
+    ae = pf.DeepMapperAutoencoder(clusters=2, **SETTINGS).fit(X)
     assert ae.findings_["rank"].isna().all()
     assert all("no direction" in run["reason"] for run in ae.metrics_["runs"])
-    assert np.all(np.isfinite(ae.transform(X)))
+    assert "there is no direction: all latent values are 0" in ae.results_.messages
+    assert not ae.transform(X).any()
+    assert ae.metrics_["clustering"]["n_clusters"] == 1
 
 
 def test_a_direction_in_one_run_of_three_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +118,7 @@ def test_a_direction_in_one_run_of_three_is_chance(monkeypatch: pytest.MonkeyPat
     assert ae.findings_["rank"].isna().all()
     assert [run["n_directions"] for run in ae.metrics_["runs"]] == [2, 0, 0]
     assert ae.metrics_["runs"][0]["reason"].startswith("most runs find no direction")
+    assert not ae.transform(table()).any()  # what one run found is not kept
 
 
 def test_one_test_sample_says_nothing() -> None:
@@ -139,7 +145,7 @@ def test_options_of_a_training_take_a_network(given: dict[str, object]) -> None:
     X = table()[:, :80]
     few = {**SETTINGS, "n_runs": 1, "epochs": 1}
     assert pf.DeepMapperAutoencoder(4, **{**few, **given}).fit(X).results_.config["backbone"] == "convolutional"
-    with pytest.raises(InputError, match=f"{next(iter(given))} must be None with the backbone 'principal'"):
+    with pytest.raises(InputError, match=f"{next(iter(given))} must be left out with the backbone 'principal'"):
         pf.DeepMapperAutoencoder(4, backbone="principal", **{**SETTINGS, **given}).fit(X)
 
 
@@ -154,3 +160,14 @@ def test_groups_of_samples_are_found() -> None:
     X = table(3)
     ae = pf.DeepMapperAutoencoder(clusters=3, **SETTINGS).fit(X)
     assert len(np.unique(ae.clusters_)) == 3
+
+
+@pytest.mark.parametrize(
+    ("clusters", "words"), [(200, "2 to the number of samples, 90, got 200"), ("kmeans", "a number")]
+)
+def test_clusters_that_cannot_be_are_said_before_the_runs(
+    clusters: object, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixfold.learn.estimators.autoencoder.fit_autoencoders", None)
+    with pytest.raises(InputError, match=f"clusters must be {words}"):
+        pf.DeepMapperAutoencoder(clusters=clusters, **SETTINGS).fit(table())

@@ -38,11 +38,11 @@ def choose(source, normalize="auto", negative="auto", missing="error"):
 AS_COUNTS, AS_GENOTYPES = "counts (non-negative whole numbers): each sample to a sum of", "genotypes (0, 1 and 2 alone)"
 AS_BINARY, AS_NUMBERS = (
     "presence and absence (0 and 1 alone): values stay",
-    "numbers (not all whole, or some negative): log1p",
+    "numbers of too few samples to see a tail (",
 )
 SOURCES = {
     "counts": (lambda _: ArraySource(COUNTS), None, AS_COUNTS),
-    "counts, one missing": (lambda _: ArraySource(np.array([[5, np.nan], [0, 1]])), None, AS_COUNTS),
+    "counts, one missing": (lambda _: ArraySource(np.array([[5, np.nan], [0, 3]])), None, AS_COUNTS),
     "counts in a wide table": (lambda _: open_source(RARE_GENES), None, AS_COUNTS),
     "counts in a narrow table": (lambda _: open_source(pd.DataFrame(COUNTS + 1)), None, AS_COUNTS),
     "counts of a format, small": (lambda _: ArraySource(GENOTYPES, kind="counts"), None, AS_COUNTS),
@@ -57,24 +57,34 @@ SOURCES = {
     "packed genotypes, no 2": (lambda _: open_source(PackedGenotypes.pack(BINARY)), "genotype", AS_GENOTYPES),
     "sequences": (fasta, "none", "sequences (their letters are one-hot): values stay as they are"),
     "0 and 1": (lambda _: ArraySource(BINARY), "none", AS_BINARY),
+    "an array of numbers and 0 and 1": (
+        lambda _: ArraySource(CLINICAL.to_numpy()),
+        "log1p-zscore",
+        "numbers of too few samples to see a tail (1 column of 0 and 1 beside others): log1p",
+    ),
+    "rare genotypes": (lambda _: ArraySource(np.array([[0, 2, 1], [1, 0, 0]])), "genotype", AS_GENOTYPES),
     "one-hot columns alone": (lambda _: open_source(COLOURS[["colour"]], categorical="onehot"), "none", AS_BINARY),
     "one-hot columns and numbers": (
         lambda _: open_source(COLOURS, categorical="onehot"),
         "log1p-zscore",
-        "numbers (some are codes of categories)",
+        "numbers of too few samples to see a tail (some are codes of categories): log1p",
     ),
-    "codes of categories": (lambda _: open_source(COLOURS), "log1p-zscore", "numbers (some are codes of categories)"),
+    "codes of categories": (
+        lambda _: open_source(COLOURS),
+        "log1p-zscore",
+        "numbers of too few samples to see a tail (some are codes of categories): log1p",
+    ),
     "dummies and numbers": (
         lambda _: open_source(CLINICAL),
         "log1p-zscore",
-        "numbers (1 column of 0 and 1 beside others): log1p",
+        "numbers of too few samples to see a tail (1 column of 0 and 1 beside others): log1p",
     ),
     "sequences beside counts": (
         lambda folder: side_by_side(
             [fasta(folder), ArraySource(np.tile(COUNTS, (3, 1))[:3], sample_names=list("abc"))]
         ),
         "log1p-zscore",
-        "numbers (inputs of several kinds)",
+        "numbers of too few samples to see a tail (inputs of several kinds): log1p",
     ),
     "fractions": (lambda _: ArraySource(VALUES), "log1p-zscore", AS_NUMBERS),
     "whole, some negative": (lambda _: ArraySource(np.array([[0, 1], [2, -1]])), "log1p-zscore", AS_NUMBERS),
@@ -140,7 +150,9 @@ def test_a_logarithm_where_values_have_a_long_tail_to_the_right(draw, preset, n)
     X = draw(np.random.default_rng(n), (n, 400))
     made, messages = choose(ArraySource(X))
     assert made.preset == preset
-    assert ("without a long tail" in messages[0]) == (preset == "zscore")
+    how = "without" if preset == "zscore" else "with"
+    why = "not all whole and some negative" if (X < 0).any() else "not all whole"
+    assert messages[0].startswith(f"normalised as numbers {how} a long tail to the right ({why}): ")
     assert ("shifted" in messages[-1]) == bool(preset == "log1p-zscore" and (X < 0).any())
 
 

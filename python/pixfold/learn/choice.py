@@ -48,8 +48,8 @@ def fit_autoencoders(job: Job) -> Fitted:
     elif backbone == "principal":
         for name, value in of_training.items():
             raise InputError(
-                f"{job.source.name}: {name} must be None with the backbone 'principal', which is solved and not "
-                f"trained, got {value!r}"
+                f"DeepMapperAutoencoder: {name} must be left out with the backbone 'principal', which is solved and "
+                f"not trained, got {value!r}"
             )
         if not small:
             raise InputError(
@@ -58,7 +58,7 @@ def fit_autoencoders(job: Job) -> Fitted:
                 f"{job.source.n_features:,} features"
             )
     job = ranks.together(replace(job, options=replace(options, backbone=backbone)), "self-supervised")
-    return fit(job, principal.describe if backbone == "principal" else runs.autoencode)
+    return principal.fit_principal(job) if backbone == "principal" else fit(job, runs.autoencode)
 
 
 def _fit(job: Job, run: Callable[[Job, int], RunOutcome]) -> Fitted:

@@ -62,13 +62,8 @@ def clusters_of(
     if how == "leiden":
         found = _leiden(latent, seed)
     else:
-        if isinstance(how, str) and known is None:
-            raise InputError("DeepMapperAutoencoder: clusters must be a number where there are no labels, got 'kmeans'")
-        k = len(np.unique(known)) if isinstance(how, str) and known is not None else int(how)
-        if not 2 <= k <= len(latent):
-            raise InputError(
-                f"DeepMapperAutoencoder: clusters must be 2 to the number of samples, {len(latent)}, got {k}"
-            )
+        # Samples in the same place are in the same cluster: there are no more clusters than places.
+        k = min(number_of_clusters(how, len(latent), labels), len(np.unique(latent, axis=0)))
         kind = require("sklearn.cluster", "train", "clustering").KMeans
         found = kind(n_clusters=k, n_init=10, random_state=seed).fit_predict(latent.astype(np.float64))
     numbers, place, counts = np.unique(found, return_inverse=True, return_counts=True)
@@ -87,6 +82,23 @@ def clusters_of(
             "nmi": float(scores.normalized_mutual_info_score(known, codes[there])),
         }
     return Clusters(codes, metrics)
+
+
+def number_of_clusters(how: str | int, n_samples: int, labels: NDArray[Any] | None) -> int:
+    """How many clusters k-means looks for; asked before the training, too.
+
+    Raises
+    ------
+    InputError
+        As :func:`clusters_of`.
+    """
+    known = [] if labels is None else [str(label) for label in labels if label is not None]
+    if isinstance(how, str) and not known:
+        raise InputError("DeepMapperAutoencoder: clusters must be a number where there are no labels, got 'kmeans'")
+    k = len(set(known)) if isinstance(how, str) else int(how)
+    if not 2 <= k <= n_samples:
+        raise InputError(f"DeepMapperAutoencoder: clusters must be 2 to the number of samples, {n_samples}, got {k}")
+    return k
 
 
 def require_leiden() -> None:

@@ -9,12 +9,13 @@ from pixfold.sources.base import Source
 from pixfold.stream.scan import ValueFacts
 from pixfold.util.text import counted, listed
 
-# A table of fewer columns, some of them 0 and 1 alone, is read as a mixture (yes or no beside ages and doses): tables
-# of counts have more columns, or no such column.
+# Fewer features, some of them 0 and 1 alone, are read as a mixture (yes or no beside ages and doses): counts have more
+# features, or none like that.
 _FEW_FEATURES = 100
 # A logarithm draws in a long tail to the right. Values that reach hardly further to the right than to the left (normal
 # ones reach 1.0 times as far, log-normal ones of sigma 0.25 1.3 to 1.7 times) are on such a scale already: log-ratios,
-# M-values, z-scores. With a shift and a logarithm of those the list of an additive network is worse than an F test's.
+# M-values, z-scores. A shift and a logarithm of those cost the list of an additive network its lead over an F test's
+# (benchmarks/list_bars, planted effects).
 _LONG_TAIL = 1.25
 
 
@@ -78,12 +79,20 @@ def _chosen(found: ValueFacts, source: Source) -> tuple[dict[str, Any], list[str
     elif whole and not other:
         parts = {"library_size": 1e4, "log": True, "scale": "zscore"}
         what, how = "counts (non-negative whole numbers)", "each sample to a sum of 10,000, log1p, z-score"
-    elif found.right_tail < _LONG_TAIL:
-        parts, how = {"preset": "zscore"}, "z-score without a logarithm"
-        what = f"numbers without a long tail to the right ({other or 'not all whole, or some negative'})"
     else:
-        parts, how = {"preset": "log1p-zscore"}, "log1p, z-score"
-        what = f"numbers ({other or 'not all whole, or some negative'})"
+        why = other or " and ".join(
+            reason
+            for reason, holds in (("not all whole", not found.whole), ("some negative", found.n_negative))
+            if holds
+        )
+        if found.right_tail < _LONG_TAIL:
+            parts, how = {"preset": "zscore"}, "z-score without a logarithm"
+            what = f"numbers without a long tail to the right ({why})"
+        else:
+            parts, how = {"preset": "log1p-zscore"}, "log1p, z-score"
+            known = found.right_tail == found.right_tail
+            tail = "with a long tail to the right" if known else "of too few samples to see a tail"
+            what = f"numbers {tail} ({why})"
     return parts, [f"normalised as {what}: {how}"]
 
 
@@ -92,6 +101,8 @@ def _why_neither_counts_nor_genotypes(found: ValueFacts, source: Source) -> str 
         return "some are codes of categories"
     if source.kind == "mixed":
         return "inputs of several kinds"
-    if source.kind == "table" and found.n_binary and source.n_features < _FEW_FEATURES:
+    # 0, 1 and 2 in an array are genotypes, of which rare ones are 0 and 1 alone.
+    mixture = source.kind == "table" or (source.kind == "matrix" and found.largest > 2)
+    if mixture and found.n_binary and source.n_features < _FEW_FEATURES:
         return f"{counted(found.n_binary, 'column')} of 0 and 1 beside others"
     return None

@@ -117,7 +117,7 @@ def _chance(results: Results) -> list[str]:
             "Predictions of held-out samples do not rise with the quantity: it was not learned; distrust the ranking."
         ]
     explained = _number(metrics.get("explained_variance"))
-    if explained is not None and explained <= 0:
+    if explained is not None and explained <= 0 and results.findings["rank"].notna().any():
         return ["The network explains no variance of held-out samples: distrust its ranking."]
     return []
 

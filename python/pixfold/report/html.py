@@ -27,7 +27,7 @@ CAPTIONS = {
     "attribution_image": "The brighter, the more evidence. The best ten are ringed; light grey pixels are padding.",
     "class_means": "Mean of the normalised values of each class, folded like the samples.",
     "class_evidence": "Red moved the score of held-out samples of the class up, blue moved it down.",
-    "latent": "Every sample along the two directions in which the latent space varies most.",
+    "latent": "Every sample along the directions in which the latent space varies most, two at most.",
 }
 # Section -> its figures, in order.
 _SECTIONS = {

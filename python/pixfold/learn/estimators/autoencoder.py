@@ -11,7 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from pixfold.learn.checkpoint import Checkpoint
 from pixfold.learn.choice import fit_autoencoders
-from pixfold.learn.clusters import clusters_of, require_leiden
+from pixfold.learn.clusters import clusters_of, number_of_clusters, require_leiden
 from pixfold.learn.estimators.base import DeepMapper
 from pixfold.learn.hidden import latent_space
 from pixfold.learn.predict import encode, in_order
@@ -139,6 +139,10 @@ random_state, threads, memory, training
 
         if self.clusters == "leiden":
             require_leiden()
+        elif self.clusters is not None:  # what cannot be found is said before the runs
+            number_of_clusters(
+                self.clusters, source.n_samples, None if source.labels is None else _known(source.labels)
+            )
         fitted, parts = self._fit(
             source, fit_autoencoders, command, progress, supervised=False, checkpoint=checkpoint, log=log
         )

@@ -47,7 +47,8 @@ def principal_directions(samples: Tensor, *, most: int, seed: int) -> Tensor:
     values, vectors = values.flip(0), vectors.flip(1)
     draw = torch.Generator().manual_seed(seed)
     chance = max(float(torch.linalg.eigvalsh(_products(_signed(samples, draw), samples))[-1]) for _ in range(N_TABLES))
-    n = min(most, int((values > chance).sum()))
+    # Of a single pixel all tables have the same length, up to rounding.
+    n = min(most, int((values > chance * (1 + 1e-6)).sum()))
     directions = torch.cat([vectors[:, :n].T.to(part.dtype) @ part for part in _parts(samples)], dim=1)
     directions = directions / values[:n].sqrt().to(directions.dtype)[:, None]
     # Either sign is a principal direction; the largest entry is made positive so that signs repeat.

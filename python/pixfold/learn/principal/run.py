@@ -1,8 +1,9 @@
-"""One run of principal components: found among training samples, judged on test samples."""
+"""Principal components of a job: found among each run's training samples, judged on its test samples."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixfold.layout import Layout
 from pixfold.learn.backbones.principal import PrincipalComponents
 from pixfold.learn.consensus import RunImportance
+from pixfold.learn.fit import Fitted, fit
 from pixfold.learn.job import Job
 from pixfold.learn.outcome import RunOutcome
 from pixfold.learn.principal.directions import principal_directions, work
-from pixfold.learn.run import Setting, set_up
+from pixfold.learn.run import set_up
 from pixfold.learn.torch_settings import torch_settings
 from pixfold.learn.training_result import TrainingResult
+from pixfold.normalize.normalizer import Normalizer
 
 # Directions, where the user names no number.
 _MOST = 32
@@ -52,32 +56,31 @@ def describe(job: Job, run: int) -> RunOutcome:
     s, started = set_up(job, run), time.perf_counter()
     with torch_settings(s.options) as device:
         train, validation, test = (
-            _pixels(job, s, part).to(device) for part in (s.split.train, s.split.validation, s.split.test)
+            _pixels(job, s.layout, s.normalizer, part).to(device)
+            for part in (s.split.train, s.split.validation, s.split.test)
         )
         mean = train.mean(0)
-        found = principal_directions(train.sub_(mean), most=job.options.latent_dim or _MOST, seed=s.seed)
+        train, validation, test = train.sub_(mean), validation.sub_(mean), test.sub_(mean)
+        found = principal_directions(train, most=job.options.latent_dim or _MOST, seed=s.seed)
         reason = None if len(found) else "samples differ along no direction more than features do by themselves"
         if len(test) < 2:
             reason = "there is one test sample, which cannot say how samples differ"
-        # A network has one direction at least; that of a run without any predicts nothing.
-        directions = found if len(found) else train.new_zeros(1, train.shape[1])
-        places = test.sub_(mean) @ directions.T
-        n_values = int((s.layout.feature_of_pixel >= 0).sum())
-        losses = {
-            name: _missed(part, directions) / (len(part) * n_values)
-            for name, part in (("train", train), ("validation", validation.sub_(mean)), ("test", test))
-        }
-        spread = float((test - test.mean(0)).double().square().sum())
-        missed = losses["test"] * len(test) * n_values
         importance = None
         if reason is None:
-            shared = places.var(0, correction=0) @ directions.square()
-            importance = _of_features(shared.double().cpu().numpy(), s, len(test))
-        module = PrincipalComponents.of(s.layout.shape, directions, mean)
+            shared = (test @ found.T).var(0, correction=0) @ found.square()
+            importance = _of_features(shared.double().cpu().numpy(), s.layout, len(test))
+        n_values = int((s.layout.feature_of_pixel >= 0).sum())
+        loss = {
+            name: _missed(part, found) / (len(part) * n_values)
+            for name, part in (("train", train), ("validation", validation), ("test", test))
+        }
+        # Around the mean of the training samples, as the network has it: what directions give is never less than 0.
+        spread = float(test.double().square().sum()) / (len(test) * n_values)
+        module = PrincipalComponents.of(s.layout.shape, _or_none(found), mean)
     epoch = {
         "epoch": 1,
-        "train_loss": losses["train"],
-        "validation_loss": losses["validation"],
+        "train_loss": loss["train"],
+        "validation_loss": loss["validation"],
         "seconds": time.perf_counter() - started,
     }
     if job.log is not None:
@@ -96,26 +99,56 @@ def describe(job: Job, run: int) -> RunOutcome:
     metrics: dict[str, Any] = {
         "accepted": reason is None,
         "reason": reason,
-        "loss": losses["test"],
-        "explained_variance": 1.0 - missed / spread if spread > 0 else 0.0,
+        "loss": loss["test"],
+        "explained_variance": 1.0 - loss["test"] / spread if spread > 0 else 0.0,
         "n_directions": len(found),
     }
     return s.outcome(result, metrics, importance=importance, probabilities=None)
 
 
-def _pixels(job: Job, s: Setting, part: NDArray[np.int64]) -> Tensor:
+def fit_principal(job: Job) -> Fitted:
+    """Do the runs, then find the directions of all samples, which are what encodes samples.
+
+    Where the job ranks nothing there are none, and all latent values are 0.
+    """
+    fitted = fit(job, describe)
+    layout, normalizer = job.layout_of(1), job.fitted(np.arange(len(job.prepared.rows)))
+    with torch_settings(job.options.training) as device:
+        samples = _pixels(job, layout, normalizer, np.arange(len(job.prepared.rows))).to(device)
+        mean = samples.mean(0)
+        most = job.options.latent_dim or _MOST
+        found = samples.new_zeros(0, samples.shape[1])
+        if fitted.metrics["n_accepted"]:
+            found = principal_directions(samples.sub_(mean), most=most, seed=job.seed)
+        module = PrincipalComponents.of(layout.shape, _or_none(found), mean)
+    messages = [*fitted.messages, *([] if len(found) else ["there is no direction: all latent values are 0"])]
+    return replace(
+        fitted,
+        best=replace(fitted.best, number=0, layout=layout, normalizer=normalizer, module=module),
+        module=module,
+        metrics=fitted.metrics | {"model_of": "all samples", "n_directions": len(found)},
+        messages=messages,
+    )
+
+
+def _pixels(job: Job, layout: Layout, normalizer: Normalizer, samples: NDArray[np.int64]) -> Tensor:
     """All pixels of samples, ``float32 (n, p)``, new memory; every process has all of them."""
-    loader = job.loader(s.layout, s.normalizer, part, batch_size=max(1, len(part)))
+    loader = job.loader(layout, normalizer, samples, batch_size=max(1, len(samples)))
     return torch.cat([images for images, _, _ in loader]).flatten(1)
 
 
+def _or_none(directions: Tensor) -> Tensor:
+    """Directions for a network, which has one at least: of length 0 where there is none."""
+    return directions if len(directions) else directions.new_zeros(1, directions.shape[1])
+
+
 def _missed(centred: Tensor, directions: Tensor) -> float:
-    """Sum of the squares that the directions leave over; these have length 1 or 0."""
+    """Sum of the squares that the directions leave over."""
     return float(centred.double().square().sum() - (centred @ directions.T).double().square().sum())
 
 
-def _of_features(values: NDArray[np.float64], s: Setting, n_used: int) -> RunImportance:
-    pixel = s.layout.pixel_of_feature
+def _of_features(values: NDArray[np.float64], layout: Layout, n_used: int) -> RunImportance:
+    pixel = layout.pixel_of_feature
     importance = np.where(pixel >= 0, values[np.maximum(pixel, 0)], 0.0)
-    empty = np.empty((0, s.layout.n_features))
+    empty = np.empty((0, layout.n_features))
     return RunImportance(importance, empty, empty, n_used)
